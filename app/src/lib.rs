@@ -1,1 +1,3 @@
-//! The app.
+//! Wordbrush, the app: a library, so that tests can build it, and a thin binary.
+
+pub mod document;

@@ -1,1 +1,25 @@
-//! The engine.
+//! Wordbrush's engine: StreamMultiDiffusion (arXiv 2403.09055) on candle.
+//!
+//! A [`Scene`](api::Scene) is a canvas with regions, each bound to a prompt by a soft mask. An [`Engine`] owns one
+//! thread that keeps `T` half-finished pictures in flight and pushes a decoded [`Frame`](api::Frame) at every step;
+//! edits go down as a new scene and flow into every picture in flight.
+//!
+//! This crate knows no window and no GPU surface; the app knows no tensor.
+#![warn(missing_docs)]
+
+pub mod api;
+mod engine;
+mod error;
+mod mailbox;
+pub(crate) mod models;
+mod tokenizer;
+mod worker;
+
+pub use engine::Engine;
+pub use error::{Error, Result};
+pub use tokenizer::PromptTokenizer;
+
+/// Internals for benches, examples and parity tests; not for the app, and not stable.
+pub mod low_level {
+    pub use crate::models::traits;
+}

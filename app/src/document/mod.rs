@@ -1,0 +1,152 @@
+//! What the painter makes: canvas, background, regions, settings. Plain data; no window, no threads, no GPU.
+//!
+//! Cloning is cheap (masks and pictures are shared, copy-on-write), so a clone is the snapshot that saving,
+//! history and the engine take.
+
+use serde::{Deserialize, Serialize};
+use wordbrush_engine::api::{
+    Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, Region, RegionId, Scene, Seed,
+    StreamSettings,
+};
+
+/// A whole canvas with everything that makes its picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Canvas size in pixels; every mask has it.
+    pub size: CanvasSize,
+    /// What no region covers.
+    pub background: BackgroundLayer,
+    /// Regions in painting order: the last lies on top (panels show it first).
+    pub regions: Vec<RegionLayer>,
+    /// Noise of the whole canvas.
+    pub seed: Seed,
+    /// How the stream runs.
+    pub settings: StreamSettings,
+    /// Which model paints it.
+    pub model: ModelChoice,
+    /// The number the next new region gets; numbers are never used twice.
+    pub next_region_id: u64,
+}
+
+/// The lowest entry of the layer list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackgroundLayer {
+    /// What it shows.
+    pub prompt: String,
+    /// What it must not show.
+    pub negative_prompt: String,
+    /// The picture behind everything; white if there is none.
+    pub image: Option<Picture>,
+}
+
+/// A region as the painter sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionLayer {
+    /// Tells regions apart for as long as the document lives.
+    pub id: RegionId,
+    /// Shown in the list; the prompt is shown where it is empty.
+    pub name: String,
+    /// Colour of its overlay, sRGB.
+    pub colour: [u8; 3],
+    /// What it shows.
+    pub prompt: String,
+    /// What it must not show.
+    pub negative_prompt: String,
+    /// Where it is painted.
+    pub mask: Mask,
+    /// Whether it takes part in the picture.
+    pub visible: bool,
+    /// Whether its mask is protected from tools.
+    pub locked: bool,
+    /// 0.5 to 1.
+    pub prompt_strength: f32,
+    /// 0.5 to 1.
+    pub mask_strength: f32,
+    /// Edge softness in pixels, 0 to 100.
+    pub mask_std_px: f32,
+    /// Own noise, or the canvas'.
+    pub seed: Option<Seed>,
+}
+
+/// What a tool or a panel works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Target {
+    /// The background.
+    #[default]
+    Background,
+    /// A region.
+    Region(RegionId),
+}
+
+impl Document {
+    /// An empty canvas on a white background.
+    pub fn new(size: CanvasSize) -> Self {
+        Self {
+            size,
+            background: BackgroundLayer::default(),
+            regions: Vec::new(),
+            seed: Seed::default(),
+            settings: StreamSettings::default(),
+            model: ModelChoice::plain(ModelSource::Pocket),
+            next_region_id: 1,
+        }
+    }
+
+    /// A region by its id.
+    pub fn region(&self, id: RegionId) -> Option<&RegionLayer> {
+        self.regions.iter().find(|region| region.id == id)
+    }
+
+    /// What the engine is to paint: the visible regions.
+    pub fn scene(&self) -> Scene {
+        Scene {
+            size: self.size,
+            background: Background {
+                prompt: self.background.prompt.clone(),
+                negative_prompt: self.background.negative_prompt.clone(),
+                image: self.background.image.clone(),
+            },
+            regions: self
+                .regions
+                .iter()
+                .filter(|region| region.visible)
+                .map(RegionLayer::to_region)
+                .collect(),
+            seed: self.seed,
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+impl RegionLayer {
+    /// A new, unpainted region with default strengths.
+    pub fn new(id: RegionId, size: CanvasSize, colour: [u8; 3], prompt: &str) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            colour,
+            prompt: prompt.to_owned(),
+            negative_prompt: String::new(),
+            mask: Mask::new(size),
+            visible: true,
+            locked: false,
+            prompt_strength: 1.0,
+            mask_strength: 1.0,
+            mask_std_px: 8.0,
+            seed: None,
+        }
+    }
+
+    fn to_region(&self) -> Region {
+        Region {
+            id: self.id,
+            prompt: self.prompt.clone(),
+            negative_prompt: self.negative_prompt.clone(),
+            prompt_strength: self.prompt_strength,
+            mask: self.mask.clone(),
+            mask_strength: self.mask_strength,
+            mask_std_px: self.mask_std_px,
+            seed: self.seed,
+        }
+    }
+}

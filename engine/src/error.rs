@@ -1,0 +1,145 @@
+//! Everything that can go wrong, in terms of what the caller can do about it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::api::MAX_CANVAS_SIDE;
+
+/// Short for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the engine could not do what was asked. Each message says what, why and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Choose another size.
+    #[error(
+        "a canvas of {width} x {height} pixels is not possible: both sides must be 1 to {MAX_CANVAS_SIDE}"
+    )]
+    CanvasSize {
+        /// Asked for, in pixels.
+        width: u32,
+        /// Asked for, in pixels.
+        height: u32,
+    },
+    /// The mask belongs to another canvas.
+    #[error("a mask holds {found} values where the canvas has {expected} pixels")]
+    MaskLength {
+        /// Pixels of the canvas.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// The picture's bytes do not fit its size.
+    #[error("a picture holds {found} bytes where its size needs {expected}")]
+    PictureLength {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// Give indexes that rise and stay below 50.
+    #[error("steps {indexes:?} are not possible: they must rise, from 0 up to 49")]
+    StepList {
+        /// What was given.
+        indexes: Vec<u16>,
+    },
+    /// The scene contradicts itself.
+    #[error("the scene cannot be painted: {reason}")]
+    Scene {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Choose another file.
+    #[error("{what} is missing: {}", path.display())]
+    MissingFile {
+        /// What the file would be.
+        what: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file cannot be read (rights, disk).
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<std::io::Error>,
+    },
+    /// The file is damaged or not what it claims to be.
+    #[error("{} cannot be used: {reason}", path.display())]
+    InvalidFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The model is of a kind this program does not know.
+    #[error("this model is not supported: {reason}")]
+    UnsupportedModel {
+        /// What was found and what is possible.
+        reason: String,
+    },
+    /// A weight is missing or has another shape than the configuration says.
+    #[error("weight {name:?} does not fit the model: {reason}")]
+    Weight {
+        /// Its name in the file.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device is not there; the CPU is always possible.
+    #[error("{device} cannot be used: {reason}")]
+    DeviceUnavailable {
+        /// Which.
+        device: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Use a smaller canvas, fewer regions or fewer steps.
+    #[error("not enough memory on the device for {what}: use a smaller canvas, fewer regions or fewer steps")]
+    OutOfMemory {
+        /// What did not fit.
+        what: String,
+    },
+    /// There is no model yet.
+    #[error("no model is loaded: choose one first")]
+    NoModel,
+    /// The user asked for it.
+    #[error("cancelled")]
+    Cancelled,
+    /// A computation failed; the scene is kept.
+    #[error("{doing} failed: {source}")]
+    Compute {
+        /// What was being done.
+        doing: String,
+        /// What the tensor library says.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The engine's thread has ended; start another engine.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Says what was being done when a tensor operation failed.
+pub(crate) trait Doing<T> {
+    /// Turns the failure into [`Error::Compute`], or into [`Error::OutOfMemory`] where it was that.
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> Doing<T> for candle_core::Result<T> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|error| {
+            let text = error.to_string();
+            if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
+                Error::OutOfMemory {
+                    what: what.to_owned(),
+                }
+            } else {
+                Error::Compute {
+                    doing: what.to_owned(),
+                    source: Arc::new(error),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! Model families behind three traits.
+
+pub mod traits;

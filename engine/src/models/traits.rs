@@ -1,0 +1,136 @@
+//! What the stream needs of a model; it never knows which family it runs.
+
+use std::{any::Any, sync::Arc};
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::tokenizer::PromptTokenizer;
+
+/// What a denoiser's output means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prediction {
+    /// The noise.
+    Epsilon,
+    /// The velocity; the stream turns it into noise by the schedule's alphas.
+    V,
+}
+
+/// Which sampler the weights were made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplerKind {
+    /// Latent consistency model.
+    Lcm,
+    /// Euler with trailing spacing (Turbo and Lightning models).
+    EulerTrailing,
+}
+
+/// The facts of a model that the stream computes with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// Channels of a latent (4).
+    pub latent_channels: usize,
+    /// Pixels per latent cell on each side (8).
+    pub downscale: usize,
+    /// Meaning of the denoiser's output.
+    pub prediction: Prediction,
+    /// Side in pixels the model was trained for.
+    pub native_side: u32,
+    /// Sampler.
+    pub sampler: SamplerKind,
+    /// Whether rows carry pooled text embeddings and time ids (SDXL).
+    pub has_added_conditioning: bool,
+    /// First and last beta and the number of training steps of the noise schedule ("scaled linear").
+    pub beta_start: f64,
+    /// See `beta_start`.
+    pub beta_end: f64,
+    /// See `beta_start`.
+    pub train_steps: usize,
+}
+
+/// An encoded prompt.
+#[derive(Clone, Debug)]
+pub struct Conditioning {
+    /// Text embeddings, `[n, d]`.
+    pub context: Tensor,
+    /// Pooled embedding of the second encoder, `[e]` (SDXL).
+    pub pooled: Option<Tensor>,
+    /// Original height, width, crop top, crop left, target height, width (SDXL).
+    pub time_ids: Option<[f32; 6]>,
+}
+
+/// A prompt as the denoiser wants it: cross-attention keys and values of every layer, computed once per prompt.
+#[derive(Clone)]
+pub struct PreparedPrompt(pub Arc<dyn Any + Send + Sync>);
+
+/// One row of a denoiser's batch.
+#[derive(Clone)]
+pub struct Row<'a> {
+    /// Timestep on the training schedule, 0 to 999; fractions are possible.
+    pub timestep: f64,
+    /// What this row shows.
+    pub prompt: &'a PreparedPrompt,
+}
+
+/// Prompts to embeddings.
+pub trait TextEncoder: Send + Sync {
+    /// Encodes one prompt.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn encode(&self, prompt: &str) -> Result<Conditioning>;
+
+    /// The tokenizer whose counts the user is shown.
+    fn tokenizer(&self) -> Arc<PromptTokenizer>;
+}
+
+/// Predicts noise (or velocity), each row at its own timestep.
+pub trait Denoiser: Send {
+    /// Computes what depends on the prompt alone.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt>;
+
+    /// Predicts a batch.
+    ///
+    /// # Shapes
+    /// - `latents`: `[b, c, h, w]` with `rows.len() == b`
+    /// - returns `[b, c, h, w]`
+    ///
+    /// # Errors
+    /// If a tensor operation fails or a prompt was prepared by another denoiser.
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor>;
+}
+
+/// Pictures to latents and back. Pictures are `[b, 3, H, W]` in -1..1, latents `[b, c, h, w]` as the denoiser sees them
+/// (scaling factor applied).
+pub trait ImageCodec: Send {
+    /// Encodes pictures. `noise` has the latent's shape and is used by codecs that sample (AutoencoderKL); `None`
+    /// takes the mode.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor>;
+
+    /// Decodes latents.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn decode(&mut self, latents: &Tensor) -> Result<Tensor>;
+}
+
+/// A loaded model.
+pub struct ModelParts {
+    /// Facts.
+    pub spec: ModelSpec,
+    /// Text encoder, shared with the thread that encodes off the stream's path.
+    pub text_encoder: Arc<dyn TextEncoder>,
+    /// Denoiser.
+    pub denoiser: Box<dyn Denoiser>,
+    /// Codec that decodes every frame.
+    pub codec: Box<dyn ImageCodec>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Number format of latents.
+    pub dtype: DType,
+}
