@@ -2,6 +2,16 @@
 //!
 //! Cloning is cheap (masks and pictures are shared, copy-on-write), so a clone is the snapshot that saving,
 //! history and the engine take.
+//!
+//! A [`Document`] changes only through an [`Edit`], which [`Document::apply`] answers with the edit that takes it
+//! back. [`History`] keeps those answers: one entry per stroke or slider drag, bounded by bytes. The crash journal
+//! writes the same edits; [`PixelVisitor`] gives it their pixels.
+
+mod colour;
+mod edit;
+mod history;
+mod pixels;
+mod resize;
 
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{
@@ -9,8 +19,16 @@ use wordbrush_engine::api::{
     StreamSettings,
 };
 
+pub use colour::region_colour;
+pub use edit::{BackgroundField, Edit, MaskTile, MaskTiles, RegionField, SizedMask};
+pub use history::{Gesture, History, Label};
+pub use pixels::PixelVisitor;
+pub use resize::ResizeMode;
+
 /// A whole canvas with everything that makes its picture.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Serialising it leaves out the pixels of masks and pictures; see [`PixelVisitor`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Canvas size in pixels; every mask has it.
     pub size: CanvasSize,
@@ -29,18 +47,19 @@ pub struct Document {
 }
 
 /// The lowest entry of the layer list.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackgroundLayer {
     /// What it shows.
     pub prompt: String,
     /// What it must not show.
     pub negative_prompt: String,
     /// The picture behind everything; white if there is none.
+    #[serde(with = "pixels::picture_outline")]
     pub image: Option<Picture>,
 }
 
 /// A region as the painter sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegionLayer {
     /// Tells regions apart for as long as the document lives.
     pub id: RegionId,
@@ -53,6 +72,7 @@ pub struct RegionLayer {
     /// What it must not show.
     pub negative_prompt: String,
     /// Where it is painted.
+    #[serde(with = "pixels::mask_outline")]
     pub mask: Mask,
     /// Whether it takes part in the picture.
     pub visible: bool,
@@ -97,6 +117,20 @@ impl Document {
         self.regions.iter().find(|region| region.id == id)
     }
 
+    /// Where a region stands in painting order, 0 at the bottom.
+    pub fn position(&self, id: RegionId) -> Option<usize> {
+        self.regions.iter().position(|region| region.id == id)
+    }
+
+    /// The topmost visible region that is painted at a pixel, the one a painter means by pointing there.
+    pub fn region_at(&self, x: u32, y: u32) -> Option<RegionId> {
+        self.regions
+            .iter()
+            .rev()
+            .find(|region| region.visible && region.mask.coverage(x, y) >= 128)
+            .map(|region| region.id)
+    }
+
     /// What the engine is to paint: the visible regions.
     pub fn scene(&self) -> Scene {
         Scene {
@@ -119,6 +153,15 @@ impl Document {
 }
 
 impl RegionLayer {
+    /// What to call it: its name, or its prompt where it has none.
+    pub fn title(&self) -> &str {
+        if self.name.is_empty() {
+            &self.prompt
+        } else {
+            &self.name
+        }
+    }
+
     /// A new, unpainted region with default strengths.
     pub fn new(id: RegionId, size: CanvasSize, colour: [u8; 3], prompt: &str) -> Self {
         Self {
