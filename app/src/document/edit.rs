@@ -153,7 +153,7 @@ impl Document {
             },
             Edit::MaskTiles(change) => self.swap_tiles(change),
             Edit::Background(field) => Edit::Background(self.swap_background(field)),
-            Edit::Size { size, masks } => self.set_size(size, masks),
+            Edit::Size { size, masks } => self.set_size(size, &masks),
             Edit::Seed(seed) => Edit::Seed(mem::replace(&mut self.seed, seed)),
             Edit::Settings(settings) => Edit::Settings(mem::replace(&mut self.settings, settings)),
             Edit::Model(model) => Edit::Model(mem::replace(&mut self.model, model)),
@@ -225,7 +225,7 @@ impl Document {
         }
     }
 
-    fn set_size(&mut self, size: CanvasSize, masks: Vec<SizedMask>) -> Edit {
+    fn set_size(&mut self, size: CanvasSize, masks: &[SizedMask]) -> Edit {
         let mut before = Vec::with_capacity(self.regions.len());
         for region in &mut self.regions {
             let given = masks
@@ -371,6 +371,10 @@ impl Edit {
     ///
     /// Both are inverses: `self` leads to the state before the gesture, `later` to the state before its last
     /// change. What `self` restores anyway need not be restored by `later`.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the lint misses that the first arms mutate through the pattern"
+    )]
     pub(super) fn absorb(&mut self, later: Self) -> Result<(), Self> {
         match (self, later) {
             (Self::MaskTiles(kept), Self::MaskTiles(later)) if kept.region == later.region => {
