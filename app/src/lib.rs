@@ -1,4 +1,6 @@
 //! Wordbrush, the app: a library, so that tests can build it, and a thin binary.
 
+pub mod cli;
 pub mod document;
 pub mod paint;
+pub mod storage;

@@ -1,0 +1,117 @@
+//! The engine without a window: send a canvas down, wait for pictures.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use crossbeam_channel::{Receiver, bounded};
+use wordbrush_engine::{
+    Engine,
+    api::{
+        Command, EngineConfig, Event, Frame, FrameKind, ModelSummary, Notice, Phase, Revision, RunState,
+        Scene, Status,
+    },
+};
+
+/// How often the engine is looked at when it says nothing.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A running engine and what it has said so far.
+pub(crate) struct Headless {
+    engine: Engine,
+    wakes: Receiver<()>,
+    model: Option<ModelSummary>,
+    notices: Vec<Notice>,
+}
+
+impl Headless {
+    pub(crate) fn start(config: EngineConfig) -> anyhow::Result<Self> {
+        let (wake, wakes) = bounded(1);
+        let engine = Engine::start(config, move || {
+            // One pending wake-up is enough: everything that is there is taken at once.
+            wake.try_send(()).ok();
+        })
+        .context("cannot start the engine")?;
+        Ok(Self {
+            engine,
+            wakes,
+            model: None,
+            notices: Vec::new(),
+        })
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        self.engine.send(command);
+    }
+
+    /// What was loaded, once it is.
+    pub(crate) fn model(&self) -> Option<&ModelSummary> {
+        self.model.as_ref()
+    }
+
+    /// What the user should be told, once.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Runs the stream on a scene until its picture went through every step.
+    pub(crate) fn settled_frame(
+        &mut self,
+        revision: Revision,
+        scene: Scene,
+        mut progress: impl FnMut(&Status),
+    ) -> anyhow::Result<Frame> {
+        self.send(Command::Run(RunState::Running));
+        self.send(Command::SetScene(revision, Box::new(scene)));
+        self.wait_for_frame(&mut progress, |frame| {
+            frame.revision == revision && frame.kind == FrameKind::Complete && frame.steps_until_settled == 0
+        })
+    }
+
+    /// Waits for a frame that `is_wanted`; others are dropped.
+    pub(crate) fn wait_for_frame(
+        &mut self,
+        progress: &mut impl FnMut(&Status),
+        is_wanted: impl Fn(&Frame) -> bool,
+    ) -> anyhow::Result<Frame> {
+        loop {
+            // A wake-up that was missed only costs one interval.
+            self.wakes.recv_timeout(LOOK_INTERVAL).ok();
+            self.take_events()?;
+            progress(&self.engine.status());
+            if let Some(frame) = self.engine.take_frame().filter(|frame| is_wanted(frame)) {
+                return Ok(frame);
+            }
+            if !self.engine.is_alive() {
+                self.take_events()?;
+                bail!("the engine has stopped");
+            }
+        }
+    }
+
+    fn take_events(&mut self) -> anyhow::Result<()> {
+        let events: Vec<Event> = self.engine.events().collect();
+        for event in events {
+            match event {
+                Event::ModelLoaded(summary) => self.model = Some(summary),
+                Event::ModelFailed(error) => return Err(error).context("cannot load the model"),
+                Event::Failed(error) => return Err(error).context("cannot paint"),
+                Event::RenderFailed { error, .. } => return Err(error).context("cannot render"),
+                Event::Notice(notice) => self.notices.push(notice),
+                Event::Restarted { reason } => bail!("the engine had to start again: {reason}"),
+                Event::RenderProgress { .. } | Event::RenderDone { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the engine does, in a few words for a progress line.
+pub(crate) fn phase_text(phase: &Phase) -> String {
+    match phase {
+        Phase::Empty => "starting".to_owned(),
+        Phase::Loading { what, .. } => format!("loading {what}"),
+        Phase::Paused | Phase::Streaming | Phase::Settled => "painting".to_owned(),
+        Phase::Rendering(_) => "rendering".to_owned(),
+        Phase::Failed => "failed".to_owned(),
+    }
+}

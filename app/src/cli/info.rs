@@ -1,0 +1,279 @@
+//! `wordbrush info`: what a file holds.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, values};
+use crate::storage::{
+    open::{self, Opened},
+    palette::Palette,
+    parameters::parameters_text,
+    project::{ModelRecord, Project},
+    safetensors_header::SafetensorsHeader,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  wordbrush info castle.wordbrush
+  wordbrush info castle.png --json | jq .seed
+  wordbrush info dreamshaper.safetensors";
+
+/// Print what a project, an .ora, an exported picture, a palette or a model file holds
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct InfoArguments {
+    /// The file
+    file: PathBuf,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed, one variant per kind of file.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Report {
+    Project(Box<ProjectReport>),
+    Palette {
+        title: String,
+        model: String,
+        brushes: Vec<BrushReport>,
+    },
+    ColourMasks {
+        size: [u32; 2],
+        colours: Vec<String>,
+    },
+    Picture {
+        size: [u32; 2],
+        parameters: Option<String>,
+    },
+    Model(SafetensorsHeader),
+}
+
+#[derive(Serialize)]
+struct ProjectReport {
+    file_type: &'static str,
+    size: [u32; 2],
+    seed: u64,
+    steps: Vec<u16>,
+    bootstrap_steps: u8,
+    model: String,
+    model_record: Option<ModelRecord>,
+    background: BrushReport,
+    has_background_image: bool,
+    /// The lowest first.
+    regions: Vec<RegionReport>,
+    has_picture: bool,
+    pins: usize,
+    parameters: String,
+}
+
+#[derive(Serialize)]
+struct RegionReport {
+    id: u64,
+    #[serde(flatten)]
+    words: BrushReport,
+    colour: String,
+    visible: bool,
+    locked: bool,
+    prompt_strength: f32,
+    mask_strength: f32,
+    mask_std: f32,
+    seed: Option<u64>,
+    /// Left, top, right, bottom of what is painted, in pixels.
+    bounds: Option<[u32; 4]>,
+    /// Painted part of the canvas, 0 to 1.
+    coverage: f64,
+}
+
+#[derive(Serialize)]
+struct BrushReport {
+    name: String,
+    prompt: String,
+    negative_prompt: String,
+}
+
+pub(super) fn run(arguments: &InfoArguments) -> Result<(), Failure> {
+    let report = Report::from_path(&arguments.file)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        report.print(&mut out)?;
+    }
+    Ok(())
+}
+
+impl Report {
+    fn from_path(path: &std::path::Path) -> anyhow::Result<Self> {
+        let is_model = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+        if is_model {
+            return Ok(Self::Model(SafetensorsHeader::read(path)?));
+        }
+        Ok(match open::open_path(path)? {
+            Opened::Project {
+                project,
+                kind: _,
+                model_name,
+            } => Self::Project(Box::new(ProjectReport::new("project", &project, model_name))),
+            Opened::Palette(palette) => Self::palette(palette),
+            Opened::ColourMasks { masks, picture } => Self::ColourMasks {
+                size: [picture.size().width(), picture.size().height()],
+                colours: masks.iter().map(|(colour, _)| values::hex(*colour)).collect(),
+            },
+            Opened::Picture { picture, parameters } => Self::Picture {
+                size: [picture.size().width(), picture.size().height()],
+                parameters,
+            },
+        })
+    }
+
+    fn palette(palette: Palette) -> Self {
+        Self::Palette {
+            title: palette.title,
+            model: palette.model,
+            brushes: palette
+                .brushes
+                .into_iter()
+                .map(|brush| BrushReport {
+                    name: brush.words.name,
+                    prompt: brush.words.prompt,
+                    negative_prompt: brush.words.negative_prompt,
+                })
+                .collect(),
+        }
+    }
+
+    fn print(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        match self {
+            Self::Project(project) => project.print(out),
+            Self::Palette {
+                title,
+                model,
+                brushes,
+            } => {
+                writeln!(out, "palette {title:?} for {model:?}, {} brushes", brushes.len())?;
+                for brush in brushes {
+                    writeln!(out, "  {}: {}", brush.name, brush.prompt)?;
+                }
+                Ok(())
+            }
+            Self::ColourMasks {
+                size: [width, height],
+                colours,
+            } => {
+                writeln!(
+                    out,
+                    "colour-coded mask, {width} x {height}: {}",
+                    colours.join(" ")
+                )
+            }
+            Self::Picture {
+                size: [width, height],
+                parameters,
+            } => {
+                writeln!(out, "picture, {width} x {height}, without a canvas of ours")?;
+                parameters.iter().try_for_each(|text| writeln!(out, "{text}"))
+            }
+            Self::Model(header) => header.print(out),
+        }
+    }
+}
+
+impl ProjectReport {
+    fn new(file_type: &'static str, project: &Project, model_name: Option<String>) -> Self {
+        let document = &project.document;
+        let area = document.size.area() as f64;
+        let regions = document
+            .regions
+            .iter()
+            .map(|region| RegionReport {
+                id: region.id.0,
+                words: BrushReport {
+                    name: region.name.clone(),
+                    prompt: region.prompt.clone(),
+                    negative_prompt: region.negative_prompt.clone(),
+                },
+                colour: values::hex(region.colour),
+                visible: region.visible,
+                locked: region.locked,
+                prompt_strength: region.prompt_strength,
+                mask_strength: region.mask_strength,
+                mask_std: region.mask_std_px,
+                seed: region.seed.map(|seed| seed.0),
+                bounds: region
+                    .mask
+                    .bounds()
+                    .map(|rect| [rect.x0, rect.y0, rect.x1, rect.y1]),
+                coverage: region.mask.to_coverage().into_iter().map(f64::from).sum::<f64>() / 255.0 / area,
+            })
+            .collect();
+        Self {
+            file_type,
+            size: [document.size.width(), document.size.height()],
+            seed: document.seed.0,
+            steps: document.settings.steps.indexes().to_vec(),
+            bootstrap_steps: document.settings.bootstrap_steps,
+            model: model_name.unwrap_or_else(|| values::model_name(&document.model)),
+            model_record: project.model_record.clone(),
+            background: BrushReport {
+                name: "Background".to_owned(),
+                prompt: document.background.prompt.clone(),
+                negative_prompt: document.background.negative_prompt.clone(),
+            },
+            has_background_image: document.background.image.is_some(),
+            regions,
+            has_picture: project.last_frame.is_some(),
+            pins: project.pins.len(),
+            parameters: parameters_text(project),
+        }
+    }
+
+    fn print(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        let [width, height] = self.size;
+        writeln!(
+            out,
+            "{}, {width} x {height}, seed {}, {} steps, model {}",
+            self.file_type,
+            self.seed,
+            self.steps.len(),
+            self.model
+        )?;
+        if let Some(record) = &self.model_record {
+            writeln!(
+                out,
+                "painted by {} ({}, {})",
+                record.name, record.family, record.fingerprint
+            )?;
+        }
+        if self.pins > 0 {
+            writeln!(out, "{} pinned states", self.pins)?;
+        }
+        writeln!(out, "regions, the uppermost first:")?;
+        for region in self.regions.iter().rev() {
+            let hidden = if region.visible { "" } else { " (hidden)" };
+            let name = if region.words.name.is_empty() {
+                "-"
+            } else {
+                &region.words.name
+            };
+            writeln!(
+                out,
+                "  {} {:>5.1} %  {name}: {}{hidden}",
+                region.colour,
+                region.coverage * 100.0,
+                region.words.prompt
+            )?;
+        }
+        let image = if self.has_background_image {
+            " (with a picture)"
+        } else {
+            ""
+        };
+        writeln!(out, "  background      {}{image}", self.background.prompt)
+    }
+}

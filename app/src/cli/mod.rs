@@ -1,0 +1,111 @@
+//! The command line: what a script or a curious person can ask without a window.
+//!
+//! Exit codes: 0 done; 1 failed, with one line on stderr that says what, why, and what to do; 2 wrong usage.
+//! Results go to stdout, progress and messages to stderr, and progress is drawn on a terminal only.
+
+mod export;
+mod headless;
+mod info;
+mod render;
+mod values;
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  wordbrush                                   open the window
+  wordbrush castle.wordbrush                  open a project (or an .ora, or an exported picture)
+  wordbrush render castle.wordbrush -o castle.png
+  wordbrush render scene.json -o out.png --seed 7 --threads 2
+  wordbrush export castle.png -o castle.ora   restore the layers from an exported picture
+  wordbrush info castle.png --json";
+
+/// A painting app whose brushes carry a meaning.
+#[derive(Debug, Parser)]
+#[command(name = "wordbrush", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// What to open: a project, an .ora, an exported picture, a palette, or any picture
+    file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Render(render::RenderArguments),
+    Export(export::ExportArguments),
+    Info(info::InfoArguments),
+}
+
+/// Why a command ended without doing what was asked.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments contradict each other or cannot be.
+    Usage(String),
+    /// It was tried and did not work.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs what the command line asks for; `open_window` is called where it asks for the window.
+pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            // Nothing can be said any more if stderr is closed.
+            drop(wrong.print());
+            return ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = match arguments.command {
+        None => open_window(arguments.file).map_err(Failure::from),
+        Some(Command::Render(arguments)) => render::run(&arguments),
+        Some(Command::Export(arguments)) => export::run(&arguments),
+        Some(Command::Info(arguments)) => info::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => {
+            say(&format!("wordbrush: {error:#}"));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            say(&format!("wordbrush: {message} (see --help)"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One line on stderr, whatever the message holds.
+fn say(message: &str) {
+    let line: Vec<&str> = message.split_whitespace().collect();
+    // Nothing can be said any more if stderr is closed.
+    drop(writeln!(std::io::stderr(), "{}", line.join(" ")));
+}
+
+/// Whoever read our output has had enough (`wordbrush info x | head -1`): no failure of ours.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,221 @@
+//! `wordbrush render`: a picture without a window.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use wordbrush_engine::api::{
+    CanvasSize, Command, DeviceChoice, EngineConfig, Frame, NoticeLevel, PassOrder, Revision, RunState, Seed,
+    Status, StepList,
+};
+
+use super::{
+    Failure,
+    headless::{Headless, phase_text},
+    say, values,
+};
+use crate::{
+    document::Document,
+    storage::{
+        export::{self, PictureFormat},
+        open::{self, Opened},
+        pictures::{scale_mask, scale_picture},
+        project::Project,
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  wordbrush render castle.wordbrush -o castle.png
+  wordbrush render scene.json -o out.webp --seed 7 --steps 4
+  wordbrush render scene.json -o big.png --size 1024x768
+  wordbrush render scene.json -o dream.png --frames 24     writes dream-0001.png to dream-0024.png
+
+The same seed gives the same bytes on the CPU, whatever the number of threads.";
+
+/// Render a project, an .ora, an exported picture or a scene .json without a window
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RenderArguments {
+    /// A project, an .ora, one of our exported pictures, or a scene .json
+    file: PathBuf,
+    /// The picture to write (.png, .jpg or .webp)
+    #[arg(short, long, value_name = "OUT.png")]
+    output: PathBuf,
+    /// Another model than the file names: pocket, a name from `wordbrush models list`, a folder or a .safetensors file
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Number of steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
+    steps: Option<u8>,
+    /// Another seed than the file's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Another size; masks and background are scaled to it
+    #[arg(long, value_name = "WxH", value_parser = values::parse_size)]
+    size: Option<CanvasSize>,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = values::parse_device)]
+    device: DeviceChoice,
+    /// Write this many consecutive frames of the stream, numbered, instead of the finished picture
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    frames: Option<u32>,
+    /// CPU threads; all if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Quality of .jpg and .webp pictures, 1 to 100
+    #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+}
+
+pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
+    let Some(format) = PictureFormat::from_path(&arguments.output, arguments.quality) else {
+        return Err(Failure::Usage(format!(
+            "the output must end in .png, .jpg or .webp: {}",
+            arguments.output.display()
+        )));
+    };
+    let mut project = load(arguments)?;
+    apply(arguments, &mut project.document)?;
+    let mut engine = Headless::start(EngineConfig {
+        model: Some(project.document.model.clone()),
+        device: arguments.device,
+        precision: None,
+        threads: arguments.threads.map(usize::from),
+    })?;
+    match arguments.frames {
+        None => {
+            let frame = finished_frame(&mut engine, &project.document)?;
+            write(&mut project, &engine, frame, format, &arguments.output)?;
+        }
+        Some(count) => write_frames(&mut engine, &mut project, count, format, &arguments.output)?,
+    }
+    report(&mut engine);
+    Ok(())
+}
+
+fn load(arguments: &RenderArguments) -> anyhow::Result<Project> {
+    let Opened::Project {
+        mut project,
+        model_name,
+        ..
+    } = open::open_path(&arguments.file)?
+    else {
+        bail!("it holds no canvas to render: {}", arguments.file.display());
+    };
+    let here = Path::new(".");
+    if let Some(name) = &arguments.model {
+        project.document.model = values::model_from_name(name, here)?;
+        project.model_record = None;
+    } else if let Some(name) = model_name {
+        let folder = arguments.file.parent().unwrap_or(here);
+        project.document.model = values::model_from_name(&name, folder)?;
+    }
+    Ok(*project)
+}
+
+fn apply(arguments: &RenderArguments, document: &mut Document) -> anyhow::Result<()> {
+    if let Some(seed) = arguments.seed {
+        document.seed = Seed(seed);
+    }
+    if let Some(steps) = arguments.steps {
+        document.settings.steps = StepList::with_count(usize::from(steps));
+    }
+    if let Some(size) = arguments.size {
+        scale_document(document, size).context("cannot scale the canvas")?;
+    }
+    // A choice by measurement could round differently from one run to the next.
+    if document.settings.pass_order == PassOrder::Auto {
+        document.settings.pass_order = match arguments.frames {
+            None => PassOrder::Sequential,
+            Some(_) => PassOrder::StreamBatch,
+        };
+    }
+    Ok(())
+}
+
+fn scale_document(document: &mut Document, size: CanvasSize) -> anyhow::Result<()> {
+    let factor = (size.area() as f64 / document.size.area() as f64).sqrt() as f32;
+    if let Some(image) = &document.background.image {
+        document.background.image = Some(scale_picture(image, size)?);
+    }
+    for region in &mut document.regions {
+        region.mask = scale_mask(&region.mask, size)?;
+        region.mask_std_px = (region.mask_std_px * factor).min(100.0);
+    }
+    document.size = size;
+    Ok(())
+}
+
+fn finished_frame(engine: &mut Headless, document: &Document) -> anyhow::Result<Frame> {
+    let bar = progress_bar(document.settings.steps.count() as u64);
+    let steps = document.settings.steps.count() as u64;
+    let frame = engine.settled_frame(Revision(1), document.scene(), |status: &Status| {
+        bar.set_message(phase_text(&status.phase));
+        if status.revision == Revision(1) {
+            bar.set_position(steps.saturating_sub(u64::from(status.steps_until_settled)));
+        }
+    });
+    bar.finish_and_clear();
+    frame
+}
+
+fn write_frames(
+    engine: &mut Headless,
+    project: &mut Project,
+    count: u32,
+    format: PictureFormat,
+    output: &Path,
+) -> anyhow::Result<()> {
+    let bar = progress_bar(u64::from(count));
+    engine.send(Command::Run(RunState::Paused));
+    engine.send(Command::SetScene(Revision(1), Box::new(project.document.scene())));
+    for number in 1..=count {
+        engine.send(Command::Step);
+        let frame = engine.wait_for_frame(
+            &mut |status: &Status| bar.set_message(phase_text(&status.phase)),
+            |frame| frame.revision == Revision(1),
+        )?;
+        write(project, engine, frame, format, &numbered(output, number))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// `out.png` becomes `out-0001.png`.
+fn numbered(output: &Path, number: u32) -> PathBuf {
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = output.extension().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{stem}-{number:04}.{extension}"))
+}
+
+fn write(
+    project: &mut Project,
+    engine: &Headless,
+    frame: Frame,
+    format: PictureFormat,
+    output: &Path,
+) -> anyhow::Result<()> {
+    if let Some(summary) = engine.model() {
+        project.model_record = Some(summary.into());
+    }
+    project.last_frame = Some(frame.picture);
+    export::export_picture(project, format, output)
+}
+
+fn report(engine: &mut Headless) {
+    for notice in engine.take_notices() {
+        if notice.level == NoticeLevel::Warning {
+            say(&format!("wordbrush: {}", notice.text));
+        }
+    }
+}
+
+/// Drawn on a terminal only.
+pub(super) fn progress_bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}

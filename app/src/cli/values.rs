@@ -1,0 +1,86 @@
+//! Values on the command line: sizes, devices, models.
+
+use std::path::Path;
+
+use wordbrush_engine::api::{CanvasSize, DeviceChoice, ModelChoice, ModelSource};
+
+/// `WIDTHxHEIGHT`.
+pub(crate) fn parse_size(text: &str) -> Result<CanvasSize, String> {
+    let (width, height) = text
+        .split_once(['x', 'X', '×'])
+        .ok_or_else(|| "write WIDTHxHEIGHT, such as 768x512".to_owned())?;
+    let side = |side: &str| {
+        let pixels = side.trim().parse::<u32>();
+        pixels.map_err(|error| format!("{side:?} is no number of pixels: {error}"))
+    };
+    CanvasSize::new(side(width)?, side(height)?).map_err(|error| error.to_string())
+}
+
+/// `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
+pub(crate) fn parse_device(text: &str) -> Result<DeviceChoice, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(DeviceChoice::Auto),
+        "cpu" => Ok(DeviceChoice::Cpu),
+        "cuda" | "gpu" => Ok(DeviceChoice::Cuda(0)),
+        "metal" => Ok(DeviceChoice::Metal),
+        other => other
+            .strip_prefix("cuda:")
+            .and_then(|number| number.parse().ok())
+            .map(DeviceChoice::Cuda)
+            .ok_or_else(|| "write auto, cpu, cuda, cuda:NUMBER or metal".to_owned()),
+    }
+}
+
+/// A model by its name or its path; relative paths start at `folder`.
+pub(crate) fn model_from_name(name: &str, folder: &Path) -> anyhow::Result<ModelChoice> {
+    let source = match name {
+        "pocket" => ModelSource::Pocket,
+        "random-sd15" => ModelSource::RandomSd15,
+        "toy" => ModelSource::Toy,
+        path => {
+            let path = folder.join(path);
+            anyhow::ensure!(
+                path.exists(),
+                "model {name:?} is neither a known name nor a file: {}",
+                path.display()
+            );
+            ModelSource::Path(path)
+        }
+    };
+    Ok(ModelChoice::plain(source))
+}
+
+/// `#rrggbb`.
+pub(crate) fn hex(colour: [u8; 3]) -> String {
+    crate::storage::hex_from_colour(colour)
+}
+
+/// How a model is called in listings.
+pub(crate) fn model_name(choice: &ModelChoice) -> String {
+    match &choice.source {
+        ModelSource::Pocket => "pocket".to_owned(),
+        ModelSource::RandomSd15 => "random-sd15".to_owned(),
+        ModelSource::Toy => "toy".to_owned(),
+        ModelSource::Path(path) => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_width_by_height() {
+        assert_eq!(parse_size("768x512"), Ok(CanvasSize::new(768, 512).unwrap()));
+        for bad in ["768", "x", "0x5", "9000x10", "-1x5", "axb"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn devices_are_named() {
+        assert_eq!(parse_device("CPU"), Ok(DeviceChoice::Cpu));
+        assert_eq!(parse_device("cuda:1"), Ok(DeviceChoice::Cuda(1)));
+        assert!(parse_device("cuda:x").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! Recognises what a file is by looking into it, whatever its name: the one way in for drops, "open" and scripts.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use wordbrush_engine::api::{Mask, Picture};
+
+use super::{
+    export, masks, palette::Palette, project::Project, project_file, scene_file::SceneFile, segments,
+};
+
+/// More than any file of ours; keeps a mistaken drop of a film from filling memory.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// What was opened, and so what is the sensible thing to do with it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// Replaces the canvas.
+    Project {
+        /// The canvas and what is kept with it.
+        project: Box<Project>,
+        /// What kind of file it came from.
+        kind: ProjectKind,
+        /// A model by the name that a scene file gives it; look it up before painting.
+        model_name: Option<String>,
+    },
+    /// Brushes to be added to the library or the canvas.
+    Palette(Palette),
+    /// Masks of a colour-coded picture, the largest first; offer them as new regions.
+    ColourMasks {
+        /// A colour and its mask, in the picture's own size.
+        masks: Vec<([u8; 3], Mask)>,
+        /// The picture itself, in case it was meant as one.
+        picture: Picture,
+    },
+    /// A picture of anyone; offer it as the background.
+    Picture {
+        /// The picture.
+        picture: Picture,
+        /// Its `parameters` text, if another program wrote one.
+        parameters: Option<String>,
+    },
+}
+
+/// The kinds of files that hold a whole canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjectKind {
+    /// A `.wordbrush` project; saving goes back to it.
+    Project,
+    /// OpenRaster, ours or another program's.
+    OpenRaster,
+    /// An exported picture.
+    Export,
+    /// A scene written by hand.
+    Scene,
+}
+
+impl Opened {
+    /// A short name of the kind, for listings.
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Project { kind, .. } => match kind {
+                ProjectKind::Project => "project",
+                ProjectKind::OpenRaster => "OpenRaster",
+                ProjectKind::Export => "exported picture",
+                ProjectKind::Scene => "scene",
+            },
+            Self::Palette(_) => "palette",
+            Self::ColourMasks { .. } => "colour-coded mask",
+            Self::Picture { .. } => "picture",
+        }
+    }
+}
+
+/// Opens a file.
+///
+/// # Errors
+/// If it cannot be read, is damaged, or is nothing that can be opened.
+pub fn open_path(path: &Path) -> anyhow::Result<Opened> {
+    read_bounded(path)
+        .and_then(|bytes| open_bytes(&bytes, path.parent().unwrap_or_else(|| Path::new("."))))
+        .with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Opens what was dropped or pasted; paths in a scene start at `folder`.
+///
+/// # Errors
+/// If it is damaged, or is nothing that can be opened.
+pub fn open_bytes(bytes: &[u8], folder: &Path) -> anyhow::Result<Opened> {
+    if bytes.starts_with(b"PK\x03\x04") {
+        return open_archive(bytes);
+    }
+    if is_picture(bytes) {
+        return open_picture(bytes);
+    }
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .map(|text| text.trim_start_matches('\u{feff}').trim_start());
+    match text {
+        Some(text) if text.starts_with('{') => open_json(text, folder),
+        Some("") => bail!("it is empty"),
+        _ => bail!("it is no project, .ora, picture, palette or scene"),
+    }
+}
+
+fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let length = std::fs::metadata(path)?.len();
+    if length > MAX_FILE_BYTES {
+        bail!("it is too large ({length} bytes)");
+    }
+    Ok(std::fs::read(path)?)
+}
+
+fn is_picture(bytes: &[u8]) -> bool {
+    bytes.starts_with(segments::PNG_SIGNATURE)
+        || bytes.starts_with(&[0xFF, 0xD8, 0xFF])
+        || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"))
+}
+
+fn open_archive(bytes: &[u8]) -> anyhow::Result<Opened> {
+    let (project, kind) = if super::ora::is_ora(bytes) {
+        (super::ora::from_bytes(bytes)?, ProjectKind::OpenRaster)
+    } else {
+        (project_file::from_bytes(bytes)?, ProjectKind::Project)
+    };
+    Ok(Opened::Project {
+        project: Box::new(project),
+        kind,
+        model_name: None,
+    })
+}
+
+fn open_picture(bytes: &[u8]) -> anyhow::Result<Opened> {
+    let export = export::read_picture(bytes)?;
+    if let Some(project) = export.project {
+        return Ok(Opened::Project {
+            project: Box::new(project),
+            kind: ProjectKind::Export,
+            model_name: None,
+        });
+    }
+    // Lossy pictures have no exact colours.
+    let is_lossless = bytes.starts_with(segments::PNG_SIGNATURE);
+    if let Some(masks) = is_lossless
+        .then(|| masks::from_colour_coded(&export.picture))
+        .flatten()
+    {
+        return Ok(Opened::ColourMasks {
+            masks,
+            picture: export.picture,
+        });
+    }
+    Ok(Opened::Picture {
+        picture: export.picture,
+        parameters: export.parameters,
+    })
+}
+
+fn open_json(text: &str, folder: &Path) -> anyhow::Result<Opened> {
+    let value: serde_json::Value = serde_json::from_str(text).context("its JSON is damaged")?;
+    if value.get("prompt_names").is_some() || value.get("prompts").is_some() {
+        return Ok(Opened::Palette(Palette::from_value(&value)?));
+    }
+    // From the text, so that an error tells line and column.
+    let scene = SceneFile::parse(text)?.load(folder)?;
+    Ok(Opened::Project {
+        project: Box::new(Project::new(scene.document)),
+        kind: ProjectKind::Scene,
+        model_name: scene.model,
+    })
+}

@@ -1,0 +1,408 @@
+//! Palettes: sets of semantic brushes, in the JSON of the authors' demos.
+//!
+//! Reading is lenient (any lengths, any subset of keys, unknown keys ignored); writing gives every key of the chosen
+//! demo in its order, and what only we know under one key, `x_wordbrush`.
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wordbrush_engine::api::{CanvasSize, RegionId};
+
+use super::{
+    colours::region_colour,
+    manifest::{colour_from_hex, hex_from_colour},
+};
+use crate::document::{Document, RegionLayer};
+
+/// More brushes than anyone keeps in one palette.
+const MAX_BRUSHES: usize = 1024;
+
+/// A set of semantic brushes with a background.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Palette {
+    /// Title for the library; may be empty.
+    pub title: String,
+    /// The model it was made for, as the file names it; may be empty.
+    pub model: String,
+    /// The background's words.
+    pub background: Words,
+    /// The brushes, the lowest region first.
+    pub brushes: Vec<Brush>,
+    /// `None` for a random one.
+    pub seed: Option<u64>,
+    /// Which brush was in use; 0 is the background.
+    pub current: usize,
+}
+
+/// A name and two prompts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Name to show.
+    pub name: String,
+    /// What it shows.
+    pub prompt: String,
+    /// What it must not show.
+    pub negative_prompt: String,
+}
+
+/// A brush that carries a meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brush {
+    /// Its words.
+    pub words: Words,
+    /// Colour of its region.
+    pub colour: [u8; 3],
+    /// 0.5 to 1.
+    pub prompt_strength: f32,
+    /// 0.5 to 1.
+    pub mask_strength: f32,
+    /// Edge softness in pixels, 0 to 100.
+    pub mask_std_px: f32,
+}
+
+/// The demo that a palette is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Demo {
+    /// Stable Diffusion 1.5, five brushes.
+    #[default]
+    Sd15,
+    /// Stable Diffusion XL, five brushes.
+    Sdxl,
+    /// Stable Diffusion 3, four brushes.
+    Sd3,
+    /// The streaming demo, three brushes.
+    Streaming,
+}
+
+impl Demo {
+    fn brush_count(self) -> usize {
+        match self {
+            Self::Sd15 | Self::Sdxl => 5,
+            Self::Sd3 => 4,
+            Self::Streaming => 3,
+        }
+    }
+}
+
+/// The demos' keys, in their order.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_palette: Option<usize>,
+    model_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    style_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_palettes: Option<usize>,
+    prompt_names: Vec<&'a str>,
+    prompts: Vec<&'a str>,
+    neg_prompts: Vec<&'a str>,
+    prompt_strengths: Vec<f64>,
+    mask_strengths: Vec<f64>,
+    mask_stds: Vec<f64>,
+    seed: i64,
+    x_wordbrush: Extras,
+}
+
+/// What only we know.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Extras {
+    title: String,
+    /// How many of the brushes are real; the others pad the list.
+    brushes: Option<usize>,
+    colours: Vec<String>,
+}
+
+impl Palette {
+    /// Reads the JSON of a palette.
+    ///
+    /// # Errors
+    /// If it is no JSON object.
+    pub fn from_json(json: &str) -> anyhow::Result<Self> {
+        let value: Value =
+            serde_json::from_str(json.trim_start_matches('\u{feff}')).context("the JSON is damaged")?;
+        Self::from_value(&value)
+    }
+
+    pub(super) fn from_value(value: &Value) -> anyhow::Result<Self> {
+        ensure!(value.is_object(), "a palette is a JSON object");
+        let extras: Extras = value
+            .get("x_wordbrush")
+            .and_then(|extras| Extras::deserialize(extras).ok())
+            .unwrap_or_default();
+        let names = strings(value, "prompt_names");
+        let prompts = strings(value, "prompts");
+        let negatives = strings(value, "neg_prompts");
+        let prompt_strengths = numbers(value, "prompt_strengths");
+        let mask_strengths = numbers(value, "mask_strengths");
+        let mask_stds = numbers(value, "mask_stds");
+        let words = |index: usize| Words {
+            name: names.get(index).cloned().unwrap_or_default(),
+            prompt: prompts.get(index).cloned().unwrap_or_default(),
+            negative_prompt: negatives.get(index).cloned().unwrap_or_default(),
+        };
+        let longest = names
+            .len()
+            .max(prompts.len())
+            .max(negatives.len())
+            .saturating_sub(1);
+        let count = extras.brushes.unwrap_or(longest).min(longest);
+        ensure!(
+            count <= MAX_BRUSHES,
+            "a palette has {count} brushes, {MAX_BRUSHES} are possible"
+        );
+        let number = |list: &[f64], index: usize, missing: f64, highest: f64| {
+            list.get(index).copied().unwrap_or(missing).clamp(0.0, highest) as f32
+        };
+        let brushes = (0..count)
+            .map(|index| Brush {
+                words: words(index + 1),
+                colour: extras
+                    .colours
+                    .get(index)
+                    .and_then(|colour| colour_from_hex(colour))
+                    .unwrap_or_else(|| region_colour(index)),
+                prompt_strength: number(&prompt_strengths, index, 1.0, 1.0),
+                mask_strength: number(&mask_strengths, index, 1.0, 1.0),
+                mask_std_px: number(&mask_stds, index, 0.0, 100.0),
+            })
+            .collect();
+        Ok(Self {
+            title: extras.title,
+            model: value
+                .get("model_id")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            background: words(0),
+            brushes,
+            seed: value.get("seed").and_then(Value::as_u64),
+            current: value
+                .get("current_palette")
+                .and_then(Value::as_u64)
+                .unwrap_or(0)
+                .min(count as u64) as usize,
+        })
+    }
+
+    /// Writes the JSON for a demo, its lists padded to the demo's number of brushes.
+    pub fn to_json(&self, demo: Demo) -> String {
+        let padding = Brush {
+            words: Words::default(),
+            colour: [0; 3],
+            prompt_strength: 1.0,
+            mask_strength: 1.0,
+            mask_std_px: 0.0,
+        };
+        let padding_count = demo.brush_count().saturating_sub(self.brushes.len());
+        let brushes = || {
+            self.brushes
+                .iter()
+                .chain(std::iter::repeat_n(&padding, padding_count))
+        };
+        let words = || std::iter::once(&self.background).chain(brushes().map(|brush| &brush.words));
+        let has_styles = demo != Demo::Sd15;
+        let is_streaming = demo == Demo::Streaming;
+        let written = Written {
+            current_palette: (!is_streaming).then_some(self.current),
+            model_id: &self.model,
+            style_name: has_styles.then_some("(None)"),
+            quality_name: has_styles.then_some("(None)"),
+            active_palettes: (!is_streaming).then_some(self.brushes.len()),
+            prompt_names: words().map(|words| words.name.as_str()).collect(),
+            prompts: words().map(|words| words.prompt.as_str()).collect(),
+            neg_prompts: words().map(|words| words.negative_prompt.as_str()).collect(),
+            prompt_strengths: brushes().map(|brush| short(brush.prompt_strength)).collect(),
+            mask_strengths: brushes().map(|brush| short(brush.mask_strength)).collect(),
+            mask_stds: brushes()
+                .map(|brush| short(brush.mask_std_px).max(0.0001))
+                .collect(),
+            seed: self.seed.and_then(|seed| i64::try_from(seed).ok()).unwrap_or(-1),
+            x_wordbrush: Extras {
+                title: self.title.clone(),
+                brushes: Some(self.brushes.len()),
+                colours: self
+                    .brushes
+                    .iter()
+                    .map(|brush| hex_from_colour(brush.colour))
+                    .collect(),
+            },
+        };
+        serde_json::to_string_pretty(&written).expect("strings and finite numbers can be written")
+    }
+
+    /// The brushes of a canvas.
+    pub fn from_document(document: &Document) -> Self {
+        let words = |name: &str, prompt: &str, negative: &str| Words {
+            name: name.to_owned(),
+            prompt: prompt.to_owned(),
+            negative_prompt: negative.to_owned(),
+        };
+        let background = &document.background;
+        Self {
+            title: String::new(),
+            model: String::new(),
+            background: words("Background", &background.prompt, &background.negative_prompt),
+            brushes: document
+                .regions
+                .iter()
+                .map(|region| Brush {
+                    words: words(&region.name, &region.prompt, &region.negative_prompt),
+                    colour: region.colour,
+                    prompt_strength: region.prompt_strength,
+                    mask_strength: region.mask_strength,
+                    mask_std_px: region.mask_std_px,
+                })
+                .collect(),
+            seed: Some(document.seed.0),
+            current: 0,
+        }
+    }
+
+    /// The brushes as unpainted regions, numbered from `first_id` on.
+    pub fn to_regions(&self, first_id: u64, size: CanvasSize) -> Vec<RegionLayer> {
+        (first_id..)
+            .zip(&self.brushes)
+            .map(|(id, brush)| brush.to_region(RegionId(id), size))
+            .collect()
+    }
+}
+
+impl Brush {
+    /// An unpainted region with this brush's words.
+    pub fn to_region(&self, id: RegionId, size: CanvasSize) -> RegionLayer {
+        RegionLayer {
+            name: self.words.name.clone(),
+            negative_prompt: self.words.negative_prompt.clone(),
+            prompt_strength: self.prompt_strength,
+            mask_strength: self.mask_strength,
+            mask_std_px: self.mask_std_px,
+            ..RegionLayer::new(id, size, self.colour, &self.words.prompt)
+        }
+    }
+}
+
+/// `0.85`, not `0.8500000238418579`.
+fn short(value: f32) -> f64 {
+    (f64::from(value) * 10_000.0).round() / 10_000.0
+}
+
+fn strings(value: &Value, key: &str) -> Vec<String> {
+    list(value, key)
+        .map(|entry| entry.as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+fn numbers(value: &Value, key: &str) -> Vec<f64> {
+    list(value, key)
+        .map(|entry| entry.as_f64().unwrap_or(1.0))
+        .collect()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .take(MAX_BRUSHES + 2)
+}
+
+/// The palettes that come with the program, those for the embedded model first.
+pub fn built_in() -> Vec<Palette> {
+    const FILES: [&str; 6] = [
+        include_str!("../../../assets/palettes/pocket-meadow.json"),
+        include_str!("../../../assets/palettes/pocket-seaside.json"),
+        include_str!("../../../assets/palettes/pocket-fire-and-ice.json"),
+        include_str!("../../../assets/palettes/sd-landscape.json"),
+        include_str!("../../../assets/palettes/sd-fantasy-town.json"),
+        include_str!("../../../assets/palettes/sd-character.json"),
+    ];
+    FILES
+        .iter()
+        .map(|json| Palette::from_json(json).expect("the palettes in assets are tested"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_subset_of_keys_is_read() {
+        let palette =
+            Palette::from_json(r#"{"prompts": ["sky", "a tree", "a house"], "mask_stds": [4.5], "x": 1}"#);
+        let palette = palette.unwrap();
+        assert_eq!(palette.background.prompt, "sky");
+        assert_eq!(palette.brushes.len(), 2);
+        assert_eq!(palette.brushes[0].mask_std_px, 4.5);
+        assert_eq!(palette.brushes[1].mask_std_px, 0.0);
+        assert_eq!(palette.brushes[1].prompt_strength, 1.0);
+        assert_eq!(palette.brushes[1].colour, region_colour(1));
+        assert_eq!(palette.seed, None);
+    }
+
+    #[test]
+    fn every_demo_gets_its_keys_and_we_get_our_palette_back() {
+        let mut palette = built_in().swap_remove(0);
+        palette.brushes.truncate(2);
+        palette.current = 1;
+        for (demo, keys, brushes) in [
+            (Demo::Sd15, 11, 5),
+            (Demo::Sdxl, 13, 5),
+            (Demo::Sd3, 13, 4),
+            (Demo::Streaming, 11, 3),
+        ] {
+            let json = palette.to_json(demo);
+            let value: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(value.as_object().unwrap().len(), keys, "{demo:?}");
+            assert_eq!(value["prompts"].as_array().unwrap().len(), brushes + 1);
+            assert_eq!(value["mask_stds"].as_array().unwrap().len(), brushes);
+            let mut back = Palette::from_json(&json).unwrap();
+            back.current = palette.current;
+            for brush in &mut back.brushes {
+                brush.mask_std_px = short(brush.mask_std_px) as f32;
+            }
+            assert_eq!(back, palette, "{demo:?}");
+        }
+    }
+
+    #[test]
+    fn keys_come_in_the_demos_order() {
+        let json = Palette::default().to_json(Demo::Sdxl);
+        let order = [
+            "current_palette",
+            "model_id",
+            "style_name",
+            "quality_name",
+            "active_palettes",
+            "prompt_names",
+            "prompts",
+            "neg_prompts",
+            "prompt_strengths",
+            "mask_strengths",
+            "mask_stds",
+            "seed",
+            "x_wordbrush",
+        ];
+        let places: Vec<_> = order
+            .iter()
+            .map(|key| json.find(&format!("\"{key}\"")).unwrap())
+            .collect();
+        assert!(places.is_sorted(), "{json}");
+    }
+
+    #[test]
+    fn the_built_in_palettes_are_complete() {
+        let palettes = built_in();
+        assert_eq!(palettes.len(), 6);
+        for palette in palettes {
+            assert!(!palette.title.is_empty());
+            assert!(palette.brushes.len() >= 5, "{}", palette.title);
+            assert!(palette.brushes.iter().all(|brush| !brush.words.prompt.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Scenes written by hand or by scripts, as JSON.
+//!
+//! ```json
+//! {"size": [512, 512], "seed": 7, "model": "pocket", "steps": 5, "bootstrap_steps": 2,
+//!  "background": {"prompt": "a white background", "negative_prompt": "", "image": "optional.png"},
+//!  "regions": [{"name": "tree", "prompt": "a large tree", "negative_prompt": "", "mask": "tree.png",
+//!               "prompt_strength": 1.0, "mask_strength": 1.0, "mask_std": 8.0, "seed": null}]}
+//! ```
+//!
+//! Paths are relative to the file. Scripts get typing errors told: a field that is not known is an error that names
+//! it, and so is a value out of its range.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use wordbrush_engine::api::{CanvasSize, RegionId, Seed, StepList};
+
+use super::{colours::region_colour, pictures};
+use crate::document::{BackgroundLayer, Document, RegionLayer};
+
+/// What a scene file says, its paths not yet followed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SceneFile {
+    size: CanvasSize,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    steps: Option<Steps>,
+    #[serde(default)]
+    bootstrap_steps: Option<u8>,
+    #[serde(default)]
+    background: SceneBackground,
+    regions: Vec<SceneRegion>,
+}
+
+/// Either how many steps or which ones.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "steps: neither a count (1 to 50) nor a rising list of indexes below 50"
+)]
+enum Steps {
+    Count(usize),
+    List(StepList),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SceneBackground {
+    prompt: String,
+    negative_prompt: String,
+    image: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SceneRegion {
+    #[serde(default)]
+    name: String,
+    prompt: String,
+    #[serde(default)]
+    negative_prompt: String,
+    mask: PathBuf,
+    #[serde(default = "one")]
+    prompt_strength: f32,
+    #[serde(default = "one")]
+    mask_strength: f32,
+    #[serde(default = "default_mask_std")]
+    mask_std: f32,
+    #[serde(default)]
+    seed: Option<u64>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn default_mask_std() -> f32 {
+    8.0
+}
+
+/// A scene with its pictures loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedScene {
+    /// The canvas; its model is the default one.
+    pub document: Document,
+    /// The model as the file names it, if it does.
+    pub model: Option<String>,
+}
+
+impl SceneFile {
+    /// Reads the JSON and checks every value.
+    ///
+    /// # Errors
+    /// If it is no such JSON, has an unknown field, or a value is out of its range.
+    pub fn parse(json: &str) -> anyhow::Result<Self> {
+        let scene: Self = serde_json::from_str(json)?;
+        if let Some(Steps::Count(count)) = scene.steps {
+            ensure!(
+                (1..=StepList::GRID as usize).contains(&count),
+                "steps: {count} is out of range, it must be 1 to {}",
+                StepList::GRID
+            );
+        }
+        let step_count = scene.step_list().count();
+        if let Some(bootstrap_steps) = scene.bootstrap_steps {
+            ensure!(
+                usize::from(bootstrap_steps) <= step_count,
+                "bootstrap_steps: {bootstrap_steps} is out of range, it must be 0 to {step_count} (the number of steps)"
+            );
+        }
+        for (index, region) in scene.regions.iter().enumerate() {
+            let in_range = |field: &str, value: f32, highest: f32| {
+                ensure!(
+                    (0.0..=highest).contains(&value),
+                    "regions[{index}].{field}: {value} is out of range, it must be 0 to {highest}"
+                );
+                Ok(())
+            };
+            in_range("prompt_strength", region.prompt_strength, 1.0)?;
+            in_range("mask_strength", region.mask_strength, 1.0)?;
+            in_range("mask_std", region.mask_std, 100.0)?;
+        }
+        Ok(scene)
+    }
+
+    /// Loads masks and background; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// If a picture cannot be read.
+    pub fn load(&self, folder: &Path) -> anyhow::Result<LoadedScene> {
+        let mut document = Document::new(self.size);
+        document.seed = Seed(self.seed);
+        document.settings.steps = self.step_list();
+        if let Some(bootstrap_steps) = self.bootstrap_steps {
+            document.settings.bootstrap_steps = bootstrap_steps;
+        }
+        document.background = BackgroundLayer {
+            prompt: self.background.prompt.clone(),
+            negative_prompt: self.background.negative_prompt.clone(),
+            image: None,
+        };
+        if let Some(path) = &self.background.image {
+            let picture = read(&folder.join(path), pictures::picture_from_bytes);
+            document.background.image = Some(picture.context("background.image")?);
+        }
+        for (index, region) in self.regions.iter().enumerate() {
+            let mask = read(&folder.join(&region.mask), |bytes| {
+                pictures::mask_from_bytes(bytes, self.size)
+            })
+            .with_context(|| format!("regions[{index}].mask"))?;
+            document.regions.push(RegionLayer {
+                name: region.name.clone(),
+                negative_prompt: region.negative_prompt.clone(),
+                mask,
+                prompt_strength: region.prompt_strength,
+                mask_strength: region.mask_strength,
+                mask_std_px: region.mask_std,
+                seed: region.seed.map(Seed),
+                ..RegionLayer::new(
+                    RegionId(index as u64 + 1),
+                    self.size,
+                    region_colour(index),
+                    &region.prompt,
+                )
+            });
+        }
+        document.next_region_id = self.regions.len() as u64 + 1;
+        Ok(LoadedScene {
+            document,
+            model: self.model.clone(),
+        })
+    }
+
+    fn step_list(&self) -> StepList {
+        match &self.steps {
+            None => StepList::default(),
+            Some(Steps::Count(count)) => StepList::with_count(*count),
+            Some(Steps::List(list)) => list.clone(),
+        }
+    }
+}
+
+fn read<T>(path: &Path, decode: impl FnOnce(&[u8]) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    std::fs::read(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|bytes| decode(&bytes))
+        .with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(json: &str) -> String {
+        format!("{:#}", SceneFile::parse(json).unwrap_err())
+    }
+
+    #[test]
+    fn only_size_and_regions_are_needed() {
+        let scene = SceneFile::parse(r#"{"size": [64, 48], "regions": []}"#).unwrap();
+        let loaded = scene.load(Path::new(".")).unwrap();
+        assert_eq!(loaded.document, Document::new(CanvasSize::new(64, 48).unwrap()));
+        assert_eq!(loaded.model, None);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let error = message(r#"{"size": [64, 48], "regions": [{"promt": "a tree", "mask": "m.png"}]}"#);
+        assert!(error.contains("`promt`"), "{error}");
+        let error = message(r#"{"size": [64, 48], "regions": [], "background": {"colour": 1}}"#);
+        assert!(error.contains("`colour`"), "{error}");
+        let error = message(r#"{"size": [64, 48], "regions": [], "sed": 1}"#);
+        assert!(error.contains("`sed`"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_told_with_their_place() {
+        let region = |extra: &str| {
+            message(&format!(
+                r#"{{"size": [64, 48], "regions": [{{"prompt": "x", "mask": "m.png", {extra}}}]}}"#
+            ))
+        };
+        assert!(region(r#""mask_std": 101"#).starts_with("regions[0].mask_std: 101"));
+        assert!(region(r#""mask_strength": -0.1"#).starts_with("regions[0].mask_strength"));
+        assert!(region(r#""prompt_strength": 1.5"#).starts_with("regions[0].prompt_strength"));
+        assert!(message(r#"{"size": [64, 48], "regions": [], "steps": 0}"#).starts_with("steps: 0"));
+        assert!(
+            message(r#"{"size": [64, 48], "regions": [], "bootstrap_steps": 6}"#)
+                .starts_with("bootstrap_steps: 6")
+        );
+        assert!(message(r#"{"size": [0, 48], "regions": []}"#).contains("0 x 48"));
+    }
+
+    #[test]
+    fn a_missing_mask_is_told_with_its_region_and_path() {
+        let scene =
+            SceneFile::parse(r#"{"size": [64, 48], "regions": [{"prompt": "x", "mask": "gone.png"}]}"#)
+                .unwrap();
+        let error = format!("{:#}", scene.load(Path::new("somewhere")).unwrap_err());
+        assert!(error.starts_with("regions[0].mask: cannot read "), "{error}");
+        assert!(error.contains("gone.png"), "{error}");
+    }
+
+    #[test]
+    fn steps_may_be_listed() {
+        let scene = SceneFile::parse(r#"{"size": [64, 48], "regions": [], "steps": [0, 10, 20]}"#).unwrap();
+        assert_eq!(scene.step_list().indexes(), [0, 10, 20]);
+    }
+}

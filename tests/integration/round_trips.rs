@@ -1,0 +1,171 @@
+//! Whatever is saved or exported comes back as it was.
+
+use wordbrush::{
+    document::{Document, RegionLayer},
+    storage::{
+        export::{PictureFormat, picture_bytes},
+        open::{Opened, ProjectKind, open_bytes},
+        ora,
+        project::{ModelRecord, Pin, Project},
+        project_file, region_colour,
+    },
+};
+use wordbrush_engine::api::{CanvasSize, Guidance, Mask, Picture, RegionId, Seed, StepList};
+
+/// A project in which every field has a value of its own.
+pub(crate) fn project() -> Project {
+    let size = CanvasSize::new(130, 70).unwrap();
+    let mut document = Document::new(size);
+    document.seed = Seed(u64::MAX - 5);
+    document.settings.steps = StepList::new(vec![1, 9, 30]).unwrap();
+    document.settings.guidance = Guidance::SelfNegative {
+        scale: 1.25,
+        delta: 0.5,
+    };
+    document.settings.bootstrap_steps = 2;
+    document.background.prompt = "a \"white\" <background> & more".to_owned();
+    document.background.negative_prompt = "żółć 木 🌳\nsecond line".to_owned();
+    document.background.image = Some(gradient(size, 3));
+    for index in 0..4_u64 {
+        document.regions.push(RegionLayer {
+            name: format!("region {index}"),
+            negative_prompt: format!("not {index}"),
+            mask: disc(size, 20 + index as i32 * 30, 15 + index as i32 * 3),
+            visible: index != 1,
+            locked: index == 2,
+            prompt_strength: 0.5 + index as f32 * 0.125,
+            mask_strength: 1.0 - index as f32 * 0.125,
+            mask_std_px: index as f32 * 4.5,
+            seed: (index == 3).then_some(Seed(77)),
+            ..RegionLayer::new(
+                RegionId(index * 3 + 1),
+                size,
+                region_colour(index as usize),
+                &format!("prompt {index}"),
+            )
+        });
+    }
+    document.regions[0].mask = Mask::new(size);
+    document.next_region_id = 40;
+    let mut earlier = document.clone();
+    earlier.regions.truncate(2);
+    Project {
+        model_record: Some(ModelRecord {
+            name: "pocket".to_owned(),
+            family: "Pocket".to_owned(),
+            fingerprint: "0123456789".to_owned(),
+        }),
+        last_frame: Some(gradient(size, 7)),
+        pins: vec![Pin {
+            name: "first try".to_owned(),
+            document: earlier,
+            picture: Some(gradient(size, 11)),
+        }],
+        document,
+    }
+}
+
+/// A soft disc.
+fn disc(size: CanvasSize, x: i32, y: i32) -> Mask {
+    let coverage: Vec<u8> = (0..size.area() as i32)
+        .map(|pixel| {
+            let (dx, dy) = (pixel % size.width() as i32 - x, pixel / size.width() as i32 - y);
+            (300 - dx * dx - dy * dy).clamp(0, 255) as u8
+        })
+        .collect();
+    Mask::from_coverage(size, &coverage).unwrap()
+}
+
+fn gradient(size: CanvasSize, step: usize) -> Picture {
+    let rgba: Vec<u8> = (0..size.area() * 4)
+        .map(|i| {
+            if i % 4 == 3 {
+                255
+            } else {
+                (i * step / 16 % 256) as u8
+            }
+        })
+        .collect();
+    Picture::new(size, rgba).unwrap()
+}
+
+fn reopened(bytes: &[u8]) -> (Project, ProjectKind) {
+    match open_bytes(bytes, std::path::Path::new(".")).unwrap() {
+        Opened::Project { project, kind, .. } => (*project, kind),
+        other => panic!("opened as {}", other.kind_name()),
+    }
+}
+
+#[test]
+fn projects_come_back_whole() {
+    let project = project();
+    let bytes = project_file::to_bytes(&project).unwrap();
+    assert_eq!(reopened(&bytes), (project.clone(), ProjectKind::Project));
+    assert_eq!(
+        bytes,
+        project_file::to_bytes(&project).unwrap(),
+        "saving is reproducible"
+    );
+    assert_eq!(
+        project_file::thumbnail(&bytes).unwrap(),
+        project.last_frame.unwrap()
+    );
+}
+
+#[test]
+fn open_raster_comes_back_whole() {
+    let project = project();
+    let bytes = ora::to_bytes(&project).unwrap();
+    assert_eq!(&bytes[30..38], b"mimetype", "the first entry tells the type");
+    assert_eq!(&bytes[38..54], b"image/openraster");
+    assert_eq!(reopened(&bytes), (project, ProjectKind::OpenRaster));
+}
+
+#[test]
+fn a_dropped_export_restores_the_canvas() {
+    let project = project();
+    for format in [
+        PictureFormat::Png,
+        PictureFormat::Jpeg { quality: 90 },
+        PictureFormat::WebP { quality: 100 },
+        PictureFormat::WebP { quality: 80 },
+    ] {
+        let (back, kind) = reopened(&picture_bytes(&project, format).unwrap());
+        assert_eq!(kind, ProjectKind::Export);
+        assert_eq!(back.document, project.document, "{format:?}");
+        assert_eq!(back.model_record, project.model_record);
+        let lossless = matches!(format, PictureFormat::Png | PictureFormat::WebP { quality: 100 });
+        if lossless {
+            assert_eq!(back.last_frame, project.last_frame, "{format:?}");
+        } else {
+            assert_similar(&back.last_frame.unwrap(), project.last_frame.as_ref().unwrap());
+        }
+    }
+}
+
+fn assert_similar(a: &Picture, b: &Picture) {
+    let difference: u64 = a
+        .rgba()
+        .iter()
+        .zip(b.rgba())
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    assert!(
+        difference / (a.rgba().len() as u64) < 12,
+        "mean difference {difference}"
+    );
+}
+
+#[test]
+fn exports_tell_no_folders_of_this_machine() {
+    let mut project = project();
+    project.document.model.source =
+        wordbrush_engine::api::ModelSource::Path("/home/someone/secret/model.safetensors".into());
+    for format in [PictureFormat::Png, PictureFormat::Jpeg { quality: 90 }] {
+        let (back, _) = reopened(&picture_bytes(&project, format).unwrap());
+        assert_eq!(
+            back.document.model.source,
+            wordbrush_engine::api::ModelSource::Path("model.safetensors".into())
+        );
+    }
+}
