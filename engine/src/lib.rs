@@ -10,8 +10,11 @@
 pub mod api;
 mod engine;
 mod error;
+pub(crate) mod image;
 mod mailbox;
 pub(crate) mod models;
+pub(crate) mod schedule;
+pub(crate) mod stream;
 mod tokenizer;
 mod worker;
 
@@ -22,4 +25,17 @@ pub use tokenizer::PromptTokenizer;
 /// Internals for benches, examples and parity tests; not for the app, and not stable.
 pub mod low_level {
     pub use crate::models::traits;
+
+    /// Pixels and tensors.
+    pub mod image {
+        pub use crate::image::*;
+    }
+    /// Noise schedules and samplers.
+    pub mod schedule {
+        pub use crate::schedule::*;
+    }
+    /// Masks, noise and the stream itself.
+    pub mod stream {
+        pub use crate::stream::*;
+    }
 }

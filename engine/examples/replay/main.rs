@@ -1,0 +1,143 @@
+//! Replays recorded parity cases and compares every tensor with what the reference gave.
+//!
+//! ```text
+//! cargo run --release -p wordbrush-engine --example replay -- CASE_DIR...
+//! ```
+//!
+//! One line per case: the tensor that comes nearest to its tolerance, or exceeds it most. The exit code is 1 if a tensor
+//! is over its tolerance or was not computed, or if a case cannot be replayed.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the report is what this program is for"
+)]
+
+mod case;
+mod centering;
+mod image_prep;
+mod masks;
+mod scheduler;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Device};
+use clap::{Parser, ValueEnum};
+
+use case::{Case, Check};
+
+/// Replays parity cases; fails if any tensor is over its tolerance or missing.
+#[derive(Parser)]
+pub(crate) struct Options {
+    /// Case folders (each with a case.json).
+    #[arg(required = true)]
+    cases: Vec<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+    /// Number format of the networks.
+    #[arg(long, value_enum, default_value_t = TypeName::F32)]
+    dtype: TypeName,
+    /// List every tensor, not only the worst.
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceName {
+    Cpu,
+    Cuda,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TypeName {
+    F32,
+    F16,
+    Bf16,
+}
+
+/// Where and in which number format a case is replayed.
+pub(crate) struct Target {
+    pub(crate) device: Device,
+    #[expect(dead_code, reason = "the kinds replayed so far run no network")]
+    pub(crate) dtype: DType,
+}
+
+impl Options {
+    fn target(&self) -> Result<Target> {
+        Ok(Target {
+            device: match self.device {
+                DeviceName::Cpu => Device::Cpu,
+                DeviceName::Cuda => Device::new_cuda(0)?,
+            },
+            dtype: match self.dtype {
+                TypeName::F32 => DType::F32,
+                TypeName::F16 => DType::F16,
+                TypeName::Bf16 => DType::BF16,
+            },
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let target = match options.target() {
+        Ok(target) => target,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut failed = 0;
+    for path in &options.cases {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        match Case::open(path, &target.device).and_then(|case| replay(case, &target)) {
+            Ok(checks) => {
+                let is_good = report(&name, &checks, options.verbose);
+                failed += u32::from(!is_good);
+            }
+            Err(error) => {
+                println!("FAILED  {name}: {error:#}");
+                failed += 1;
+            }
+        }
+    }
+    println!(
+        "{} of {} cases replay within tolerance",
+        options.cases.len() - failed as usize,
+        options.cases.len()
+    );
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Computes everything that a case expects and compares it.
+fn replay(mut case: Case, _target: &Target) -> Result<Vec<Check>> {
+    let kind = case.kind()?.to_owned();
+    match kind.as_str() {
+        "lcm-scheduler" => scheduler::replay(&mut case)?,
+        "masks" => masks::replay(&mut case)?,
+        "image-prep" => image_prep::replay(&mut case)?,
+        "centering" => centering::replay(&mut case)?,
+        _ => bail!("cases of kind {kind:?} are unknown"),
+    }
+    Ok(case.finish())
+}
+
+/// Prints a case's line and says whether everything is within tolerance.
+fn report(name: &str, checks: &[Check], is_verbose: bool) -> bool {
+    let is_good = checks.iter().all(Check::is_good);
+    if is_verbose {
+        for check in checks {
+            println!("        {}", check.line());
+        }
+    }
+    let worst = checks.iter().max_by(|a, b| a.severity().total_cmp(&b.severity()));
+    let verdict = if is_good { "ok    " } else { "FAILED" };
+    let worst = worst.map_or_else(|| "nothing to compare".to_owned(), Check::line);
+    println!("{verdict}  {name}: {} tensors, worst {worst}", checks.len());
+    is_good && !checks.is_empty()
+}

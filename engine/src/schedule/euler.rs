@@ -1,0 +1,112 @@
+//! Euler steps with trailing spacing: the sampler of Turbo and Lightning models.
+//!
+//! Latents are not kept at unit variance: a latent at noise level sigma is `clean + sigma * noise`, and the denoiser
+//! sees it divided by `sqrt(sigma^2 + 1)`.
+
+use super::{Combination, NoiseSchedule, Noising, Slot, SlotTable, StepIndex, Timestep, pick};
+use crate::{Error, Result, models::traits::Prediction};
+
+/// The timesteps of an inference and their sigmas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    steps: Vec<(Timestep, f64)>,
+}
+
+impl Grid {
+    /// Spaces `steps` timesteps evenly, the first at the end of the schedule.
+    ///
+    /// # Errors
+    /// If `steps` is 0 or more than the schedule has.
+    pub fn new(schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
+        let train_steps = schedule.train_steps();
+        if steps == 0 || steps > train_steps {
+            return Err(Error::StepList {
+                indexes: vec![steps as u16],
+            });
+        }
+        let stride = train_steps as f64 / steps as f64;
+        let steps = (0..steps)
+            .map(|i| {
+                let timestep = Timestep((train_steps as f64 - i as f64 * stride).round_ties_even() - 1.0);
+                (timestep, sigma(schedule, timestep))
+            })
+            .collect();
+        Ok(Self { steps })
+    }
+
+    /// All timesteps with their sigmas, noisiest first.
+    pub fn steps(&self) -> &[(Timestep, f64)] {
+        &self.steps
+    }
+
+    /// The standard deviation of the noise that everything starts from: the largest sigma.
+    pub fn initial_sigma(&self) -> f64 {
+        self.steps.iter().map(|step| step.1).fold(0.0, f64::max)
+    }
+
+    /// The slots that a list of indexes makes.
+    ///
+    /// # Errors
+    /// If the list is empty or leaves the grid.
+    pub fn slots(
+        &self,
+        schedule: &NoiseSchedule,
+        indexes: &[StepIndex],
+        prediction: Prediction,
+    ) -> Result<SlotTable> {
+        let steps = pick(&self.steps, indexes)?;
+        let slot = |(t, &(timestep, sigma)): (usize, &(Timestep, f64))| {
+            let next = steps.get(t + 1).copied();
+            let next_sigma = next.map_or(0.0, |(_, sigma)| sigma);
+            let variance = sigma * sigma + 1.0;
+            Slot {
+                timestep,
+                noise_level: schedule.noise_level(timestep),
+                next_noise_level: next.map_or(0.0, |(timestep, _)| schedule.noise_level(timestep)),
+                noising: Noising {
+                    signal: 1.0,
+                    noise: sigma,
+                },
+                input_scale: 1.0 / variance.sqrt(),
+                epsilon: match prediction {
+                    Prediction::Epsilon => Combination::PREDICTION,
+                    Prediction::V => Combination {
+                        latent: sigma / variance,
+                        prediction: 1.0 / variance.sqrt(),
+                    },
+                },
+                result: Combination {
+                    latent: 1.0,
+                    prediction: next_sigma - sigma,
+                },
+                background: Noising {
+                    signal: 1.0,
+                    noise: next_sigma,
+                },
+                // The result already is at the next level.
+                onward: Noising::NONE,
+            }
+        };
+        SlotTable::new(steps.iter().enumerate().map(slot).collect(), self.initial_sigma())
+    }
+}
+
+/// Noise over signal at a timestep.
+pub fn sigma(schedule: &NoiseSchedule, timestep: Timestep) -> f64 {
+    let alpha_bar = schedule.alpha_bar(timestep);
+    ((1.0 - alpha_bar) / alpha_bar).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_spacing_begins_at_the_end_of_the_schedule() {
+        let schedule = NoiseSchedule::scaled_linear(0.00085, 0.012, 1000);
+        let grid = Grid::new(&schedule, 4).unwrap();
+        let timesteps: Vec<f64> = grid.steps().iter().map(|step| step.0.0).collect();
+        assert_eq!(timesteps, [999.0, 749.0, 499.0, 249.0]);
+        assert!((grid.initial_sigma() - 14.6146).abs() < 1e-3);
+    }
+}

@@ -1,0 +1,300 @@
+//! Soft masks to what the stream multiplies with: one mask per region and noise level, at latent size.
+//!
+//! Cover decay, blur, strength, quantisation, sampling: in this order, as in the reference. A pixel enters the picture
+//! at the first step whose noise level is below its coverage, so that a region starts at its solid core and grows into
+//! its soft edge as the steps go on.
+//!
+//! Source: StreamMultiDiffusion (arXiv 2403.09055), section on quantised masks.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{
+    blur::{Kernel, Plane, blur_at},
+    centering::Shift,
+};
+use crate::{api::MaskMode, schedule::SlotTable};
+
+/// Height and width of a latent in cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LatentSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl LatentSize {
+    /// Number of cells.
+    pub fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// How the masks of one request are prepared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskRequest {
+    /// What is left of a mask under a later one; 0 turns it off.
+    pub cover_alpha: f32,
+    /// Standard deviation of each mask's blur, in pixels.
+    pub stds_px: Vec<f32>,
+    /// Weight of each mask.
+    pub strengths: Vec<f32>,
+}
+
+/// Weakens each mask where any later one has paint.
+///
+/// # Shapes
+/// - `masks`: one plane of pixels each, in painting order, all of the same length.
+pub fn cover(masks: &mut [Vec<f32>], cover_alpha: f32) {
+    if cover_alpha <= 0.0 || masks.is_empty() {
+        return;
+    }
+    let mut above = vec![0.0_f32; masks[0].len()];
+    for mask in masks.iter_mut().rev() {
+        for (value, above) in mask.iter_mut().zip(&mut above) {
+            let own = *value;
+            if *above > 0.0 {
+                *value *= cover_alpha;
+            }
+            *above += own;
+        }
+    }
+}
+
+/// The kernels of a request: one window for all, from the largest deviation. `None` if nothing is blurred.
+pub fn shared_window_kernels(stds_px: &[f32]) -> Option<Vec<Kernel>> {
+    let largest = stds_px.iter().copied().fold(0.0, f32::max);
+    (largest > 0.0).then(|| {
+        let radius = Kernel::radius_for(largest);
+        stds_px.iter().map(|&std| Kernel::gaussian(std, radius)).collect()
+    })
+}
+
+/// Prepares the masks of one request as the reference does: cover, blur with a shared window, strength; sampled at every
+/// `stride`-th pixel.
+///
+/// # Shapes
+/// - `masks`: one plane of `width`-pixel rows each, 0 to 1
+/// - returns one plane each of `ceil(H / stride)` rows of `ceil(width / stride)` values
+pub fn prepare(masks: &[Vec<f32>], width: usize, request: &MaskRequest, stride: usize) -> Vec<Vec<f32>> {
+    let mut masks = masks.to_vec();
+    cover(&mut masks, request.cover_alpha);
+    let kernels = shared_window_kernels(&request.stds_px);
+    masks
+        .iter()
+        .enumerate()
+        .map(|(layer, values)| {
+            let plane = Plane { width, values };
+            let xs: Vec<usize> = (0..width).step_by(stride).collect();
+            let ys: Vec<usize> = (0..values.len() / width.max(1)).step_by(stride).collect();
+            let mut sampled = match &kernels {
+                Some(kernels) => blur_at(&plane, &kernels[layer], &xs, &ys),
+                None => blur_at(&plane, &Kernel::gaussian(0.0, 0), &xs, &ys),
+            };
+            let strength = request.strengths[layer];
+            for value in &mut sampled {
+                *value *= strength;
+            }
+            sampled
+        })
+        .collect()
+}
+
+/// Cuts soft coverage at the noise level of each slot.
+///
+/// # Shapes
+/// - `coverage`: `n` values, 0 to 1
+/// - returns `T` planes of `n` values, one after the other, 0 to 1
+pub fn quantise(coverage: &[f32], mode: MaskMode, slots: &SlotTable) -> Vec<f32> {
+    let last = slots.count() - 1;
+    let mut planes = Vec::with_capacity(coverage.len() * slots.count());
+    for (t, slot) in slots.slots().iter().enumerate() {
+        let (level, next) = (slot.noise_level as f32, slot.next_noise_level as f32);
+        let is_soft = match mode {
+            MaskMode::Discrete => false,
+            MaskMode::SemiContinuous => t == last,
+            MaskMode::Continuous => true,
+        };
+        if is_soft {
+            let gap = level - next;
+            planes.extend(
+                coverage
+                    .iter()
+                    .map(|&value| ((value - next) / gap).clamp(0.0, 1.0)),
+            );
+        } else {
+            planes.extend(
+                coverage
+                    .iter()
+                    .map(|&value| if value > level { 1.0 } else { 0.0 }),
+            );
+        }
+    }
+    planes
+}
+
+/// The masks of all regions at all slots, on the processor.
+///
+/// Rows are counted `t * p + region`, like the rows of a stream batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskPlanes {
+    /// Size of a plane.
+    pub size: LatentSize,
+    /// Number of regions, `p`.
+    pub regions: usize,
+    /// Number of slots, `T`.
+    pub slots: usize,
+    /// `[T * p, h, w]`.
+    pub masks: Vec<f32>,
+    /// `[T, h, w]`: sum over the regions.
+    pub counts: Vec<f32>,
+}
+
+impl MaskPlanes {
+    /// From the quantised planes of each region (`T` planes each, see [`quantise`]).
+    pub fn new(size: LatentSize, slots: usize, regions: &[&[f32]]) -> Self {
+        let area = size.area();
+        let count = regions.len();
+        let mut masks = Vec::with_capacity(slots * count * area);
+        let mut counts = vec![0.0; slots * area];
+        for t in 0..slots {
+            let sums = &mut counts[t * area..][..area];
+            for planes in regions {
+                let plane = &planes[t * area..][..area];
+                masks.extend_from_slice(plane);
+                for (sum, value) in sums.iter_mut().zip(plane) {
+                    *sum += value;
+                }
+            }
+        }
+        Self {
+            size,
+            regions: count,
+            slots,
+            masks,
+            counts,
+        }
+    }
+
+    /// How much of each pixel the background takes at each slot: `[T, h, w]`, what the regions leave of 1.
+    pub fn background(&self) -> Vec<f32> {
+        self.counts
+            .iter()
+            .map(|count| (1.0 - count).clamp(0.0, 1.0))
+            .collect()
+    }
+
+    /// The plane of a row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.masks[row * self.size.area()..][..self.size.area()]
+    }
+}
+
+/// The masks as the denoising step uses them, on the device.
+#[derive(Clone, Debug)]
+pub struct Masks {
+    /// Size of a plane.
+    pub size: LatentSize,
+    /// Number of regions, `p`.
+    pub regions: usize,
+    /// `[T * p, 1, h, w]`, 0 to 1.
+    pub rows: Tensor,
+    /// `[T, 1, h, w]`: what the sum over the regions is divided by; 1 where no region is.
+    pub divisor: Tensor,
+    /// `[T, 1, h, w]`: how much of the background shows.
+    pub background: Tensor,
+    /// Whether any pixel of a row is painted.
+    pub is_painted: Vec<bool>,
+    /// Where each row's mask lies.
+    pub shifts: Vec<Shift>,
+}
+
+impl Masks {
+    /// Puts masks on a device.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn new(planes: &MaskPlanes, device: &Device) -> Result<Self> {
+        let LatentSize { height, width } = planes.size;
+        let rows = planes.slots * planes.regions;
+        let divisor: Vec<f32> = planes
+            .counts
+            .iter()
+            .map(|&count| if count > 0.0 { count } else { 1.0 })
+            .collect();
+        Ok(Self {
+            size: planes.size,
+            regions: planes.regions,
+            rows: if rows == 0 {
+                Tensor::zeros((1, 1, height, width), candle_core::DType::F32, device)?
+            } else {
+                Tensor::from_slice(&planes.masks, (rows, 1, height, width), device)?
+            },
+            divisor: Tensor::from_vec(divisor, (planes.slots, 1, height, width), device)?,
+            background: Tensor::from_vec(planes.background(), (planes.slots, 1, height, width), device)?,
+            is_painted: (0..rows)
+                .map(|row| planes.row(row).iter().any(|&value| value > 0.0))
+                .collect(),
+            shifts: (0..rows)
+                .map(|row| Shift::of_mask(planes.row(row), planes.size))
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::BackgroundNoise,
+        models::traits::Prediction,
+        schedule::{NoiseSchedule, StepIndex, lcm},
+    };
+
+    fn slots() -> SlotTable {
+        let schedule = NoiseSchedule::scaled_linear(0.00085, 0.012, 1000);
+        lcm::Grid::new(&schedule, 50)
+            .and_then(|grid| {
+                grid.slots(
+                    &schedule,
+                    &[0, 12, 25].map(StepIndex),
+                    Prediction::Epsilon,
+                    BackgroundNoise::Corrected,
+                )
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn regions_grow_from_slot_to_slot_in_every_mode() {
+        let slots = slots();
+        let coverage: Vec<f32> = (0..=1000).map(|i| i as f32 / 1000.0).collect();
+        for mode in [MaskMode::Discrete, MaskMode::SemiContinuous, MaskMode::Continuous] {
+            let planes = quantise(&coverage, mode, &slots);
+            for pair in planes.chunks_exact(coverage.len()).collect::<Vec<_>>().windows(2) {
+                assert!(pair[0].iter().zip(pair[1]).all(|(before, after)| before <= after));
+            }
+            assert!(
+                planes
+                    .chunks_exact(coverage.len())
+                    .all(|plane| plane[1000] == 1.0)
+            );
+        }
+    }
+
+    #[test]
+    fn a_mask_is_weakened_once_however_many_lie_above_it() {
+        let mut masks = vec![vec![1.0, 1.0], vec![1.0, 0.0], vec![0.5, 0.0]];
+        cover(&mut masks, 0.3);
+        assert_eq!(masks, [vec![0.3, 1.0], vec![0.3, 0.0], vec![0.5, 0.0]]);
+    }
+
+    #[test]
+    fn the_background_takes_what_regions_leave() {
+        let size = LatentSize { height: 1, width: 2 };
+        let regions: [&[f32]; 2] = [&[0.25, 1.0], &[0.5, 1.0]];
+        let planes = MaskPlanes::new(size, 1, &regions);
+        assert_eq!(planes.background(), [0.25, 0.0]);
+        assert_eq!(planes.counts, [0.75, 2.0]);
+    }
+}
