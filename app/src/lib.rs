@@ -1,5 +1,6 @@
 //! Wordbrush, the app: a library, so that tests can build it, and a thin binary.
 
+pub mod background_tasks;
 pub mod cli;
 pub mod document;
 pub mod paint;

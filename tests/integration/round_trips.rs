@@ -1,13 +1,13 @@
 //! Whatever is saved or exported comes back as it was.
 
 use wordbrush::{
-    document::{Document, RegionLayer},
+    document::{Document, RegionLayer, region_colour},
     storage::{
         export::{PictureFormat, picture_bytes},
         open::{Opened, ProjectKind, open_bytes},
         ora,
         project::{ModelRecord, Pin, Project},
-        project_file, region_colour,
+        project_file,
     },
 };
 use wordbrush_engine::api::{CanvasSize, Guidance, Mask, Picture, RegionId, Seed, StepList};

@@ -11,11 +11,8 @@ use wordbrush_engine::api::{
     CanvasSize, Mask, ModelChoice, ModelSource, Picture, RegionId, Seed, StreamSettings,
 };
 
-use super::{
-    colours::region_colour,
-    project::{ModelRecord, Pin, Project},
-};
-use crate::document::{BackgroundLayer, Document, RegionLayer};
+use super::project::{ModelRecord, Pin, Project};
+use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a manifest calls itself.
 pub(super) const FORMAT_NAME: &str = "wordbrush";

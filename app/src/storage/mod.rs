@@ -19,9 +19,11 @@
 mod archive;
 pub mod atomic;
 mod blobs;
-mod colours;
+pub mod clipboard;
 mod exif;
 pub mod export;
+pub mod folders;
+pub mod logs;
 mod manifest;
 pub mod masks;
 mod migrate;
@@ -35,7 +37,7 @@ pub mod project_file;
 pub mod safetensors_header;
 pub mod scene_file;
 mod segments;
+pub mod settings;
 
-pub use colours::region_colour;
 pub use manifest::FORMAT_VERSION;
 pub(crate) use manifest::hex_from_colour;

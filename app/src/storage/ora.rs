@@ -18,14 +18,13 @@ use super::{
     archive::{ArchiveReader, ArchiveWriter},
     atomic::{PreviousVersion, write_bytes_atomically},
     blobs::{BlobReader, Blobs},
-    colours::region_colour,
     manifest::Manifest,
     migrate::manifest_from_json,
     pictures,
     project::Project,
     project_file::{MIME_ENTRY, thumbnail_of},
 };
-use crate::document::{Document, RegionLayer};
+use crate::document::{Document, RegionLayer, region_colour};
 
 const MIME_TYPE: &str = "image/openraster";
 const STACK_ENTRY: &str = "stack.xml";

@@ -8,11 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wordbrush_engine::api::{CanvasSize, RegionId};
 
-use super::{
-    colours::region_colour,
-    manifest::{colour_from_hex, hex_from_colour},
-};
-use crate::document::{Document, RegionLayer};
+use super::manifest::{colour_from_hex, hex_from_colour};
+use crate::document::{Document, RegionLayer, region_colour};
 
 /// More brushes than anyone keeps in one palette.
 const MAX_BRUSHES: usize = 1024;

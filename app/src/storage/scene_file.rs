@@ -16,8 +16,8 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use wordbrush_engine::api::{CanvasSize, RegionId, Seed, StepList};
 
-use super::{colours::region_colour, pictures};
-use crate::document::{BackgroundLayer, Document, RegionLayer};
+use super::pictures;
+use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a scene file says, its paths not yet followed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
