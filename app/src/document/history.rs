@@ -1,6 +1,10 @@
 //! Undo and redo: one entry per stroke or slider drag, bounded by bytes.
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{Document, Edit};
 
@@ -10,6 +14,14 @@ pub type Label = Cow<'static, str>;
 /// Names a stroke, a slider drag or a stretch of typing; all edits of one gesture become one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gesture(pub u64);
+
+impl Gesture {
+    /// A name that no other gesture has.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The way back and the way forth.
 #[derive(Debug)]

@@ -1,0 +1,302 @@
+//! The picture of all regions' masks, composed on the processor and brought up to date tile by tile.
+//!
+//! [`Overlay::update`] compares what is to be shown with what was shown and notes the tiles that differ; shared
+//! tiles are recognised by their address, so this costs next to nothing. [`Overlay::take_patches`] composes only
+//! those. Whoever uploads them (the graphics card or egui's own textures) need not know what changed.
+
+use std::sync::Arc;
+
+use wordbrush_engine::api::{CanvasSize, Mask, PixelRect, RegionId, TILE_SIDE};
+
+const SIDE: usize = TILE_SIDE as usize;
+
+/// One region in the overlay.
+#[derive(Clone, Debug)]
+pub(super) struct OverlayLayer {
+    pub(super) region: RegionId,
+    pub(super) colour: [u8; 3],
+    pub(super) mask: Mask,
+}
+
+/// What the overlay shows now, and which tiles of it nobody has fetched yet.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    size: CanvasSize,
+    /// From the bottom to the top.
+    layers: Vec<OverlayLayer>,
+    active: Option<RegionId>,
+    is_dirty: Vec<bool>,
+}
+
+/// A rectangle of new overlay pixels, row-major.
+#[derive(Clone, Debug)]
+pub(super) struct Patch {
+    pub(super) rect: PixelRect,
+    /// Region colours one over the other, alpha is coverage; premultiplied.
+    pub(super) rgba: Vec<u8>,
+    /// Two bytes a pixel: which region is in front (0 for none), and how much the active region covers.
+    pub(super) marks: Vec<u8>,
+}
+
+impl Overlay {
+    pub(super) fn new(size: CanvasSize) -> Self {
+        let (columns, rows) = Mask::new(size).tile_grid();
+        Self {
+            size,
+            layers: Vec::new(),
+            active: None,
+            is_dirty: vec![true; columns as usize * rows as usize],
+        }
+    }
+
+    pub(super) fn size(&self) -> CanvasSize {
+        self.size
+    }
+
+    /// Shows other layers; all masks must have the overlay's size.
+    pub(super) fn update(&mut self, layers: Vec<OverlayLayer>, active: Option<RegionId>) {
+        let is_same_order = layers.len() == self.layers.len()
+            && layers
+                .iter()
+                .zip(&self.layers)
+                .all(|(new, old)| new.region == old.region && new.colour == old.colour);
+        let old = std::mem::replace(&mut self.layers, layers);
+        if is_same_order {
+            for (index, old) in old.iter().enumerate() {
+                self.mark_difference(index, &old.mask);
+            }
+        } else {
+            for layer in &old {
+                self.mark_painted(&layer.mask);
+            }
+            for layer in self.layers.clone() {
+                self.mark_painted(&layer.mask);
+            }
+        }
+        if self.active != active {
+            for region in [std::mem::replace(&mut self.active, active), active] {
+                let layer = self.layers.iter().find(|layer| Some(layer.region) == region);
+                if let Some(mask) = layer.map(|layer| layer.mask.clone()) {
+                    self.mark_painted(&mask);
+                }
+            }
+        }
+    }
+
+    /// Notes every tile, as for a new texture.
+    pub(super) fn mark_all(&mut self) {
+        self.is_dirty.fill(true);
+    }
+
+    fn mark_difference(&mut self, index: usize, old: &Mask) {
+        let new = &self.layers[index].mask;
+        let (columns, rows) = new.tile_grid();
+        for row in 0..rows {
+            for column in 0..columns {
+                let is_same = match (new.tile(column, row), old.tile(column, row)) {
+                    (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+                    (None, None) => true,
+                    _ => false,
+                };
+                if !is_same {
+                    self.is_dirty[(row * columns + column) as usize] = true;
+                }
+            }
+        }
+    }
+
+    fn mark_painted(&mut self, mask: &Mask) {
+        let (columns, rows) = mask.tile_grid();
+        for row in 0..rows {
+            for column in 0..columns {
+                if mask.tile(column, row).is_some() {
+                    self.is_dirty[(row * columns + column) as usize] = true;
+                }
+            }
+        }
+    }
+
+    /// The pixels of all tiles noted so far; neighbours in a row come as one patch.
+    pub(super) fn take_patches(&mut self) -> Vec<Patch> {
+        let columns = self.size.width().div_ceil(TILE_SIDE) as usize;
+        let mut patches = Vec::new();
+        for row in 0..self.is_dirty.len() / columns {
+            let mut column = 0;
+            while column < columns {
+                let line = &self.is_dirty[row * columns..(row + 1) * columns];
+                let count = line[column..].iter().take_while(|&&dirty| dirty).count();
+                if count > 0 {
+                    patches.push(self.compose(row, column, count));
+                }
+                column += count + 1;
+            }
+        }
+        self.is_dirty.fill(false);
+        patches
+    }
+
+    fn compose(&self, row: usize, first_column: usize, count: usize) -> Patch {
+        let rect = PixelRect {
+            x0: (first_column * SIDE) as u32,
+            y0: (row * SIDE) as u32,
+            x1: (((first_column + count) * SIDE) as u32).min(self.size.width()),
+            y1: (((row + 1) * SIDE) as u32).min(self.size.height()),
+        };
+        let (width, height) = (rect.width() as usize, rect.height() as usize);
+        let mut patch = Patch {
+            rect,
+            rgba: vec![0; width * height * 4],
+            marks: vec![0; width * height * 2],
+        };
+        for (place, layer) in self.layers.iter().enumerate() {
+            // Numbers repeat after 255 regions; neighbours in the pile still differ.
+            let number = (place % 255 + 1) as u8;
+            let is_active = self.active == Some(layer.region);
+            for step in 0..count {
+                let Some(tile) = layer.mask.tile((first_column + step) as u32, row as u32) else {
+                    continue;
+                };
+                let left = step * SIDE;
+                let columns = SIDE.min(width - left);
+                for (y, coverage) in tile.chunks_exact(SIDE).take(height).enumerate() {
+                    let start = y * width + left;
+                    let rgba = &mut patch.rgba[start * 4..(start + columns) * 4];
+                    let marks = &mut patch.marks[start * 2..(start + columns) * 2];
+                    lay_line(rgba, marks, &coverage[..columns], layer.colour, number, is_active);
+                }
+            }
+        }
+        patch
+    }
+}
+
+/// Lays one line of a region over what is there.
+fn lay_line(
+    rgba: &mut [u8],
+    marks: &mut [u8],
+    coverage: &[u8],
+    colour: [u8; 3],
+    number: u8,
+    is_active: bool,
+) {
+    let [red, green, blue] = colour;
+    let colour = [red, green, blue, 255];
+    let (pixels, _) = rgba.as_chunks_mut::<4>();
+    let (marks, _) = marks.as_chunks_mut::<2>();
+    for ((pixel, mark), &coverage) in pixels.iter_mut().zip(marks).zip(coverage) {
+        if coverage == 0 {
+            continue;
+        }
+        let part = u32::from(coverage);
+        for (below, colour) in pixel.iter_mut().zip(colour) {
+            let mixed = u32::from(colour) * part + u32::from(*below) * (255 - part);
+            // Divides by 255, rounded.
+            *below = ((mixed + 128 + ((mixed + 128) >> 8)) >> 8) as u8;
+        }
+        if coverage >= 128 {
+            mark[0] = number;
+        }
+        if is_active {
+            mark[1] = coverage;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: (u32, u32) = (150, 100);
+
+    fn overlay() -> Overlay {
+        Overlay::new(CanvasSize::new(SIZE.0, SIZE.1).unwrap())
+    }
+
+    fn layer(region: u64, colour: [u8; 3], dots: &[(u32, u32, u8)]) -> OverlayLayer {
+        let mut mask = Mask::new(CanvasSize::new(SIZE.0, SIZE.1).unwrap());
+        for &(x, y, coverage) in dots {
+            let tile = mask.tile_mut(x / TILE_SIDE, y / TILE_SIDE);
+            tile[((y % TILE_SIDE) * TILE_SIDE + x % TILE_SIDE) as usize] = coverage;
+        }
+        OverlayLayer {
+            region: RegionId(region),
+            colour,
+            mask,
+        }
+    }
+
+    fn pixel(patches: &[Patch], x: u32, y: u32) -> ([u8; 4], [u8; 2]) {
+        let patch = patches
+            .iter()
+            .find(|patch| {
+                (patch.rect.x0..patch.rect.x1).contains(&x) && (patch.rect.y0..patch.rect.y1).contains(&y)
+            })
+            .unwrap();
+        let index = ((y - patch.rect.y0) * patch.rect.width() + (x - patch.rect.x0)) as usize;
+        (
+            patch.rgba[index * 4..index * 4 + 4].try_into().unwrap(),
+            patch.marks[index * 2..index * 2 + 2].try_into().unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_new_overlay_covers_the_canvas_in_one_patch_a_row() {
+        let mut overlay = overlay();
+        let patches = overlay.take_patches();
+        assert_eq!(patches.len(), 2);
+        assert_eq!(patches[1].rect, PixelRect::new(0, 64, 150, 100).unwrap());
+        assert!(overlay.take_patches().is_empty());
+    }
+
+    #[test]
+    fn layers_lie_one_over_the_other() {
+        let mut overlay = overlay();
+        let below = layer(1, [255, 0, 0], &[(10, 10, 255), (11, 10, 200)]);
+        let above = layer(2, [0, 0, 255], &[(10, 10, 255), (11, 10, 51)]);
+        overlay.update(vec![below, above], Some(RegionId(1)));
+        let patches = overlay.take_patches();
+        assert_eq!(pixel(&patches, 10, 10), ([0, 0, 255, 255], [2, 255]));
+        let (mixed, marks) = pixel(&patches, 11, 10);
+        assert_eq!(mixed, [160, 0, 51, 211]);
+        assert_eq!(marks, [1, 200]);
+        assert_eq!(pixel(&patches, 140, 90), ([0; 4], [0; 2]));
+    }
+
+    #[test]
+    fn only_changed_tiles_are_composed_again() {
+        let mut overlay = overlay();
+        let first = layer(1, [9; 3], &[(10, 10, 255)]);
+        overlay.update(vec![first.clone()], None);
+        overlay.take_patches();
+
+        overlay.update(vec![first.clone()], None);
+        assert!(overlay.take_patches().is_empty());
+
+        let mut painted = first.clone();
+        painted.mask.tile_mut(2, 1)[3] = 7;
+        overlay.update(vec![painted.clone()], None);
+        let patches = overlay.take_patches();
+        assert_eq!(patches.len(), 1);
+        assert_eq!(patches[0].rect, PixelRect::new(128, 64, 150, 100).unwrap());
+
+        overlay.update(vec![painted.clone()], Some(RegionId(1)));
+        assert_eq!(
+            overlay.take_patches().len(),
+            2,
+            "both painted tiles carry the mark"
+        );
+
+        overlay.update(vec![], None);
+        let cleared = overlay.take_patches();
+        assert_eq!(pixel(&cleared, 10, 10), ([0; 4], [0; 2]));
+    }
+
+    #[test]
+    fn changes_nobody_fetched_are_not_forgotten() {
+        let mut overlay = overlay();
+        overlay.take_patches();
+        overlay.update(vec![layer(1, [9; 3], &[(10, 10, 255)])], None);
+        overlay.update(vec![layer(1, [9; 3], &[(100, 80, 255)])], None);
+        assert_eq!(overlay.take_patches().len(), 2);
+    }
+}
