@@ -19,7 +19,7 @@ pub(super) const FORMAT_NAME: &str = "wordbrush";
 /// The version that this program writes; older ones are brought up by [`super::migrate`].
 pub const FORMAT_VERSION: u32 = 1;
 /// More regions than anyone paints, fewer than a made-up file could ask for.
-const MAX_REGIONS: usize = 4096;
+pub(super) const MAX_REGIONS: usize = 4096;
 const MAX_PINS: usize = 1024;
 
 /// Everything of a project but its pixels.

@@ -18,11 +18,13 @@
 
 mod archive;
 pub mod atomic;
+pub mod autosave;
 mod blobs;
 pub mod clipboard;
 mod exif;
 pub mod export;
 pub mod folders;
+pub mod journal;
 pub mod logs;
 mod manifest;
 pub mod masks;
@@ -37,6 +39,7 @@ pub mod project_file;
 pub mod safetensors_header;
 pub mod scene_file;
 mod segments;
+pub mod sessions;
 pub mod settings;
 
 pub use manifest::FORMAT_VERSION;
