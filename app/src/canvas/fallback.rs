@@ -39,6 +39,10 @@ impl FallbackTextures {
         show(&mut self.background, context, "background", background);
         let size = overlay.size();
         let size = [size.width() as usize, size.height() as usize];
+        if !fits(context, size) {
+            self.regions = None;
+            return;
+        }
         let texture = match &mut self.regions {
             Some(texture) if texture.size() == size => texture,
             slot => {
@@ -98,6 +102,10 @@ fn show(slot: &mut Option<Shown>, context: &egui::Context, name: &str, picture: 
     }
     let size = picture.size();
     let size = [size.width() as usize, size.height() as usize];
+    if !fits(context, size) {
+        *slot = None;
+        return;
+    }
     let image = ColorImage::from_rgba_unmultiplied(size, picture.rgba());
     match slot {
         Some(shown) => {
@@ -111,6 +119,12 @@ fn show(slot: &mut Option<Shown>, context: &egui::Context, name: &str, picture: 
             });
         }
     }
+}
+
+/// Whether egui's backend takes a texture of this size; what does not fit is not shown.
+fn fits(context: &egui::Context, size: [usize; 2]) -> bool {
+    let limit = context.input(|input| input.max_texture_side);
+    size[0].max(size[1]) <= limit
 }
 
 fn image_of(patch: &Patch) -> ColorImage {

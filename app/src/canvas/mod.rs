@@ -22,6 +22,9 @@ mod overlay;
 mod tools;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use eframe::{

@@ -212,8 +212,8 @@ impl Walker {
         let Some(before) = self.before else { return chord };
         let before_length = before[0].hypot(before[1]);
         let turn = (before[0] * chord[0] + before[1] * chord[1]) / (before_length * length).max(1e-6);
-        // A sharp corner is meant as one.
-        if turn < 0.0 {
+        // A corner of more than 60 degrees is meant as one.
+        if turn < 0.5 {
             return chord;
         }
         let unit = |v: [f32; 2], length: f32| [v[0] / length.max(1e-6), v[1] / length.max(1e-6)];

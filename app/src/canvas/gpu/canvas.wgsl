@@ -133,8 +133,8 @@ fn linear_from_gamma(colour: vec3<f32>) -> vec3<f32> {
 fn fragment(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
     let point = pane.origin + pane.matrix.xy * position.x + pane.matrix.zw * position.y;
     // Before any branch, because neighbouring pixels must agree to take a difference.
-    let active = textureSampleLevel(marks, smooth_sampler, point / pane.canvas_size, 0.0).g;
-    let active_slope = max(fwidth(active), 0.0001);
+    let chosen = textureSampleLevel(marks, smooth_sampler, point / pane.canvas_size, 0.0).g;
+    let chosen_slope = max(fwidth(chosen), 0.0001);
 
     let beyond = max(-point, point - pane.canvas_size);
     let outside = max(beyond.x, beyond.y) / pane.scale;
@@ -158,7 +158,7 @@ fn fragment(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
     }
     if mode != 2u && pane.layer != 1u {
         // Dashes around the active region, where half of it is covered.
-        let distance = abs(active - 0.5) / active_slope;
+        let distance = abs(chosen - 0.5) / chosen_slope;
         let dash = fract((position.x + position.y) / 10.0) < 0.5;
         colour = mix(colour, vec3<f32>(select(0.05, 1.0, dash)), clamp(1.4 - distance, 0.0, 1.0));
     }
