@@ -120,6 +120,24 @@ pub enum Error {
     Stopped,
 }
 
+impl Error {
+    /// From the system's answer to opening or reading a file.
+    pub(crate) fn reading(path: &std::path::Path, error: std::io::Error) -> Self {
+        let path = path.to_owned();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            Self::MissingFile {
+                what: "the file".to_owned(),
+                path,
+            }
+        } else {
+            Self::Io {
+                path,
+                source: Arc::new(error),
+            }
+        }
+    }
+}
+
 /// Says what was being done when a tensor operation failed.
 pub(crate) trait Doing<T> {
     /// Turns the failure into [`Error::Compute`], or into [`Error::OutOfMemory`] where it was that.
@@ -129,6 +147,9 @@ pub(crate) trait Doing<T> {
 impl<T> Doing<T> for candle_core::Result<T> {
     fn doing(self, what: &str) -> Result<T> {
         self.map_err(|error| {
+            if let Some(error) = typed_cause(&error) {
+                return error;
+            }
             let text = error.to_string();
             if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
                 Error::OutOfMemory {
@@ -141,5 +162,25 @@ impl<T> Doing<T> for candle_core::Result<T> {
                 }
             }
         })
+    }
+}
+
+/// The error of ours that candle carried upwards, if it is one: see [`carried`].
+fn typed_cause(error: &candle_core::Error) -> Option<Error> {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => typed_cause(inner),
+        candle_core::Error::WithPath { inner, .. } | candle_core::Error::Context { inner, .. } => {
+            typed_cause(inner)
+        }
+        candle_core::Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().cloned(),
+        _ => None,
+    }
+}
+
+/// Sends an error of ours through functions that speak candle's errors; [`Doing::doing`] finds it again.
+pub(crate) fn carried(error: Error) -> candle_core::Error {
+    candle_core::Error::WrappedContext {
+        context: error.to_string(),
+        wrapped: Box::new(error),
     }
 }

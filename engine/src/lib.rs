@@ -8,14 +8,17 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub(crate) mod device;
 mod engine;
 mod error;
 pub(crate) mod image;
 mod mailbox;
 pub(crate) mod models;
+pub(crate) mod nn;
 pub(crate) mod schedule;
 pub(crate) mod stream;
 mod tokenizer;
+pub(crate) mod weights;
 mod worker;
 
 pub use engine::Engine;
@@ -24,8 +27,17 @@ pub use tokenizer::PromptTokenizer;
 
 /// Internals for benches, examples and parity tests; not for the app, and not stable.
 pub mod low_level {
-    pub use crate::models::traits;
+    pub use crate::{
+        device::{Compute, dtype_of},
+        models::traits,
+        nn::Trace,
+        weights::{LoadProgress, LoadWatch},
+    };
 
+    /// Networks and their loading.
+    pub mod models {
+        pub use crate::models::*;
+    }
     /// Pixels and tensors.
     pub mod image {
         pub use crate::image::*;

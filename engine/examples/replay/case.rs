@@ -1,14 +1,16 @@
 //! A recorded case: its settings, inputs and expected tensors, and what was compared so far.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
-use wordbrush_engine::low_level::schedule::NoiseSchedule;
+use wordbrush_engine::low_level::{
+    Compute, LoadProgress, LoadWatch, models::folder::ModelFolder, schedule::NoiseSchedule,
+};
 
 /// Relative size of a tolerance of 0 in the report's ranking.
 const EXACT: f64 = 1e-12;
@@ -92,10 +94,39 @@ impl Case {
         Ok(self.directory.join(relative))
     }
 
+    /// As [`Self::path`], for a path one level down in case.json.
+    pub(crate) fn path_in(&self, group: &str, field: &str) -> Result<PathBuf> {
+        let relative = self.settings[group][field]
+            .as_str()
+            .with_context(|| format!("case.json has no path {group:?}.{field:?}"))?;
+        Ok(self.directory.join(relative))
+    }
+
+    /// Opens the model folder that case.json names and reads something from it.
+    pub(crate) fn with_model<T>(
+        &self,
+        compute: &Compute,
+        read: impl FnOnce(&ModelFolder<'_>) -> Result<T>,
+    ) -> Result<T> {
+        with_folder(&self.path("model")?, compute, read)
+    }
+
+    /// Names of a network's batches, sorted.
+    pub(crate) fn batches(&self) -> Result<Vec<String>> {
+        let batches = self.settings["batches"].as_object();
+        let batches = batches.context("case.json has no batches")?;
+        Ok(batches.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     pub(crate) fn input(&self, name: &str) -> Result<&Tensor> {
         self.inputs
             .get(name)
             .with_context(|| format!("the case has no input {name:?}"))
+    }
+
+    /// An input in the number format that networks compute in.
+    pub(crate) fn network_input(&self, name: &str, compute: &Compute) -> Result<Tensor> {
+        Ok(self.input(name)?.to_dtype(compute.dtype())?)
     }
 
     pub(crate) fn has_input(&self, name: &str) -> bool {
@@ -103,7 +134,6 @@ impl Case {
     }
 
     /// An expected tensor that a replay builds on instead of computing it.
-    #[expect(dead_code, reason = "the first replays compute everything")]
     pub(crate) fn recorded(&self, name: &str) -> Option<&Tensor> {
         self.expected.get(name)
     }
@@ -138,6 +168,17 @@ impl Case {
         Ok(RELATIVE * largest.max(1.0))
     }
 
+    /// Notes a comparison of something that is no tensor: it must be equal.
+    pub(crate) fn check_equal(&mut self, name: &str, is_equal: bool) {
+        self.checks.push(Check {
+            name: name.to_owned(),
+            outcome: Outcome::Compared {
+                error: if is_equal { 0.0 } else { f64::INFINITY },
+                tolerance: 0.0,
+            },
+        });
+    }
+
     /// Compares with a tolerance of its own. Leading and trailing dimensions of 1 do not count.
     pub(crate) fn check_within(&mut self, name: &str, found: &Tensor, tolerance: f64) -> Result<()> {
         let Some(expected) = self.expected.get(name) else {
@@ -152,7 +193,6 @@ impl Case {
     }
 
     /// As [`Self::check`], where the case expects the tensor at all.
-    #[expect(dead_code, reason = "the first replays know what they compare")]
     pub(crate) fn check_if_expected(&mut self, name: &str, found: &Tensor) -> Result<()> {
         if self.expects(name) {
             self.check(name, found)?;
@@ -232,6 +272,18 @@ fn compare(expected: &Tensor, found: &Tensor, tolerance: f64) -> Result<Outcome>
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, |worst, error| if error <= worst { worst } else { error });
     Ok(Outcome::Compared { error, tolerance })
+}
+
+/// Opens a model folder and reads something from it.
+pub(crate) fn with_folder<T>(
+    path: &Path,
+    compute: &Compute,
+    read: impl FnOnce(&ModelFolder<'_>) -> Result<T>,
+) -> Result<T> {
+    let ignore = |_: LoadProgress<'_>| {};
+    let cancel = false.into();
+    let watch = LoadWatch::new(&ignore, &cancel);
+    read(&ModelFolder::on_disk(path, compute, &watch))
 }
 
 /// A list of whole numbers.

@@ -16,13 +16,18 @@ mod case;
 mod centering;
 mod image_prep;
 mod masks;
+mod networks;
 mod scheduler;
+mod text;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
-use candle_core::{DType, Device};
 use clap::{Parser, ValueEnum};
+use wordbrush_engine::{
+    api::{DeviceChoice, Precision},
+    low_level::Compute,
+};
 
 use case::{Case, Check};
 
@@ -56,33 +61,26 @@ enum TypeName {
     Bf16,
 }
 
-/// Where and in which number format a case is replayed.
-pub(crate) struct Target {
-    pub(crate) device: Device,
-    #[expect(dead_code, reason = "the kinds replayed so far run no network")]
-    pub(crate) dtype: DType,
-}
-
 impl Options {
-    fn target(&self) -> Result<Target> {
-        Ok(Target {
-            device: match self.device {
-                DeviceName::Cpu => Device::Cpu,
-                DeviceName::Cuda => Device::new_cuda(0)?,
-            },
-            dtype: match self.dtype {
-                TypeName::F32 => DType::F32,
-                TypeName::F16 => DType::F16,
-                TypeName::Bf16 => DType::BF16,
-            },
-        })
+    /// Where and in which number format cases are replayed.
+    fn compute(&self) -> Result<Compute> {
+        let device = match self.device {
+            DeviceName::Cpu => DeviceChoice::Cpu,
+            DeviceName::Cuda => DeviceChoice::Cuda(0),
+        };
+        let precision = match self.dtype {
+            TypeName::F32 => Precision::F32,
+            TypeName::F16 => Precision::F16,
+            TypeName::Bf16 => Precision::Bf16,
+        };
+        Ok(Compute::choose(device, Some(precision))?)
     }
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let target = match options.target() {
-        Ok(target) => target,
+    let compute = match options.compute() {
+        Ok(compute) => compute,
         Err(error) => {
             eprintln!("{error:#}");
             return ExitCode::FAILURE;
@@ -91,7 +89,7 @@ fn main() -> ExitCode {
     let mut failed = 0;
     for path in &options.cases {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        match Case::open(path, &target.device).and_then(|case| replay(case, &target)) {
+        match Case::open(path, &compute.device).and_then(|case| replay(case, &compute)) {
             Ok(checks) => {
                 let is_good = report(&name, &checks, options.verbose);
                 failed += u32::from(!is_good);
@@ -115,13 +113,18 @@ fn main() -> ExitCode {
 }
 
 /// Computes everything that a case expects and compares it.
-fn replay(mut case: Case, _target: &Target) -> Result<Vec<Check>> {
+fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
     let kind = case.kind()?.to_owned();
     match kind.as_str() {
         "lcm-scheduler" => scheduler::replay(&mut case)?,
         "masks" => masks::replay(&mut case)?,
         "image-prep" => image_prep::replay(&mut case)?,
         "centering" => centering::replay(&mut case)?,
+        "tokenizer" => text::tokenizer(&mut case, compute)?,
+        "text-encoder" => text::encoders(&mut case, compute)?,
+        "unet" => networks::unet(&mut case, compute)?,
+        "vae-tiny" => networks::tiny_codec(&mut case, compute)?,
+        "vae-kl" => networks::kl_codec(&mut case, compute)?,
         _ => bail!("cases of kind {kind:?} are unknown"),
     }
     Ok(case.finish())

@@ -1,3 +1,15 @@
 //! Model families behind three traits.
+//!
+//! [`load`] finds out what a file or folder is and gives back its parts as [`traits::ModelParts`]; the rest of the
+//! engine knows only the traits.
 
+pub mod config;
+pub mod folder;
+mod load;
+mod pocket;
+pub mod sd;
+pub mod taesd;
 pub mod traits;
+pub mod vae;
+
+pub use load::{LoadedModel, load};

@@ -1,0 +1,140 @@
+//! Where the engine computes: choosing a device and a number format.
+//!
+//! This folder and `ops` are the only places that know which graphics back ends were compiled in; everything else
+//! asks a candle `Device`.
+
+#[cfg(feature = "cuda")]
+mod cuda_enabled;
+#[cfg(feature = "cuda")]
+use cuda_enabled as cuda;
+#[cfg(not(feature = "cuda"))]
+mod cuda_disabled;
+#[cfg(not(feature = "cuda"))]
+use cuda_disabled as cuda;
+
+use candle_core::{DType, Device};
+
+use crate::{
+    Error, Result,
+    api::{DeviceChoice, Precision},
+};
+
+/// A device that works, with the number format to use on it.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    /// The device.
+    pub device: Device,
+    /// Format of weights and activations.
+    pub precision: Precision,
+    /// The device as shown to the user.
+    pub name: String,
+    /// Why it is not the device that was hoped for, if so.
+    pub remark: Option<String>,
+}
+
+impl Compute {
+    /// Finds a device that works.
+    ///
+    /// [`DeviceChoice::Auto`] takes a graphics card where one works and else the CPU, saying why in
+    /// [`Self::remark`].
+    ///
+    /// # Errors
+    /// [`Error::DeviceUnavailable`] if a device was asked for by name and does not work.
+    pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<Self> {
+        let (device, name, remark) = match choice {
+            DeviceChoice::Cpu => (Device::Cpu, cpu_name(), None),
+            DeviceChoice::Cuda(index) => {
+                let (device, name) = cuda::open(index)
+                    .map_err(|reason| unavailable(&format!("CUDA device {index}"), reason))?;
+                (device, name, None)
+            }
+            DeviceChoice::Metal => (open_metal()?, "Metal".to_owned(), None),
+            DeviceChoice::Auto => match cuda::open(0) {
+                Ok((device, name)) => (device, name, None),
+                Err(reason) => match open_metal() {
+                    Ok(device) => (device, "Metal".to_owned(), None),
+                    Err(_) => (Device::Cpu, cpu_name(), cuda::IS_COMPILED_IN.then_some(reason)),
+                },
+            },
+        };
+        let precision = precision.unwrap_or(if device.is_cpu() {
+            Precision::F32
+        } else {
+            Precision::F16
+        });
+        Ok(Self {
+            device,
+            precision,
+            name,
+            remark,
+        })
+    }
+
+    /// The CPU in 32-bit floats: the reference for everything else.
+    pub fn cpu() -> Self {
+        Self {
+            device: Device::Cpu,
+            precision: Precision::F32,
+            name: cpu_name(),
+            remark: None,
+        }
+    }
+
+    /// Number format in candle's terms.
+    pub fn dtype(&self) -> DType {
+        dtype_of(self.precision)
+    }
+}
+
+/// Number format in candle's terms.
+pub fn dtype_of(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
+        Precision::Bf16 => DType::BF16,
+    }
+}
+
+fn open_metal() -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        return Err(unavailable(
+            "Metal",
+            "this program was built without it (cargo's feature \"metal\")".to_owned(),
+        ));
+    }
+    Device::new_metal(0).map_err(|error| unavailable("Metal", error.to_string()))
+}
+
+fn unavailable(device: &str, reason: String) -> Error {
+    Error::DeviceUnavailable {
+        device: device.to_owned(),
+        reason,
+    }
+}
+
+fn cpu_name() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    match threads {
+        1 => "CPU, 1 thread".to_owned(),
+        threads => format!("CPU, {threads} threads"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_choice_always_finds_a_device() {
+        let compute = Compute::choose(DeviceChoice::Auto, None).unwrap();
+        assert!(!compute.name.is_empty());
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn asking_for_a_card_without_the_feature_says_what_to_do() {
+        let error = Compute::choose(DeviceChoice::Cuda(0), None).unwrap_err();
+        assert!(matches!(error, Error::DeviceUnavailable { .. }));
+        assert!(error.to_string().contains("--features cuda"), "{error}");
+    }
+}

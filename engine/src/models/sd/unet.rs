@@ -1,0 +1,481 @@
+//! The UNet of Stable Diffusion 1.x, 2.x, XL and of the pocket model.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Module as _, Result, Tensor};
+use candle_nn::{Conv2d, GroupNorm, Linear, VarBuilder};
+
+use super::transformer::{KeysAndValues, Transformer};
+use crate::{
+    models::{
+        config::{LevelConfig, UNetConfig},
+        traits::{Conditioning, Denoiser, PreparedPrompt, Row},
+    },
+    nn::{
+        Downsample, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv, linear, sinusoids,
+    },
+};
+
+/// Guidance that distilled LCMs are told they run at: what their makers' pipeline takes by default, minus one.
+const DISTILLED_GUIDANCE: f64 = 7.5;
+
+/// A residual block with the attention behind it.
+#[derive(Debug)]
+struct Layer {
+    resnet: ResnetBlock,
+    attention: Option<Transformer>,
+}
+
+#[derive(Debug)]
+struct DownLevel {
+    layers: Vec<Layer>,
+    downsample: Option<Downsample>,
+}
+
+#[derive(Debug)]
+struct UpLevel {
+    layers: Vec<Layer>,
+    upsample: Option<Upsample>,
+}
+
+#[derive(Debug)]
+struct Mid {
+    first: ResnetBlock,
+    attention: Option<Transformer>,
+    second: Option<ResnetBlock>,
+}
+
+/// Conditioning of SDXL: the pooled prompt and six numbers about sizes.
+#[derive(Debug)]
+struct AddedConditioning {
+    time_width: usize,
+    pooled_width: usize,
+    embedding: TimestepEmbedding,
+}
+
+/// What a prompt means to one UNet.
+#[derive(Debug)]
+struct UNetPrompt {
+    layers: Vec<KeysAndValues>,
+    /// Added to the time embedding, `[time_width]` (SDXL).
+    added: Option<Tensor>,
+}
+
+/// The prompts of a batch, stacked; kept while the next batch shows the same.
+struct StackedPrompts {
+    rows: Vec<Arc<UNetPrompt>>,
+    layers: Vec<KeysAndValues>,
+    added: Option<Tensor>,
+}
+
+/// A UNet2DConditionModel.
+pub struct UNet {
+    config: UNetConfig,
+    conv_in: Conv2d,
+    time_embedding: TimestepEmbedding,
+    guidance: Option<Linear>,
+    added: Option<AddedConditioning>,
+    down: Vec<DownLevel>,
+    mid: Option<Mid>,
+    up: Vec<UpLevel>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+    dtype: DType,
+    device: Device,
+    stacked: Option<StackedPrompts>,
+}
+
+impl UNet {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape than the configuration says.
+    pub(crate) fn new(config: UNetConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        let resnets = ResnetConfig {
+            time_width: Some(config.time_width),
+            norm_groups: config.norm_groups,
+            norm_eps: config.norm_eps,
+            activation: config.activation,
+        };
+        let first = config.down[0].channels;
+        let builder = Builder {
+            config: &config,
+            resnets,
+        };
+        // Channels of the results that the way up will take from the way down.
+        let mut skips = vec![first];
+        let mut channels = first;
+        let mut down = Vec::new();
+        for (index, level) in config.down.iter().enumerate() {
+            let is_last = index + 1 == config.down.len();
+            let vb = vb.pp("down_blocks").pp(index);
+            down.push(builder.down(level, channels, is_last, &mut skips, &vb)?);
+            channels = level.channels;
+        }
+        let mid = builder.mid(channels, &vb.pp("mid_block"))?;
+        let mut up = Vec::new();
+        for (index, level) in config.up.iter().enumerate() {
+            let is_last = index + 1 == config.up.len();
+            let vb = vb.pp("up_blocks").pp(index);
+            up.push(builder.up(level, channels, is_last, &mut skips, &vb)?);
+            channels = level.channels;
+        }
+        let added = config
+            .added
+            .as_ref()
+            .map(|added| -> Result<AddedConditioning> {
+                let in_width = added.pooled_width + 6 * added.time_width;
+                let vb = vb.pp("add_embedding");
+                Ok(AddedConditioning {
+                    time_width: added.time_width,
+                    pooled_width: added.pooled_width,
+                    embedding: TimestepEmbedding::new(in_width, config.time_width, config.activation, &vb)?,
+                })
+            })
+            .transpose()?;
+        let guidance = config
+            .guidance_width
+            .map(|width| linear(width, first, false, vb.pp("time_embedding.cond_proj")))
+            .transpose()?;
+        Ok(Self {
+            conv_in: conv(config.in_channels, first, config.in_kernel, vb.pp("conv_in"))?,
+            time_embedding: TimestepEmbedding::new(
+                first,
+                config.time_width,
+                config.activation,
+                &vb.pp("time_embedding"),
+            )?,
+            guidance,
+            added,
+            down,
+            mid,
+            up,
+            norm_out: candle_nn::group_norm(
+                config.norm_groups,
+                channels,
+                config.norm_eps,
+                vb.pp("conv_norm_out"),
+            )?,
+            conv_out: conv(
+                channels,
+                config.out_channels,
+                config.out_kernel,
+                vb.pp("conv_out"),
+            )?,
+            dtype: vb.dtype(),
+            device: vb.device().clone(),
+            stacked: None,
+            config,
+        })
+    }
+
+    /// As [`Denoiser::predict`], keeping intermediate results in `trace`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails or a prompt was prepared by another denoiser.
+    pub fn predict_traced(&mut self, latents: &Tensor, rows: &[Row<'_>], trace: &Trace) -> Result<Tensor> {
+        let (b, ..) = latents.dims4()?;
+        if b != rows.len() {
+            candle_core::bail!("{b} latents for {} rows", rows.len());
+        }
+        let prompts = self.stack(rows)?;
+        let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
+        let time = self.time(&timesteps, prompts.added.as_ref(), trace)?;
+        let out = self.forward(latents, &time, &prompts.layers, trace);
+        self.stacked = Some(prompts);
+        out
+    }
+
+    /// The time embedding of every row with the nonlinearity of the residual blocks applied, `[b, time_width]`.
+    fn time(&self, timesteps: &[f64], added: Option<&Tensor>, trace: &Trace) -> Result<Tensor> {
+        let width = self.config.down[0].channels;
+        let mut frequencies = self.sinusoids(timesteps, width)?;
+        trace.keep(format_args!("time_proj"), &frequencies);
+        if let (Some(projection), Some(width)) = (&self.guidance, self.config.guidance_width) {
+            let scaled = [DISTILLED_GUIDANCE * 1000.0];
+            let guidance = sinusoids(&scaled, width, false, 1.0, self.dtype, &self.device)?;
+            frequencies = frequencies.broadcast_add(&projection.forward(&guidance)?)?;
+        }
+        let mut time = self.time_embedding.forward(&frequencies)?;
+        trace.keep(format_args!("time_embedding"), &time);
+        if let Some(added) = added {
+            time = (time + added)?;
+        }
+        self.config.activation.apply(&time)
+    }
+
+    fn sinusoids(&self, numbers: &[f64], width: usize) -> Result<Tensor> {
+        sinusoids(
+            numbers,
+            width,
+            self.config.cosine_first,
+            self.config.frequency_shift,
+            self.dtype,
+            &self.device,
+        )
+    }
+
+    fn forward(
+        &self,
+        latents: &Tensor,
+        time: &Tensor,
+        prompts: &[KeysAndValues],
+        trace: &Trace,
+    ) -> Result<Tensor> {
+        // Every attention layer takes its own share of the prompts' keys and values, in the order of `prepare`.
+        let mut prompts = prompts;
+        let mut x = self.conv_in.forward(latents)?;
+        trace.keep(format_args!("conv_in"), &x);
+        let mut skips = vec![x.clone()];
+        for (index, level) in self.down.iter().enumerate() {
+            for (number, layer) in level.layers.iter().enumerate() {
+                x = layer.resnet.forward(&x, Some(time))?;
+                trace.keep(format_args!("down_blocks.{index}.resnets.{number}"), &x);
+                if let Some(attention) = &layer.attention {
+                    x = attention.forward(&x, take(&mut prompts, attention.depth()), trace)?;
+                    trace.keep(format_args!("down_blocks.{index}.attentions.{number}"), &x);
+                }
+                skips.push(x.clone());
+            }
+            if let Some(downsample) = &level.downsample {
+                x = downsample.forward(&x)?;
+                skips.push(x.clone());
+            }
+            trace.keep(format_args!("down_blocks.{index}"), &x);
+        }
+        if let Some(mid) = &self.mid {
+            x = mid.first.forward(&x, Some(time))?;
+            if let Some(attention) = &mid.attention {
+                x = attention.forward(&x, take(&mut prompts, attention.depth()), trace)?;
+            }
+            if let Some(second) = &mid.second {
+                x = second.forward(&x, Some(time))?;
+            }
+            trace.keep(format_args!("mid_block"), &x);
+        }
+        for (index, level) in self.up.iter().enumerate() {
+            for layer in &level.layers {
+                let Some(skip) = skips.pop() else {
+                    candle_core::bail!("the way up is longer than the way down");
+                };
+                x = Tensor::cat(&[&x, &skip], 1)?;
+                x = layer.resnet.forward(&x, Some(time))?;
+                if let Some(attention) = &layer.attention {
+                    x = attention.forward(&x, take(&mut prompts, attention.depth()), trace)?;
+                }
+            }
+            if let Some(upsample) = &level.upsample {
+                let (_, _, h, w) = match skips.last() {
+                    Some(skip) => skip.dims4()?,
+                    None => candle_core::bail!("the way up is longer than the way down"),
+                };
+                x = upsample.forward(&x, (h, w))?;
+            }
+            trace.keep(format_args!("up_blocks.{index}"), &x);
+        }
+        let x = self.norm_out.forward(&x)?;
+        trace.keep(format_args!("conv_norm_out"), &x);
+        self.conv_out.forward(&self.config.activation.apply(&x)?)
+    }
+
+    fn attentions(&self) -> impl Iterator<Item = &Transformer> {
+        let down = self.down.iter().flat_map(|level| &level.layers);
+        let up = self.up.iter().flat_map(|level| &level.layers);
+        let mid = self.mid.iter().flat_map(|mid| &mid.attention);
+        down.filter_map(|layer| layer.attention.as_ref())
+            .chain(mid)
+            .chain(up.filter_map(|layer| layer.attention.as_ref()))
+    }
+
+    /// The prompts of a batch as tensors with one row each.
+    fn stack(&mut self, rows: &[Row<'_>]) -> Result<StackedPrompts> {
+        let mut prompts = Vec::with_capacity(rows.len());
+        for row in rows {
+            match Arc::clone(&row.prompt.0).downcast::<UNetPrompt>() {
+                Ok(prompt) => prompts.push(prompt),
+                Err(_) => candle_core::bail!("a prompt was prepared by another denoiser"),
+            }
+        }
+        if let Some(stacked) = self.stacked.take() {
+            let is_same = stacked.rows.len() == prompts.len()
+                && stacked.rows.iter().zip(&prompts).all(|(a, b)| Arc::ptr_eq(a, b));
+            if is_same {
+                return Ok(stacked);
+            }
+        }
+        let layer_count = prompts.first().map_or(0, |prompt| prompt.layers.len());
+        let mut layers = Vec::with_capacity(layer_count);
+        for layer in 0..layer_count {
+            let of = |prompt: &Arc<UNetPrompt>| prompt.layers[layer].clone();
+            let pairs: Vec<KeysAndValues> = prompts.iter().map(of).collect();
+            let keys: Vec<&Tensor> = pairs.iter().map(|pair| &pair.keys).collect();
+            let values: Vec<&Tensor> = pairs.iter().map(|pair| &pair.values).collect();
+            layers.push(KeysAndValues {
+                keys: Tensor::stack(&keys, 0)?,
+                values: Tensor::stack(&values, 0)?,
+            });
+        }
+        let added: Vec<&Tensor> = prompts
+            .iter()
+            .filter_map(|prompt| prompt.added.as_ref())
+            .collect();
+        let added = (!added.is_empty())
+            .then(|| Tensor::stack(&added, 0))
+            .transpose()?;
+        Ok(StackedPrompts {
+            layers,
+            added,
+            rows: prompts,
+        })
+    }
+
+    fn prepare_added(&self, added: &AddedConditioning, conditioning: &Conditioning) -> Result<Tensor> {
+        let Some(pooled) = &conditioning.pooled else {
+            candle_core::bail!("this model needs the pooled embedding of a prompt");
+        };
+        let Some(time_ids) = conditioning.time_ids else {
+            candle_core::bail!("this model needs the sizes of the picture");
+        };
+        if pooled.dims() != [added.pooled_width] {
+            candle_core::bail!(
+                "a pooled embedding of shape {:?} where the model needs [{}]",
+                pooled.dims(),
+                added.pooled_width
+            );
+        }
+        let sizes = self
+            .sinusoids(&time_ids.map(f64::from), added.time_width)?
+            .flatten_all()?;
+        let joined = Tensor::cat(&[&pooled.to_dtype(self.dtype)?, &sizes], 0)?;
+        added.embedding.forward(&joined.unsqueeze(0)?)?.squeeze(0)
+    }
+}
+
+impl Denoiser for UNet {
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        let context = conditioning.context.to_dtype(self.dtype)?;
+        let mut layers = Vec::new();
+        for attention in self.attentions() {
+            attention.prepare(&context, &mut layers)?;
+        }
+        let added = match &self.added {
+            Some(added) => Some(self.prepare_added(added, conditioning)?),
+            None => None,
+        };
+        Ok(PreparedPrompt(Arc::new(UNetPrompt { layers, added })))
+    }
+
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+        self.predict_traced(latents, rows, &Trace::OFF)
+    }
+}
+
+/// Splits off the first `count`.
+fn take<'a>(prompts: &mut &'a [KeysAndValues], count: usize) -> &'a [KeysAndValues] {
+    let (mine, rest) = prompts.split_at(count.min(prompts.len()));
+    *prompts = rest;
+    mine
+}
+
+/// Makes the blocks of a UNet.
+struct Builder<'a> {
+    config: &'a UNetConfig,
+    resnets: ResnetConfig,
+}
+
+impl Builder<'_> {
+    fn layer(
+        &self,
+        index: usize,
+        in_channels: usize,
+        level: &LevelConfig,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Layer> {
+        let attention = level
+            .attention
+            .as_ref()
+            .map(|attention| {
+                let depth = attention.depths[index];
+                let vb = vb.pp("attentions").pp(index);
+                Transformer::new(level.channels, attention.heads, depth, self.config, &vb)
+            })
+            .transpose()?;
+        let vb = vb.pp("resnets").pp(index);
+        Ok(Layer {
+            resnet: ResnetBlock::new(in_channels, level.channels, &self.resnets, &vb)?,
+            attention,
+        })
+    }
+
+    fn down(
+        &self,
+        level: &LevelConfig,
+        in_channels: usize,
+        is_last: bool,
+        skips: &mut Vec<usize>,
+        vb: &VarBuilder<'_>,
+    ) -> Result<DownLevel> {
+        let mut layers = Vec::new();
+        for index in 0..level.layers {
+            let channels = if index == 0 { in_channels } else { level.channels };
+            layers.push(self.layer(index, channels, level, vb)?);
+            skips.push(level.channels);
+        }
+        let downsample = (!is_last)
+            .then(|| {
+                let vb = vb.pp("downsamplers.0");
+                Downsample::new(level.channels, self.config.downsample_padding, &vb)
+            })
+            .transpose()?;
+        if downsample.is_some() {
+            skips.push(level.channels);
+        }
+        Ok(DownLevel { layers, downsample })
+    }
+
+    fn mid(&self, channels: usize, vb: &VarBuilder<'_>) -> Result<Option<Mid>> {
+        let Some(config) = &self.config.mid else {
+            return Ok(None);
+        };
+        let resnet = |index: usize| {
+            let vb = vb.pp("resnets").pp(index);
+            ResnetBlock::new(channels, channels, &self.resnets, &vb)
+        };
+        let attention = config
+            .attention
+            .map(|(heads, depth)| {
+                let vb = vb.pp("attentions.0");
+                Transformer::new(channels, heads, depth, self.config, &vb)
+            })
+            .transpose()?;
+        // Blocks without attention come with one residual block or with two.
+        let has_second = attention.is_some() || vb.contains_tensor("resnets.1.conv1.weight");
+        Ok(Some(Mid {
+            first: resnet(0)?,
+            attention,
+            second: has_second.then(|| resnet(1)).transpose()?,
+        }))
+    }
+
+    fn up(
+        &self,
+        level: &LevelConfig,
+        in_channels: usize,
+        is_last: bool,
+        skips: &mut Vec<usize>,
+        vb: &VarBuilder<'_>,
+    ) -> Result<UpLevel> {
+        let mut layers = Vec::new();
+        for index in 0..level.layers {
+            let channels = if index == 0 { in_channels } else { level.channels };
+            let Some(skip) = skips.pop() else {
+                candle_core::bail!("the way up is longer than the way down");
+            };
+            layers.push(self.layer(index, channels + skip, level, vb)?);
+        }
+        let upsample = (!is_last)
+            .then(|| Upsample::new(level.channels, &vb.pp("upsamplers.0")))
+            .transpose()?;
+        Ok(UpLevel { layers, upsample })
+    }
+}

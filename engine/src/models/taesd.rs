@@ -1,0 +1,241 @@
+//! AutoencoderTiny (TAESD): pictures to latents and back in a few convolutions.
+
+use candle_core::{Module as _, Result, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, VarBuilder};
+
+use super::{
+    config::{Activation, TinyConfig, TinyLevel},
+    traits::ImageCodec,
+};
+use crate::nn::conv;
+
+/// Latents are squeezed into this range before decoding.
+const LATENT_MAGNITUDE: f64 = 3.0;
+/// Latent cells that are decoded at once; more are cut into tiles.
+const MAX_CELLS: usize = 160 * 160;
+
+/// Three convolutions beside a shortcut.
+#[derive(Debug)]
+struct Block {
+    convs: [Conv2d; 3],
+    activation: Activation,
+}
+
+impl Block {
+    fn new(channels: usize, activation: Activation, vb: &VarBuilder<'_>) -> Result<Self> {
+        let conv = |index: usize| conv(channels, channels, 3, vb.pp("conv").pp(index));
+        Ok(Self {
+            convs: [conv(0)?, conv(2)?, conv(4)?],
+            activation,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let [first, second, third] = &self.convs;
+        let hidden = self.activation.apply(&first.forward(x)?)?;
+        let hidden = self.activation.apply(&second.forward(&hidden)?)?;
+        self.activation.apply(&(third.forward(&hidden)? + x)?)
+    }
+}
+
+#[derive(Debug)]
+enum Layer {
+    Conv(Conv2d),
+    Block(Block),
+    Activation(Activation),
+    /// Repeats every cell this many times in each direction.
+    Upsample(usize),
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Conv(conv) => conv.forward(x),
+            Self::Block(block) => block.forward(x),
+            Self::Activation(activation) => activation.apply(x),
+            Self::Upsample(factor) => {
+                let (.., h, w) = x.dims4()?;
+                x.upsample_nearest2d(h * factor, w * factor)
+            }
+        }
+    }
+}
+
+/// Adds numbered layers as the files number them.
+struct Stack<'a> {
+    layers: Vec<Layer>,
+    vb: VarBuilder<'a>,
+}
+
+impl<'a> Stack<'a> {
+    fn new(vb: VarBuilder<'a>) -> Self {
+        Self {
+            layers: Vec::new(),
+            vb,
+        }
+    }
+
+    fn next(&self) -> VarBuilder<'a> {
+        self.vb.pp(self.layers.len())
+    }
+
+    fn conv(&mut self, in_channels: usize, out_channels: usize) -> Result<()> {
+        let conv = conv(in_channels, out_channels, 3, self.next())?;
+        self.layers.push(Layer::Conv(conv));
+        Ok(())
+    }
+
+    fn conv_without_bias(&mut self, in_channels: usize, out_channels: usize, stride: usize) -> Result<()> {
+        let config = Conv2dConfig {
+            padding: 1,
+            stride,
+            ..Default::default()
+        };
+        let conv = candle_nn::conv2d_no_bias(in_channels, out_channels, 3, config, self.next())?;
+        self.layers.push(Layer::Conv(conv));
+        Ok(())
+    }
+
+    fn blocks(&mut self, level: TinyLevel, activation: Activation) -> Result<()> {
+        for _ in 0..level.blocks {
+            let block = Block::new(level.channels, activation, &self.next())?;
+            self.layers.push(Layer::Block(block));
+        }
+        Ok(())
+    }
+}
+
+fn run(layers: &[Layer], x: &Tensor) -> Result<Tensor> {
+    layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
+}
+
+/// An AutoencoderTiny.
+#[derive(Debug)]
+pub struct TinyAutoencoder {
+    config: TinyConfig,
+    encoder: Vec<Layer>,
+    decoder: Vec<Layer>,
+}
+
+impl TinyAutoencoder {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape than the configuration says.
+    pub(crate) fn new(config: TinyConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            encoder: encoder(&config, vb.pp("encoder.layers"))?,
+            decoder: decoder(&config, vb.pp("decoder.layers"))?,
+            config,
+        })
+    }
+
+    /// The encoder alone: `[b, 3, H, W]` in -1..1 to `[b, c, h, w]`, not scaled.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn encode_raw(&self, pictures: &Tensor) -> Result<Tensor> {
+        run(&self.encoder, &((pictures + 1.0)? / 2.0)?)
+    }
+
+    /// The decoder alone: `[b, c, h, w]`, not scaled, to `[b, 3, H, W]` in about -1..1.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn decode_raw(&self, latents: &Tensor) -> Result<Tensor> {
+        let (_, _, h, w) = latents.dims4()?;
+        if h * w <= MAX_CELLS {
+            self.decode_whole(latents)
+        } else {
+            self.decode_tiles(latents)
+        }
+    }
+
+    fn decode_whole(&self, latents: &Tensor) -> Result<Tensor> {
+        let squeezed = ((latents / LATENT_MAGNITUDE)?.tanh()? * LATENT_MAGNITUDE)?;
+        (run(&self.decoder, &squeezed)? * 2.0)? - 1.0
+    }
+
+    /// Tile by tile, each with a margin as wide as the decoder looks, so that the result is the whole one's exactly.
+    fn decode_tiles(&self, latents: &Tensor) -> Result<Tensor> {
+        const TILE: usize = 96;
+        let (_, _, h, w) = latents.dims4()?;
+        let margin = self.decoder_reach();
+        let scale = self.config.downscale();
+        let mut rows = Vec::new();
+        for top in (0..h).step_by(TILE) {
+            let mut row = Vec::new();
+            for left in (0..w).step_by(TILE) {
+                let (y0, x0) = (top.saturating_sub(margin), left.saturating_sub(margin));
+                let (height, width) = (TILE.min(h - top), TILE.min(w - left));
+                let (y1, x1) = ((top + height + margin).min(h), (left + width + margin).min(w));
+                let tile = latents.narrow(2, y0, y1 - y0)?.narrow(3, x0, x1 - x0)?;
+                let picture = self.decode_whole(&tile.contiguous()?)?;
+                row.push(picture.narrow(2, (top - y0) * scale, height * scale)?.narrow(
+                    3,
+                    (left - x0) * scale,
+                    width * scale,
+                )?);
+            }
+            rows.push(Tensor::cat(&row, 3)?);
+        }
+        Tensor::cat(&rows, 2)
+    }
+
+    /// Latent cells around a cell that its pixels depend on.
+    fn decoder_reach(&self) -> usize {
+        let mut reach = 1.0; // in latent cells
+        let mut cell = 1.0; // size of a cell of the present resolution, in latent cells
+        for level in &self.config.decoder {
+            reach += cell * (3 * level.blocks + 1) as f64;
+            cell /= self.config.upsampling as f64;
+        }
+        reach.ceil() as usize + 1
+    }
+}
+
+fn encoder(config: &TinyConfig, vb: VarBuilder<'_>) -> Result<Vec<Layer>> {
+    let mut stack = Stack::new(vb);
+    let mut channels = 3;
+    for (index, level) in config.encoder.iter().enumerate() {
+        if index == 0 {
+            stack.conv(channels, level.channels)?;
+        } else {
+            stack.conv_without_bias(channels, level.channels, 2)?;
+        }
+        channels = level.channels;
+        stack.blocks(*level, config.activation)?;
+    }
+    stack.conv(channels, config.latent_channels)?;
+    Ok(stack.layers)
+}
+
+fn decoder(config: &TinyConfig, vb: VarBuilder<'_>) -> Result<Vec<Layer>> {
+    let mut stack = Stack::new(vb);
+    let levels = &config.decoder;
+    stack.conv(config.latent_channels, levels[0].channels)?;
+    stack.layers.push(Layer::Activation(config.activation));
+    for (index, level) in levels.iter().enumerate() {
+        stack.blocks(*level, config.activation)?;
+        match levels.get(index + 1) {
+            Some(next) => {
+                stack.layers.push(Layer::Upsample(config.upsampling));
+                stack.conv_without_bias(level.channels, next.channels, 1)?;
+            }
+            None => stack.conv(level.channels, 3)?,
+        }
+    }
+    Ok(stack.layers)
+}
+
+impl ImageCodec for TinyAutoencoder {
+    fn encode(&self, pictures: &Tensor, _noise: Option<&Tensor>) -> Result<Tensor> {
+        let raw = self.encode_raw(pictures)?;
+        (raw - self.config.shift_factor)? * self.config.scaling_factor
+    }
+
+    fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
+        let raw = ((latents / self.config.scaling_factor)? + self.config.shift_factor)?;
+        self.decode_raw(&raw)
+    }
+}

@@ -1,0 +1,268 @@
+//! One safetensors file: its header checked, its tensors read on demand.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16, slice::HalfFloatSliceExt as _};
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorInfo};
+use sha2::{Digest as _, Sha256};
+
+use super::mapped::MappedFile;
+use crate::{Error, Result, error::Doing as _};
+
+/// Values that one task converts; a stack buffer of halves has this length.
+const CHUNK: usize = 4096;
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(MappedFile),
+    Embedded(&'static [u8]),
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file.as_ref(),
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+/// A safetensors file whose header is valid: every tensor lies inside the file, none overlaps another, and each has
+/// the length that its shape says.
+#[derive(Debug)]
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    bytes: Bytes,
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+    notes: BTreeMap<String, String>,
+}
+
+impl TensorFile {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no valid safetensors file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        refuse_pickle(path)?;
+        Self::new(path.to_owned(), Bytes::Mapped(MappedFile::open(path)?))
+    }
+
+    /// Takes bytes that are part of the program; `name` stands in messages.
+    ///
+    /// # Errors
+    /// If they are no valid safetensors file.
+    pub(crate) fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::new(PathBuf::from(name), Bytes::Embedded(bytes))
+    }
+
+    fn new(path: PathBuf, bytes: Bytes) -> Result<Self> {
+        let (header_length, header) = SafeTensors::read_metadata(bytes.as_ref())
+            .map_err(|error| invalid(&path, describe(&error, bytes.as_ref())))?;
+        let notes = header.metadata().iter().flatten();
+        Ok(Self {
+            notes: notes.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            tensors: header
+                .tensors()
+                .into_iter()
+                .map(|(name, info)| (name, info.clone()))
+                .collect(),
+            data_start: header_length + size_of::<u64>(),
+            path,
+            bytes,
+        })
+    }
+
+    /// Where it came from.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names and shapes, by name.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors
+            .iter()
+            .map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// What the file's maker wrote into its header.
+    pub(crate) fn note(&self, key: &str) -> Option<&str> {
+        self.notes.get(key).map(String::as_str)
+    }
+
+    /// Bytes that a tensor takes in the file.
+    pub(crate) fn stored_bytes(&self, name: &str) -> u64 {
+        self.tensors
+            .get(name)
+            .map_or(0, |info| (info.data_offsets.1 - info.data_offsets.0) as u64)
+    }
+
+    /// Adds what tells this file from others to a digest: its header and its length.
+    pub(crate) fn digest_header(&self, digest: &mut Sha256) {
+        let bytes = self.bytes.as_ref();
+        digest.update(&bytes[..self.data_start]);
+        digest.update((bytes.len() as u64).to_le_bytes());
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Weight`] if it is missing, of a number format that no checkpoint should have, or holds a value that is
+    /// not finite.
+    pub(crate) fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let broken = |reason: String| Error::Weight {
+            name: name.to_owned(),
+            reason,
+        };
+        let info = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| broken(format!("it is missing from {}", self.path.display())))?;
+        let bytes = &self.bytes.as_ref()[self.data_start..][info.data_offsets.0..info.data_offsets.1];
+        let shape = info.shape.as_slice();
+        let cpu = &Device::Cpu;
+        let (tensor, is_finite) = match (info.dtype, dtype) {
+            (Dtype::F16, DType::F16) => {
+                let values: Vec<f16> = halves(bytes).map(f16::from_bits).collect();
+                let is_finite = values.par_iter().all(|value| value.is_finite());
+                (Tensor::from_vec(values, shape, cpu), is_finite)
+            }
+            (Dtype::BF16, DType::BF16) => {
+                let values: Vec<bf16> = halves(bytes).map(bf16::from_bits).collect();
+                let is_finite = values.par_iter().all(|value| value.is_finite());
+                (Tensor::from_vec(values, shape, cpu), is_finite)
+            }
+            (stored, _) => {
+                let values = floats(bytes, stored).ok_or_else(|| {
+                    broken(format!(
+                        "its number format {stored} is not supported: use a checkpoint in F32, F16 or BF16"
+                    ))
+                })?;
+                let is_finite = values
+                    .par_chunks(CHUNK)
+                    .all(|chunk| chunk.iter().fold(true, |all, value| all & value.is_finite()));
+                let tensor = Tensor::from_vec(values, shape, cpu);
+                (tensor.and_then(|tensor| tensor.to_dtype(dtype)), is_finite)
+            }
+        };
+        if !is_finite {
+            return Err(broken(format!(
+                "{} is damaged: it holds values that are not numbers (NaN or infinite). Download the model again",
+                self.path.display()
+            )));
+        }
+        tensor
+            .and_then(|tensor| tensor.to_device(device))
+            .doing("reading weights")
+    }
+}
+
+fn invalid(path: &Path, reason: String) -> Error {
+    Error::InvalidFile {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// Says what is wrong with a file in words that tell what to do.
+fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(64)];
+    if start.starts_with(b"PK") || start.starts_with(b"\x80") {
+        return "it is a Python pickle under another name, which could run any program when it is opened: get the model as .safetensors".to_owned();
+    }
+    if start.starts_with(b"version https://git-lfs") {
+        return "it is a Git LFS pointer, not the weights themselves: download the file it stands for"
+            .to_owned();
+    }
+    if start.trim_ascii_start().starts_with(b"<") {
+        return "it is a web page, probably a login or an error: download the file again".to_owned();
+    }
+    match error {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => {
+            "its length is not what its header says; the download was probably cut short: download it again"
+                .to_owned()
+        }
+        SafeTensorError::HeaderTooLarge => {
+            "it is no safetensors file (its header would be larger than any model's)".to_owned()
+        }
+        other => format!("it is no valid safetensors file ({other})"),
+    }
+}
+
+/// Refuses formats that run code when they are opened.
+///
+/// # Errors
+/// [`Error::InvalidFile`] that says why and what to do.
+pub(crate) fn refuse_pickle(path: &Path) -> Result<()> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    match extension.as_str() {
+        "ckpt" | "pt" | "pth" | "bin" | "pkl" => Err(invalid(
+            path,
+            format!(
+                ".{extension} files are Python pickles, which can run any program when they are opened: \
+                 get the same model as .safetensors (most sites offer both), or convert it once with a tool you trust"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+}
+
+/// Converts stored values to 32-bit floats, or says `None` for formats that are no floats.
+fn floats(bytes: &[u8], stored: Dtype) -> Option<Vec<f32>> {
+    let width = stored.bitsize() / 8;
+    let is_float = matches!(stored, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+    if !is_float {
+        return None;
+    }
+    let mut values = vec![0.0f32; bytes.len() / width];
+    values
+        .par_chunks_mut(CHUNK)
+        .zip(bytes.par_chunks(CHUNK * width))
+        .for_each(|(values, bytes)| match stored {
+            Dtype::F16 => {
+                let mut buffer = [f16::ZERO; CHUNK];
+                let buffer = &mut buffer[..values.len()];
+                for (value, bits) in buffer.iter_mut().zip(halves(bytes)) {
+                    *value = f16::from_bits(bits);
+                }
+                buffer.convert_to_f32_slice(values);
+            }
+            Dtype::BF16 => {
+                for (value, bits) in values.iter_mut().zip(halves(bytes)) {
+                    *value = bf16::from_bits(bits).to_f32();
+                }
+            }
+            Dtype::F32 => {
+                for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+            }
+            _ => {
+                for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(8)) {
+                    let mut word = [0; 8];
+                    word.copy_from_slice(bytes);
+                    *value = f64::from_le_bytes(word) as f32;
+                }
+            }
+        });
+    Some(values)
+}
