@@ -115,7 +115,12 @@ impl Case {
     pub(crate) fn batches(&self) -> Result<Vec<String>> {
         let batches = self.settings["batches"].as_object();
         let batches = batches.context("case.json has no batches")?;
-        Ok(batches.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect())
+        Ok(batches
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect())
     }
 
     pub(crate) fn input(&self, name: &str) -> Result<&Tensor> {

@@ -23,10 +23,7 @@ pub(crate) fn unet(case: &mut Case, compute: &Compute) -> Result<()> {
         let rows: Vec<Row<'_>> = timesteps
             .iter()
             .zip(&prompts)
-            .map(|(&timestep, prompt)| Row {
-                timestep,
-                prompt,
-            })
+            .map(|(&timestep, prompt)| Row { timestep, prompt })
             .collect();
         let trace = Trace::new();
         let output = unet.predict_traced(&latents, &rows, &trace)?;
@@ -40,8 +37,11 @@ pub(crate) fn unet(case: &mut Case, compute: &Compute) -> Result<()> {
 
 /// What one row of a batch is conditioned on.
 fn conditioning(case: &Case, batch: &str, row: usize, compute: &Compute) -> Result<Conditioning> {
-    let of_row =
-        |part: &str| -> Result<Tensor> { Ok(case.network_input(&format!("{batch}.{part}"), compute)?.get(row)?) };
+    let of_row = |part: &str| -> Result<Tensor> {
+        Ok(case
+            .network_input(&format!("{batch}.{part}"), compute)?
+            .get(row)?)
+    };
     let has_added = case.has_input(&format!("{batch}.text_embeds"));
     let time_ids = if has_added {
         let ids = case.input(&format!("{batch}.time_ids"))?.get(row)?;
@@ -113,5 +113,8 @@ fn compare_decoded(case: &mut Case, batch: &str, decoded: &Tensor) -> Result<()>
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1()?)
+    Ok(tensor
+        .to_dtype(candle_core::DType::F64)?
+        .flatten_all()?
+        .to_vec1()?)
 }
