@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    wordbrush::cli::run(|_file| anyhow::bail!("this build has no window yet: see --help for what it can do"))
+    wordbrush::cli::run(wordbrush::window::open)
 }

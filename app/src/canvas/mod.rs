@@ -196,6 +196,11 @@ impl CanvasState {
         self.view.toggle_mirror();
     }
 
+    /// Gives up an unfinished shape or lasso.
+    pub fn cancel_shape(&mut self) {
+        self.tools.cancel_shape();
+    }
+
     /// The canvas pixel under the pointer.
     pub fn hovered_pixel(&self) -> Option<[u32; 2]> {
         self.hovered

@@ -225,6 +225,17 @@ fn lay_tiles(mask: &mut Mask, change: &MaskTiles) {
 }
 
 impl Tools {
+    /// Gives up an unfinished shape or lasso.
+    pub(super) fn cancel_shape(&mut self) {
+        if let Some(Drag {
+            kind: DragKind::Shape(_),
+            ..
+        }) = self.drag
+        {
+            self.drag = None;
+        }
+    }
+
     pub(super) fn is_painting(&self) -> bool {
         self.drag
             .as_ref()
@@ -334,15 +345,7 @@ impl Tools {
                 }
             }
             PointerEvent::Lost => self.finish(scene, view, actions),
-            PointerEvent::Cancel => {
-                if let Some(Drag {
-                    kind: DragKind::Shape(_),
-                    ..
-                }) = self.drag
-                {
-                    self.drag = None;
-                }
-            }
+            PointerEvent::Cancel => self.cancel_shape(),
             PointerEvent::Wheel { steps } => scene.navigate(view, *wipe, |placement, position| {
                 placement.zoomed_at(
                     position,

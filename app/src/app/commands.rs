@@ -1,0 +1,469 @@
+//! What each command and each wish does; every change of the document goes through [`History`](crate::document::History).
+
+use eframe::egui;
+use wordbrush_engine::api::{CanvasSize, Command, Mask, PictureMode, RunState, Seed};
+
+use super::{App, SideTab, preferences::ThemeChoice};
+use crate::{
+    canvas::{Blocked, CanvasAction, OverlayMode, Tool},
+    command::AppCommand,
+    dialogs::{
+        Dialog, canvas_size::CanvasSizeDialog, command_palette::CommandPalette, export::ExportDialog,
+        model::ModelDialog,
+    },
+    document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
+    notifications::Level,
+    paint,
+    panels::outbox::Intent,
+    samples,
+};
+
+/// How far grow, shrink and feather go, in pixels.
+const MASK_STEP_PX: f32 = 8.0;
+/// A turn of the view by one command.
+const TURN: f32 = std::f32::consts::PI / 12.0;
+const ZOOM_STEP: f32 = 1.25;
+
+impl App {
+    /// Carries out a wish of a panel.
+    pub(super) fn run_intent(&mut self, ctx: &egui::Context, intent: Intent) {
+        match intent {
+            Intent::Run(command) => self.run_command(ctx, command),
+            Intent::Select(target) => self.select(target),
+            Intent::RunOn(target, command) => self.run_on(ctx, target, command),
+            Intent::Edit { edit, label, gesture } => self.apply(edit, label, gesture),
+            Intent::EndGesture => self.history.end_gesture(),
+            Intent::RestoreFrame(number) => self.restore_frame(number),
+            Intent::PinFrame(number) => self.strip.toggle_pin(number),
+            Intent::LoadModel(choice) => {
+                self.link.send(Command::LoadModel(choice.clone()));
+                self.apply(Edit::Model(choice), "Model", None);
+            }
+            Intent::CancelLoad => self.link.send(Command::CancelLoad),
+            Intent::BrowseModel => self.files.browse_model(ctx),
+            Intent::BrowseExport => self.browse_export(ctx),
+            Intent::OpenSample(index) => self.open_sample(index),
+            Intent::NewCanvas(size) => self.new_canvas(size),
+            Intent::Export(request) => self.export(&request),
+            Intent::WriteKeysFile => self.write_keys_file(),
+        }
+    }
+
+    /// Carries out what the painter did on the canvas.
+    pub(super) fn run_canvas_action(&mut self, action: CanvasAction) {
+        match action {
+            CanvasAction::Edit { edit, label, gesture } => self.apply(edit, label, gesture),
+            CanvasAction::EndGesture => self.history.end_gesture(),
+            CanvasAction::Select(target) => self.select(target),
+            CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
+            CanvasAction::SetBrushHardness(hardness) => self.pen.brush.hardness = hardness,
+            CanvasAction::Blocked(blocked) => {
+                let way_out = match blocked {
+                    Blocked::NoRegion => Some(AppCommand::NewRegion),
+                    Blocked::Locked => Some(AppCommand::ToggleLock),
+                    Blocked::Hidden => Some(AppCommand::ToggleVisible),
+                    Blocked::NoPicture => None,
+                };
+                self.notifications
+                    .push_with_action(Level::Info, blocked.message(), way_out);
+            }
+        }
+    }
+
+    /// Changes the document and remembers the way back.
+    pub(super) fn apply(&mut self, edit: Edit, label: impl Into<Label>, gesture: Option<Gesture>) {
+        if edit.is_nothing() {
+            return;
+        }
+        self.history.apply(&mut self.document, edit, label, gesture);
+        self.after_change();
+    }
+
+    /// What must follow every change of the document.
+    pub(super) fn after_change(&mut self) {
+        self.changes += 1;
+        if let Target::Region(id) = self.selected
+            && self.document.region(id).is_none()
+        {
+            self.selected = self.front_region();
+        }
+    }
+
+    fn front_region(&self) -> Target {
+        self.document
+            .regions
+            .last()
+            .map_or(Target::Background, |region| Target::Region(region.id))
+    }
+
+    fn select(&mut self, target: Target) {
+        if target != self.selected {
+            self.previously_selected = std::mem::replace(&mut self.selected, target);
+            self.tab = SideTab::Regions;
+        }
+    }
+
+    fn selected_region(&self) -> Option<&RegionLayer> {
+        match self.selected {
+            Target::Region(id) => self.document.region(id),
+            Target::Background => None,
+        }
+    }
+
+    /// Does a command to something that is not selected; the selection stays.
+    fn run_on(&mut self, ctx: &egui::Context, target: Target, command: AppCommand) {
+        let before = (self.selected, self.previously_selected);
+        self.selected = target;
+        self.run_command(ctx, command);
+        let still_there = match before.0 {
+            Target::Region(id) => self.document.region(id).is_some(),
+            Target::Background => true,
+        };
+        if still_there && command != AppCommand::DuplicateRegion {
+            (self.selected, self.previously_selected) = before;
+        }
+    }
+
+    /// Carries out a command.
+    pub(super) fn run_command(&mut self, ctx: &egui::Context, command: AppCommand) {
+        use AppCommand as C;
+        match command {
+            C::NewCanvas => self.dialog = Some(Dialog::NewCanvas(CanvasSizeDialog::new(self.document.size))),
+            C::CanvasSize => {
+                self.dialog = Some(Dialog::CanvasSize(CanvasSizeDialog::new(self.document.size)));
+            }
+            C::Open => self.browse_open(ctx),
+            C::Gallery => self.dialog = Some(Dialog::Gallery),
+            C::Save => self.save(ctx),
+            C::SaveAs => self.browse_save(ctx),
+            C::Export => self.dialog = Some(Dialog::Export(ExportDialog::new(&self.export_path()))),
+            C::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            C::Undo => self.undo(),
+            C::Redo => self.redo(),
+            C::BackgroundImage => self.browse_background(ctx),
+            C::PasteBackground => self.paste_background(),
+            C::RemoveBackgroundImage => {
+                self.apply(
+                    Edit::Background(BackgroundField::Image(None)),
+                    "Remove background picture",
+                    None,
+                );
+            }
+            C::Settings => self.dialog = Some(Dialog::Settings),
+            C::NewRegion => self.new_region(),
+            C::DuplicateRegion => self.duplicate_region(),
+            C::DeleteRegion => self.delete_region(),
+            C::RaiseRegion => self.move_region(1),
+            C::LowerRegion => self.move_region(-1),
+            C::ToggleVisible => self.change_region("Show or hide region", |region| {
+                RegionField::Visible(!region.visible)
+            }),
+            C::ToggleLock => self.change_region("Lock or unlock region", |region| {
+                RegionField::Locked(!region.locked)
+            }),
+            C::Solo => self.solo(),
+            C::RerollRegion => {
+                let seed = random_seed();
+                self.change_region("Reroll region", |_| RegionField::Seed(Some(seed)));
+            }
+            C::SwapRegions => self.select(self.previous_target()),
+            C::SelectRegion(5) if self.canvas.view().rotation() != 0.0 => {
+                self.canvas.reset_rotation();
+            }
+            C::SelectRegion(number) => self.select_place(number),
+            C::SelectBackground => self.select(Target::Background),
+            C::ToolBrush => self.pen.tool = Tool::Brush,
+            C::ToolEraser => {
+                let is_on = self.pen.tool == Tool::Eraser;
+                self.pen.tool = if is_on { Tool::Brush } else { Tool::Eraser };
+            }
+            C::ToolFill => self.pen.tool = Tool::Fill,
+            C::ToolRectangle => self.pen.tool = Tool::Rectangle,
+            C::ToolEllipse => self.pen.tool = Tool::Ellipse,
+            C::ToolLasso => self.pen.tool = Tool::Lasso,
+            C::ToolPick => self.pen.tool = Tool::Pick,
+            C::BrushLarger | C::BrushSmaller => {
+                let steps = if command == C::BrushLarger { 1 } else { -1 };
+                let brush = &mut self.pen.brush;
+                brush.size_px = brush.stepped_size(steps);
+            }
+            C::BrushHarder | C::BrushSofter => {
+                let step = if command == C::BrushHarder { 0.1 } else { -0.1 };
+                let brush = &mut self.pen.brush;
+                brush.hardness = (brush.hardness + step).clamp(0.0, 1.0);
+            }
+            C::ClearMask => self.change_mask("Clear mask", |mask| Mask::new(mask.size())),
+            C::FillMask => self.change_mask("Cover the whole canvas", |mask| Mask::full(mask.size())),
+            C::InvertMask => self.change_mask("Invert mask", paint::inverted),
+            C::GrowMask => self.change_mask("Grow mask", |mask| paint::grown(mask, MASK_STEP_PX)),
+            C::ShrinkMask => self.change_mask("Shrink mask", |mask| paint::shrunk(mask, MASK_STEP_PX)),
+            C::FeatherMask => self.change_mask("Feather mask", |mask| paint::feathered(mask, MASK_STEP_PX)),
+            C::Deselect => self.canvas.cancel_shape(),
+            C::ToggleRun => {
+                let run = match self.link.run_state() {
+                    RunState::Running => RunState::Paused,
+                    RunState::Paused => RunState::Running,
+                };
+                self.link.send(Command::Run(run));
+            }
+            C::Step => self.link.send(Command::Step),
+            C::ToggleDream => {
+                let mut settings = self.document.settings.clone();
+                settings.picture = match settings.picture {
+                    PictureMode::Held => PictureMode::Dream,
+                    PictureMode::Dream => PictureMode::Held,
+                };
+                self.apply(Edit::Settings(settings), "Hold or dream", None);
+            }
+            C::RerollAll => self.apply(Edit::Seed(random_seed()), "Reroll the canvas", None),
+            C::ModelWindow => self.dialog = Some(Dialog::Model(ModelDialog::default())),
+            C::ZoomIn => self.canvas.zoom_by(ZOOM_STEP),
+            C::ZoomOut => self.canvas.zoom_by(1.0 / ZOOM_STEP),
+            C::ZoomFit => self.canvas.fit(),
+            C::ZoomActual => self.canvas.actual_size(),
+            C::RotateLeft => self.canvas.rotate_by(-TURN),
+            C::RotateRight => self.canvas.rotate_by(TURN),
+            C::ResetRotation => self.canvas.reset_rotation(),
+            C::MirrorView => self.canvas.toggle_mirror(),
+            C::CycleView => self.pen.next_layout(),
+            C::CycleOverlay => {
+                let mode = &mut self.pen.display.overlay_mode;
+                *mode = match *mode {
+                    OverlayMode::Filled => OverlayMode::Outlines,
+                    OverlayMode::Outlines => OverlayMode::Off,
+                    OverlayMode::Off => OverlayMode::Filled,
+                };
+            }
+            C::HideUi => {
+                self.hides_ui = !self.hides_ui;
+                Self::release_focus(ctx);
+            }
+            C::TogglePerformance => self.preferences.shows_performance = !self.preferences.shows_performance,
+            C::ToggleHistory => self.preferences.shows_history = !self.preferences.shows_history,
+            C::ToggleTheme => {
+                let is_dark = ctx.theme() == egui::Theme::Dark;
+                self.preferences.theme = if is_dark {
+                    ThemeChoice::Light
+                } else {
+                    ThemeChoice::Dark
+                };
+            }
+            C::ScaleUp => self.preferences.scale = (self.preferences.scale + 0.25).min(2.0),
+            C::ScaleDown => self.preferences.scale = (self.preferences.scale - 0.25).max(0.75),
+            C::CommandPalette => self.dialog = Some(Dialog::CommandPalette(CommandPalette::default())),
+            C::Help => self.dialog = Some(Dialog::Help),
+            C::FocusPanels => self.focus_panels(ctx),
+        }
+    }
+
+    fn undo(&mut self) {
+        match self.history.undo(&mut self.document) {
+            Some(_) => self.after_change(),
+            None => self.notifications.push(Level::Info, "There is nothing to undo."),
+        }
+    }
+
+    fn redo(&mut self) {
+        match self.history.redo(&mut self.document) {
+            Some(_) => self.after_change(),
+            None => self.notifications.push(Level::Info, "There is nothing to redo."),
+        }
+    }
+
+    fn new_region(&mut self) {
+        let (id, edit) = Edit::new_region(&self.document, "");
+        self.apply(edit, "New region", None);
+        self.select(Target::Region(id));
+        self.wants_prompt_focus = true;
+    }
+
+    fn duplicate_region(&mut self) {
+        let Target::Region(id) = self.selected else {
+            self.say_select_a_region();
+            return;
+        };
+        if let Some((copy, edit)) = Edit::duplicate_region(&self.document, id) {
+            self.apply(edit, "Duplicate region", None);
+            self.select(Target::Region(copy));
+        }
+    }
+
+    fn delete_region(&mut self) {
+        let Target::Region(id) = self.selected else {
+            self.say_select_a_region();
+            return;
+        };
+        // The neighbour in front takes over, as in every layer list.
+        let neighbour = self.document.position(id).and_then(|index| {
+            let regions = &self.document.regions;
+            regions
+                .get(index + 1)
+                .or_else(|| regions.get(index.checked_sub(1)?))
+        });
+        let next = neighbour.map_or(Target::Background, |region| Target::Region(region.id));
+        self.apply(Edit::RemoveRegion(id), "Delete region", None);
+        self.selected = next;
+    }
+
+    fn move_region(&mut self, by: isize) {
+        let Target::Region(id) = self.selected else { return };
+        let Some(index) = self.document.position(id) else {
+            return;
+        };
+        let last = self.document.regions.len() - 1;
+        let to = index.saturating_add_signed(by).min(last);
+        if to != index {
+            self.apply(
+                Edit::MoveRegion {
+                    region: id,
+                    index: to,
+                },
+                "Reorder regions",
+                None,
+            );
+        }
+    }
+
+    fn change_region(&mut self, label: &'static str, field: impl FnOnce(&RegionLayer) -> RegionField) {
+        let Some(region) = self.selected_region() else {
+            self.say_select_a_region();
+            return;
+        };
+        let edit = Edit::Region(region.id, field(region));
+        self.apply(edit, label, None);
+    }
+
+    fn change_mask(&mut self, label: &'static str, change: impl FnOnce(&Mask) -> Mask) {
+        let Some(region) = self.selected_region() else {
+            self.say_select_a_region();
+            return;
+        };
+        if region.locked {
+            self.notifications.push_with_action(
+                Level::Info,
+                "This region is locked: unlock it to change its mask.",
+                Some(AppCommand::ToggleLock),
+            );
+            return;
+        }
+        let mask = change(&region.mask);
+        let edit = Edit::set_mask(&self.document, region.id, &mask);
+        self.apply(edit, label, None);
+    }
+
+    fn say_select_a_region(&mut self) {
+        self.notifications.push_with_action(
+            Level::Info,
+            "This needs a region: select one in the list, or add one.",
+            Some(AppCommand::NewRegion),
+        );
+    }
+
+    /// Shows only the selected region; if it is alone already, shows all.
+    fn solo(&mut self) {
+        let Target::Region(id) = self.selected else {
+            self.say_select_a_region();
+            return;
+        };
+        let is_alone = self
+            .document
+            .regions
+            .iter()
+            .all(|region| region.visible == (region.id == id));
+        let edits = self
+            .document
+            .regions
+            .iter()
+            .map(|region| (region, is_alone || region.id == id))
+            .filter(|(region, visible)| region.visible != *visible)
+            .map(|(region, visible)| Edit::Region(region.id, RegionField::Visible(visible)))
+            .collect();
+        self.apply(Edit::Batch(edits), "Show only this region", None);
+    }
+
+    fn select_place(&mut self, number: u8) {
+        let from_front = usize::from(number).saturating_sub(1);
+        let region = self
+            .document
+            .regions
+            .iter()
+            .rev()
+            .nth(from_front)
+            .map(|region| region.id);
+        match region {
+            Some(id) => self.select(Target::Region(id)),
+            None => self
+                .notifications
+                .push(Level::Info, format!("There is no region {number}.")),
+        }
+    }
+
+    fn previous_target(&self) -> Target {
+        match self.previously_selected {
+            Target::Region(id) if self.document.region(id).is_none() => self.front_region(),
+            target => target,
+        }
+    }
+
+    fn restore_frame(&mut self, number: u64) {
+        let Some((document, _)) = self.strip.entry(number) else {
+            return;
+        };
+        // The model in use stays: bringing back a picture should not load gigabytes.
+        let document = Document {
+            model: self.document.model.clone(),
+            ..document.clone()
+        };
+        self.apply(Edit::Replace(Box::new(document)), "Bring back a frame", None);
+    }
+
+    fn open_sample(&mut self, index: usize) {
+        if let Some(sample) = samples::SAMPLES.get(index) {
+            let document = Document {
+                model: self.document.model.clone(),
+                ..samples::document(sample)
+            };
+            self.replace_document(document, sample.name);
+        }
+    }
+
+    fn new_canvas(&mut self, size: CanvasSize) {
+        let document = Document {
+            model: self.document.model.clone(),
+            ..Document::new(size)
+        };
+        self.replace_document(document, "Untitled");
+    }
+
+    /// Puts another document in place of this one; undo goes back.
+    pub(super) fn replace_document(&mut self, document: Document, title: &str) {
+        self.apply(Edit::Replace(Box::new(document)), "Another canvas", None);
+        self.selected = self.front_region();
+        self.previously_selected = Target::Background;
+        title.clone_into(&mut self.title);
+        self.path = None;
+        self.saved = self.changes;
+        self.canvas.fit();
+    }
+
+    fn focus_panels(&mut self, ctx: &egui::Context) {
+        self.hides_ui = false;
+        ctx.memory_mut(|memory| memory.request_focus(super::ui::first_control()));
+    }
+
+    fn release_focus(ctx: &egui::Context) {
+        ctx.memory_mut(|memory| {
+            if let Some(id) = memory.focused() {
+                memory.surrender_focus(id);
+            }
+        });
+    }
+}
+
+/// A seed that nobody chose: from the clock's finest digits.
+fn random_seed() -> Seed {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Seed(u64::from(now.subsec_nanos()) % 1_000_000)
+}

@@ -1,0 +1,559 @@
+//! Files: opening, saving, exporting, and the system's dialogs; whatever waits does so on a thread of its own.
+
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::{Receiver, bounded};
+use eframe::egui;
+use wordbrush_engine::api::{CanvasSize, Picture, RegionId};
+
+use super::App;
+use crate::{
+    background_tasks::{Task, TaskThread},
+    command::AppCommand,
+    dialogs::{
+        Dialog,
+        export::{ExportFormat, ExportRequest},
+    },
+    document::{BackgroundField, Document, Edit, RegionLayer, region_colour},
+    notifications::Level,
+    panels::history_strip::HistoryStrip,
+    storage::{
+        clipboard,
+        export::{self, PictureFormat},
+        masks,
+        open::{self, Opened, ProjectKind},
+        ora,
+        project::{ModelRecord, Pin, Project},
+        project_file, settings,
+    },
+};
+
+/// Quality of lossy exports.
+const QUALITY: u8 = 92;
+
+/// What a chosen file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Open,
+    Background,
+    Save,
+    Export,
+    Model,
+}
+
+/// A job of the thread "file-io" whose result the app waits for.
+enum Job {
+    Open {
+        task: Task<Opened>,
+        path: PathBuf,
+        is_for_background: bool,
+    },
+    Save {
+        task: Task<()>,
+        path: PathBuf,
+        changes: u64,
+    },
+    Export {
+        task: Task<()>,
+        path: PathBuf,
+    },
+    Paste(Task<Option<Picture>>),
+    Keys {
+        task: Task<()>,
+        path: PathBuf,
+    },
+    Preferences(Task<()>),
+}
+
+/// The system dialog that is open, and the jobs that run.
+pub(super) struct Files {
+    choosing: Option<(Purpose, Receiver<Option<PathBuf>>)>,
+    thread: anyhow::Result<TaskThread>,
+    jobs: Vec<Job>,
+}
+
+impl Files {
+    /// Starts the thread "file-io".
+    pub(super) fn start(ctx: &egui::Context) -> Self {
+        let wake = ctx.clone();
+        Self {
+            choosing: None,
+            thread: TaskThread::start("file-io", move || wake.request_repaint()),
+            jobs: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.choosing.is_some() || !self.jobs.is_empty()
+    }
+
+    pub(super) fn browse_model(&mut self, ctx: &egui::Context) {
+        self.browse(ctx, Purpose::Model, |dialog| {
+            dialog
+                .add_filter("Checkpoints", &["safetensors"])
+                .set_title("Choose a checkpoint")
+                .pick_file()
+        });
+    }
+
+    /// Opens a system dialog on a thread of its own; one at a time.
+    fn browse(
+        &mut self,
+        ctx: &egui::Context,
+        purpose: Purpose,
+        show: impl FnOnce(rfd::FileDialog) -> Option<PathBuf> + Send + 'static,
+    ) {
+        if self.choosing.is_some() {
+            return;
+        }
+        let (sender, receiver) = bounded(1);
+        let ctx = ctx.clone();
+        let thread = std::thread::Builder::new()
+            .name("file-dialog".to_owned())
+            .spawn(move || {
+                // A receiver that is gone means that the app has ended.
+                drop(sender.send(show(rfd::FileDialog::new())));
+                ctx.request_repaint();
+            });
+        match thread {
+            Ok(_) => self.choosing = Some((purpose, receiver)),
+            Err(error) => tracing::error!("no thread for a file dialog: {error}"),
+        }
+    }
+
+    /// Takes the jobs that are done.
+    fn take_done(&mut self) -> Vec<Done> {
+        let mut done = Vec::new();
+        self.jobs.retain(|job| match job {
+            Job::Open {
+                task,
+                path,
+                is_for_background,
+            } => keep(task.poll(), &mut done, |result| {
+                Done::Open(result, path.clone(), *is_for_background)
+            }),
+            Job::Save { task, path, changes } => keep(task.poll(), &mut done, |result| {
+                Done::Save(result, path.clone(), *changes)
+            }),
+            Job::Export { task, path } => keep(task.poll(), &mut done, |result| {
+                Done::Export(result, path.clone())
+            }),
+            Job::Paste(task) => keep(task.poll(), &mut done, Done::Paste),
+            Job::Keys { task, path } => {
+                keep(task.poll(), &mut done, |result| Done::Keys(result, path.clone()))
+            }
+            Job::Preferences(task) => keep(task.poll(), &mut done, Done::Preferences),
+        });
+        done
+    }
+}
+
+/// What a job brought.
+enum Done {
+    Open(anyhow::Result<Opened>, PathBuf, bool),
+    Save(anyhow::Result<()>, PathBuf, u64),
+    Export(anyhow::Result<()>, PathBuf),
+    Paste(anyhow::Result<Option<Picture>>),
+    Keys(anyhow::Result<()>, PathBuf),
+    Preferences(anyhow::Result<()>),
+}
+
+/// Whether a job goes on; what a finished one brought is put to the others.
+fn keep<T>(
+    result: Option<anyhow::Result<T>>,
+    done: &mut Vec<Done>,
+    wrap: impl FnOnce(anyhow::Result<T>) -> Done,
+) -> bool {
+    match result {
+        Some(result) => {
+            done.push(wrap(result));
+            false
+        }
+        None => true,
+    }
+}
+
+impl App {
+    /// Takes what dialogs and jobs have brought.
+    pub(super) fn poll_files(&mut self, ctx: &egui::Context) {
+        for done in self.files.take_done() {
+            self.take_done(done);
+        }
+        let Some((purpose, receiver)) = &self.files.choosing else {
+            return;
+        };
+        let Ok(chosen) = receiver.try_recv() else { return };
+        let purpose = *purpose;
+        self.files.choosing = None;
+        let Some(path) = chosen else { return };
+        match purpose {
+            Purpose::Open => self.open_path(&path),
+            Purpose::Background => self.drop_path(&path, true),
+            Purpose::Save => self.save_to(path),
+            Purpose::Export => {
+                if let Some(Dialog::Export(dialog)) = &mut self.dialog {
+                    dialog.set_path(&path);
+                }
+            }
+            Purpose::Model => {
+                if let Some(Dialog::Model(dialog)) = &mut self.dialog {
+                    dialog.set_path(&path);
+                }
+            }
+        }
+        ctx.request_repaint();
+    }
+
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Open(Ok(opened), path, is_for_background) => {
+                self.take_opened(opened, &path, is_for_background);
+            }
+            Done::Save(Ok(()), path, changes) => {
+                self.saved = changes;
+                self.title = stem(&path);
+                self.notifications
+                    .push(Level::Success, format!("Saved {}", path.display()));
+                self.path = Some(path);
+            }
+            Done::Export(Ok(()), path) => {
+                self.preferences.export_folder = path.parent().map(Path::to_owned);
+                self.notifications
+                    .push(Level::Success, format!("Exported {}", path.display()));
+            }
+            Done::Paste(Ok(Some(picture))) => self.set_background(picture, "Paste background picture"),
+            Done::Paste(Ok(None)) => self
+                .notifications
+                .push(Level::Info, "There is no picture on the clipboard."),
+            Done::Keys(Ok(()), path) => {
+                self.notifications.push(
+                    Level::Success,
+                    format!("The keys are in {}: change them and start again.", path.display()),
+                );
+            }
+            Done::Preferences(Ok(())) => {}
+            Done::Open(Err(error), ..)
+            | Done::Save(Err(error), ..)
+            | Done::Export(Err(error), _)
+            | Done::Paste(Err(error))
+            | Done::Keys(Err(error), _)
+            | Done::Preferences(Err(error)) => self.notifications.push(Level::Error, format!("{error:#}")),
+        }
+    }
+
+    fn take_opened(&mut self, opened: Opened, path: &Path, is_for_background: bool) {
+        match opened {
+            Opened::Project { project, .. } if is_for_background => match project.last_frame {
+                Some(picture) => self.set_background(picture, "Background picture"),
+                None => self
+                    .notifications
+                    .push(Level::Info, "There is no picture in this file."),
+            },
+            Opened::Project { project, kind, .. } => self.take_project(*project, kind, path),
+            Opened::Picture { picture, .. } => self.set_background(picture, "Background picture"),
+            Opened::ColourMasks { picture, .. } if is_for_background => {
+                self.set_background(picture, "Background picture");
+            }
+            Opened::ColourMasks { masks, .. } => self.add_masks(masks),
+            Opened::Palette(palette) => self.add_palette(&palette),
+        }
+    }
+
+    fn take_project(&mut self, project: Project, kind: ProjectKind, path: &Path) {
+        let document = Document {
+            model: self.document.model.clone(),
+            ..project.document
+        };
+        self.replace_document(document, &stem(path));
+        if kind == ProjectKind::Project {
+            self.path = Some(path.to_owned());
+        }
+        for pin in project.pins {
+            if let Some(picture) = pin.picture {
+                self.strip.record_pinned(&pin.document, &picture);
+            }
+        }
+        let wanted = project
+            .model_record
+            .map(|record| record.name)
+            .filter(|name| !name.is_empty());
+        let running = self.link.summary().map(|summary| summary.name.clone());
+        if let (Some(wanted), Some(running)) = (wanted, running)
+            && wanted != running
+        {
+            let text = format!("This canvas was painted with {wanted}; {running} paints it now.");
+            self.notifications
+                .push_with_action(Level::Info, text, Some(AppCommand::ModelWindow));
+        }
+    }
+
+    /// The masks of a colour-coded picture become regions.
+    fn add_masks(&mut self, found: Vec<([u8; 3], wordbrush_engine::api::Mask)>) {
+        let mut edits = Vec::with_capacity(found.len());
+        for (id, (colour, mask)) in (self.document.next_region_id..).zip(found) {
+            let mut region = RegionLayer::new(RegionId(id), self.document.size, colour, "");
+            region.mask = mask;
+            edits.push(Edit::AddRegion {
+                index: usize::MAX,
+                region: Box::new(region),
+            });
+        }
+        let count = edits.len();
+        self.apply(Edit::Batch(edits), "Regions from colours", None);
+        self.notifications.push(
+            Level::Success,
+            format!("{count} regions were made from the picture's colours: give them prompts."),
+        );
+    }
+
+    fn add_palette(&mut self, palette: &crate::storage::palette::Palette) {
+        let first = self.document.regions.len();
+        let mut edits = Vec::with_capacity(palette.brushes.len());
+        for (index, brush) in palette.brushes.iter().enumerate() {
+            let id = RegionId(self.document.next_region_id + index as u64);
+            let mut region = RegionLayer::new(
+                id,
+                self.document.size,
+                region_colour(first + index),
+                &brush.words.prompt,
+            );
+            region.name.clone_from(&brush.words.name);
+            region.negative_prompt.clone_from(&brush.words.negative_prompt);
+            region.prompt_strength = brush.prompt_strength;
+            region.mask_strength = brush.mask_strength;
+            region.mask_std_px = brush.mask_std_px;
+            edits.push(Edit::AddRegion {
+                index: usize::MAX,
+                region: Box::new(region),
+            });
+        }
+        let count = edits.len();
+        self.apply(Edit::Batch(edits), "Add palette", None);
+        self.notifications.push(
+            Level::Success,
+            format!("{count} brushes were added as regions: paint with them."),
+        );
+    }
+
+    fn set_background(&mut self, picture: Picture, label: &'static str) {
+        self.apply(
+            Edit::Background(BackgroundField::Image(Some(picture))),
+            label,
+            None,
+        );
+    }
+
+    pub(super) fn browse_open(&mut self, ctx: &egui::Context) {
+        self.files.browse(ctx, Purpose::Open, |dialog| {
+            let kinds = ["wordbrush", "ora", "png", "jpg", "jpeg", "webp", "json"];
+            dialog
+                .add_filter("Canvases and pictures", &kinds)
+                .set_title("Open")
+                .pick_file()
+        });
+    }
+
+    pub(super) fn browse_background(&mut self, ctx: &egui::Context) {
+        self.files.browse(ctx, Purpose::Background, |dialog| {
+            dialog
+                .add_filter("Pictures", &["png", "jpg", "jpeg", "webp"])
+                .set_title("Background picture")
+                .pick_file()
+        });
+    }
+
+    pub(super) fn browse_save(&mut self, ctx: &egui::Context) {
+        let name = format!("{}.wordbrush", self.title);
+        self.files.browse(ctx, Purpose::Save, move |dialog| {
+            dialog
+                .add_filter("Wordbrush project", &["wordbrush"])
+                .set_file_name(name)
+                .set_title("Save as")
+                .save_file()
+        });
+    }
+
+    pub(super) fn browse_export(&mut self, ctx: &egui::Context) {
+        let name = format!("{}.png", self.title);
+        self.files.browse(ctx, Purpose::Export, move |dialog| {
+            dialog
+                .add_filter("Pictures", &["png", "jpg", "webp", "ora"])
+                .set_file_name(name)
+                .set_title("Export picture")
+                .save_file()
+        });
+    }
+
+    /// Opens a project, a picture, a palette: whatever it is.
+    pub(super) fn open_path(&mut self, path: &Path) {
+        self.begin_open(path, false);
+    }
+
+    /// Takes a file that was dropped on the window.
+    pub(super) fn drop_path(&mut self, path: &Path, is_for_background: bool) {
+        self.begin_open(path, is_for_background);
+    }
+
+    fn begin_open(&mut self, path: &Path, is_for_background: bool) {
+        let path = path.to_owned();
+        let job = path.clone();
+        let size = self.document.size;
+        if let Some(task) = self.begin("Opening", move || open_for(&job, size)) {
+            self.files.jobs.push(Job::Open {
+                task,
+                path,
+                is_for_background,
+            });
+        }
+    }
+
+    /// Asks the thread "file-io" for a job.
+    fn begin<T: Send + 'static>(
+        &mut self,
+        name: &str,
+        job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> Option<Task<T>> {
+        match &self.files.thread {
+            Ok(thread) => Some(thread.run(name, |_progress| job())),
+            Err(error) => {
+                let text = format!("Files cannot be read or written: {error:#}");
+                self.notifications.push(Level::Error, text);
+                None
+            }
+        }
+    }
+
+    /// Saves to the file it came from, or asks for one.
+    pub(super) fn save(&mut self, ctx: &egui::Context) {
+        match self.path.clone() {
+            Some(path) => self.save_to(path),
+            None => self.browse_save(ctx),
+        }
+    }
+
+    fn save_to(&mut self, path: PathBuf) {
+        let path = if path.extension().is_none() {
+            path.with_extension("wordbrush")
+        } else {
+            path
+        };
+        let project = self.project();
+        let target = path.clone();
+        let changes = self.changes;
+        if let Some(task) = self.begin("Saving", move || project_file::save(&project, &target)) {
+            self.files.jobs.push(Job::Save { task, path, changes });
+        }
+    }
+
+    /// The canvas with everything that is kept with it.
+    fn project(&self) -> Project {
+        Project {
+            document: self.document.clone(),
+            model_record: self.link.summary().map(ModelRecord::from),
+            last_frame: self.link.frame().map(|shown| shown.frame.picture.clone()),
+            pins: pins(&self.strip),
+        }
+    }
+
+    pub(super) fn paste_background(&mut self) {
+        if let Some(task) = self.begin("Pasting", clipboard::paste_picture) {
+            self.files.jobs.push(Job::Paste(task));
+        }
+    }
+
+    /// Where an export goes unless told otherwise.
+    pub(super) fn export_path(&self) -> PathBuf {
+        let pictures =
+            || directories::UserDirs::new().and_then(|folders| folders.picture_dir().map(Path::to_owned));
+        let folder = self
+            .preferences
+            .export_folder
+            .clone()
+            .or_else(pictures)
+            .unwrap_or_default();
+        folder.join(format!("{}.png", self.title))
+    }
+
+    pub(super) fn export(&mut self, request: &ExportRequest) {
+        let project = self.project();
+        let (format, target) = (request.format, request.path.clone());
+        let path = request.path.clone();
+        let task = self.begin("Exporting", move || match format {
+            ExportFormat::Png => export::export_picture(&project, PictureFormat::Png, &target),
+            ExportFormat::Jpeg => {
+                export::export_picture(&project, PictureFormat::Jpeg { quality: QUALITY }, &target)
+            }
+            ExportFormat::WebP => {
+                export::export_picture(&project, PictureFormat::WebP { quality: 100 }, &target)
+            }
+            ExportFormat::OpenRaster => ora::save(&project, &target),
+        });
+        if let Some(task) = task {
+            self.files.jobs.push(Job::Export { task, path });
+        }
+    }
+
+    pub(super) fn write_preferences(&mut self) {
+        let Some(path) = self
+            .folders
+            .as_ref()
+            .map(|folders| folders.config.join("interface.toml"))
+        else {
+            return;
+        };
+        let preferences = self.preferences.clone();
+        if let Some(task) = self.begin("Keeping preferences", move || settings::save(&preferences, &path)) {
+            self.files.jobs.push(Job::Preferences(task));
+        }
+    }
+
+    pub(super) fn write_keys_file(&mut self) {
+        let Some(path) = self
+            .folders
+            .as_ref()
+            .map(|folders| folders.config.join("keys.toml"))
+        else {
+            return;
+        };
+        let text = self.keymap.to_toml();
+        let target = path.clone();
+        let task = self.begin("Writing keys", move || {
+            if let Some(folder) = target.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            Ok(std::fs::write(&target, text)?)
+        });
+        if let Some(task) = task {
+            self.files.jobs.push(Job::Keys { task, path });
+        }
+    }
+}
+
+/// Opens a file; masks from colours are brought to the canvas' size.
+fn open_for(path: &Path, size: CanvasSize) -> anyhow::Result<Opened> {
+    Ok(match open::open_path(path)? {
+        Opened::ColourMasks { masks, picture } => Opened::ColourMasks {
+            masks: masks::fit(masks, size)?,
+            picture,
+        },
+        opened => opened,
+    })
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(
+        || "Untitled".to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+fn pins(strip: &HistoryStrip) -> Vec<Pin> {
+    strip
+        .pinned()
+        .map(|(document, picture)| Pin {
+            name: String::new(),
+            document: document.clone(),
+            picture: Some(picture.clone()),
+        })
+        .collect()
+}

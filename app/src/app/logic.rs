@@ -1,0 +1,142 @@
+//! Each tick, also when the window is hidden: what has come in, what was asked for, what goes to the engine.
+
+use std::path::PathBuf;
+
+use eframe::egui::{self, Modifiers};
+use wordbrush_engine::{
+    Error,
+    api::{Event, FrameKind, NoticeLevel, Phase},
+};
+
+use super::App;
+use crate::{command::AppCommand, engine_link::Polled, notifications::Level};
+
+impl App {
+    /// Takes what the engine and the file thread have made, runs keys and wishes, hands changes over.
+    pub fn tick(&mut self, ctx: &egui::Context) {
+        let polled = self.link.poll();
+        self.take_engine(ctx, polled);
+        self.poll_files(ctx);
+        self.take_dropped_files(ctx);
+        for command in self.pressed_commands(ctx) {
+            self.run_command(ctx, command);
+        }
+        self.run_wishes(ctx);
+        self.hand_over();
+        self.apply_preferences(ctx);
+        self.keep_preferences();
+        self.write_status(ctx);
+        if ctx.input(|input| input.viewport().close_requested()) {
+            self.is_closing = true;
+        }
+    }
+
+    /// Carries out what panels asked for.
+    pub(super) fn run_wishes(&mut self, ctx: &egui::Context) {
+        for intent in self.outbox.take() {
+            self.run_intent(ctx, intent);
+        }
+    }
+
+    /// Tells the engine what the document has become.
+    pub(super) fn hand_over(&mut self) {
+        if self.handed_over != Some(self.changes) {
+            self.link.hand_over(&self.document);
+            self.handed_over = Some(self.changes);
+        }
+    }
+
+    fn pressed_commands(&self, ctx: &egui::Context) -> Vec<AppCommand> {
+        if self.dialog.is_some() {
+            // A window on top has the keyboard.
+            return Vec::new();
+        }
+        self.keymap.take_pressed(ctx)
+    }
+
+    fn take_engine(&mut self, ctx: &egui::Context, polled: Polled) {
+        for event in polled.events {
+            self.take_event(event);
+        }
+        if polled.has_stopped {
+            let restarted = self.link.restart();
+            let text = match restarted {
+                Ok(()) => "The engine stopped and was started again; nothing you painted is lost.".to_owned(),
+                Err(error) => format!("The engine stopped and does not start again: {error}"),
+            };
+            self.notifications.push(Level::Error, text);
+        }
+        if polled.has_frame {
+            self.record_frame();
+        }
+        if self.link.status().phase == Phase::Streaming {
+            // The figures in the bars follow while frames come.
+            ctx.request_repaint_after(std::time::Duration::from_millis(250));
+        }
+    }
+
+    fn record_frame(&mut self) {
+        let Some(shown) = self.link.frame() else { return };
+        let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
+        if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
+            self.strip.record(document, &shown.frame.picture);
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::ModelLoaded(summary) => {
+                let text = format!("{} is ready on {}.", summary.name, summary.device);
+                self.notifications.push(Level::Success, text);
+            }
+            Event::ModelFailed(error) => {
+                let text = format!("The model cannot be used: {error}");
+                self.notifications
+                    .push_with_action(Level::Error, text, Some(AppCommand::ModelWindow));
+            }
+            Event::Notice(notice) => {
+                let level = match notice.level {
+                    NoticeLevel::Info => Level::Info,
+                    NoticeLevel::Warning => Level::Warning,
+                };
+                self.notifications.push(level, notice.text);
+            }
+            Event::Failed(error) => {
+                let action = match error {
+                    Error::OutOfMemory { .. } => AppCommand::CanvasSize,
+                    _ => AppCommand::ModelWindow,
+                };
+                self.notifications
+                    .push_with_action(Level::Error, error.to_string(), Some(action));
+            }
+            Event::Restarted { reason } => {
+                let text = format!("The engine had to start again ({reason}); nothing you painted is lost.");
+                self.notifications.push(Level::Warning, text);
+            }
+            // Renders beside the stream are asked for and followed elsewhere.
+            Event::RenderProgress { .. } | Event::RenderDone { .. } | Event::RenderFailed { .. } => {}
+        }
+    }
+
+    fn take_dropped_files(&mut self, ctx: &egui::Context) {
+        let dropped: Vec<PathBuf> = ctx.input(|input| {
+            input
+                .raw
+                .dropped_files
+                .iter()
+                .map(|file| file.path().to_owned())
+                .collect()
+        });
+        if let Some(path) = dropped.into_iter().next() {
+            let as_background = ctx.input(|input| input.modifiers.matches_logically(Modifiers::ALT));
+            self.drop_path(&path, as_background);
+        }
+    }
+
+    fn keep_preferences(&mut self) {
+        if self.preferences != self.written_preferences && self.preferences.pending_scale.is_none() {
+            self.written_preferences = self.preferences.clone();
+            self.write_preferences();
+        }
+    }
+}

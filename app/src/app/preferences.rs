@@ -1,0 +1,53 @@
+//! What the user likes, kept between sessions.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Which theme is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThemeChoice {
+    /// For dark surroundings.
+    #[default]
+    Dark,
+    /// For bright surroundings.
+    Light,
+    /// As the desktop has it.
+    System,
+}
+
+/// Theme, sizes and what is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preferences {
+    /// Dark, light, or the desktop's.
+    pub theme: ThemeChoice,
+    /// Size of text and controls, 0.75 to 2.
+    pub scale: f32,
+    /// A scale that is being dragged.
+    #[serde(skip)]
+    pub pending_scale: Option<f32>,
+    /// Threads for models on the processor; all if there is no number.
+    pub threads: Option<usize>,
+    /// Whether the performance panel is shown.
+    pub shows_performance: bool,
+    /// Whether the history strip is shown.
+    pub shows_history: bool,
+    /// Where pictures were exported to last.
+    pub export_folder: Option<PathBuf>,
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self {
+            theme: ThemeChoice::Dark,
+            scale: 1.0,
+            pending_scale: None,
+            threads: None,
+            shows_performance: false,
+            shows_history: true,
+            export_folder: None,
+        }
+    }
+}

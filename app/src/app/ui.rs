@@ -1,0 +1,228 @@
+//! Where the panels go; nothing else.
+
+use eframe::egui::{self, CentralPanel, Frame, Id, Margin, Panel, Rect, ScrollArea, Stroke, Ui};
+use wordbrush_engine::api::ModelSource;
+
+use super::{App, SideTab};
+use crate::{
+    canvas::{CanvasInputs, Placement, canvas_ui},
+    dialogs::{Dialog, gallery::gallery_ui, help::help_ui, settings::settings_ui},
+    panels::{
+        performance::{Memory, performance_ui},
+        prompt::PromptAids,
+        regions::{RegionsView, regions_ui},
+        status_bar::status_bar_ui,
+        stream::stream_ui,
+        tools::{RAIL_WIDTH, tool_options_ui, tool_rail_ui},
+        top_bar::{TopBarView, top_bar_ui},
+        words::POCKET,
+    },
+    theme::{palette, widgets::segmented},
+};
+
+/// The control that F6 moves the keyboard to.
+pub(super) fn first_control() -> Id {
+    Id::unique("background row")
+}
+
+impl App {
+    /// Draws everything and carries out what was asked for.
+    pub fn show(&mut self, ui: &mut Ui) {
+        let ctx = ui.ctx().clone();
+        self.thumbnails.update(&ctx, &self.document);
+        if !self.hides_ui {
+            self.bars(ui);
+            self.side_panel(ui);
+        }
+        self.centre(ui);
+        self.dialog(&ctx);
+        if let Some(command) = self.notifications.ui(&ctx) {
+            self.outbox.run(command);
+        }
+        self.run_wishes(&ctx);
+        self.hand_over();
+    }
+
+    fn bars(&mut self, ui: &mut Ui) {
+        let colours = palette(ui);
+        let bar = |margin: Margin| Frame::new().fill(colours.panel).inner_margin(margin);
+        Panel::top("top bar")
+            .frame(bar(Margin::symmetric(8, 0)))
+            .exact_size(42.0)
+            .show(ui, |ui| {
+                let view = TopBarView {
+                    title: &self.title,
+                    is_dirty: self.is_dirty(),
+                    document: &self.document,
+                    history: &self.history,
+                    link: &self.link,
+                    keymap: &self.keymap,
+                };
+                top_bar_ui(ui, view, &mut self.outbox);
+            });
+        let memory = self.memory();
+        Panel::bottom("status bar")
+            .frame(bar(Margin::symmetric(8, 0)))
+            .exact_size(26.0)
+            .show(ui, |ui| {
+                status_bar_ui(
+                    ui,
+                    &self.document,
+                    &self.canvas,
+                    &self.link,
+                    memory,
+                    &mut self.outbox,
+                );
+            });
+        if self.preferences.shows_history {
+            Panel::bottom("history strip")
+                .frame(bar(Margin::symmetric(10, 6)))
+                .exact_size(82.0)
+                .show(ui, |ui| {
+                    self.strip.ui(ui, &self.document, &mut self.outbox);
+                });
+        }
+        Panel::left("tool rail")
+            .frame(bar(Margin::symmetric(4, 0)))
+            .exact_size(RAIL_WIDTH)
+            .resizable(false)
+            .show(ui, |ui| {
+                ScrollArea::vertical()
+                    .scroll_bar_visibility(egui::scroll_area::ScrollBarVisibility::AlwaysHidden)
+                    .show(ui, |ui| {
+                        tool_rail_ui(ui, self.pen.tool, &self.keymap, &mut self.outbox);
+                    });
+            });
+    }
+
+    fn side_panel(&mut self, ui: &mut Ui) {
+        let colours = palette(ui);
+        let frame = Frame::new().fill(colours.panel).inner_margin(Margin::same(12));
+        let widest = (ui.available_width() - 200.0).clamp(240.0, 460.0);
+        let memory = self.memory();
+        Panel::right("side panel")
+            .frame(frame)
+            .default_size(308.0_f32.min(widest))
+            .size_range(240.0..=widest)
+            .show(ui, |ui| {
+                if self.preferences.shows_performance {
+                    Panel::bottom("performance")
+                        .frame(Frame::new().inner_margin(Margin {
+                            top: 8,
+                            ..Margin::ZERO
+                        }))
+                        .resizable(false)
+                        .show(ui, |ui| {
+                            performance_ui(ui, &self.link, memory);
+                        });
+                }
+                let tabs = [
+                    (SideTab::Regions, "Regions", "What is painted where."),
+                    (SideTab::Stream, "Stream", "How the picture is made."),
+                ];
+                segmented(ui, "Panel", &mut self.tab, &tabs);
+                ui.add_space(6.0);
+                match self.tab {
+                    SideTab::Regions => self.regions_tab(ui),
+                    SideTab::Stream => {
+                        ScrollArea::vertical()
+                            .id_salt("stream tab")
+                            .auto_shrink([false, false])
+                            .show(ui, |ui| {
+                                stream_ui(ui, &self.document, &mut self.outbox);
+                            });
+                    }
+                }
+            });
+    }
+
+    fn regions_tab(&mut self, ui: &mut Ui) {
+        let summary = self.link.summary();
+        let source = summary.map_or(&self.document.model.source, |summary| &summary.choice.source);
+        let aids = PromptAids {
+            tokenizer: summary.map(|summary| &summary.tokenizer),
+            words: (*source == ModelSource::Pocket).then(|| &*POCKET),
+        };
+        let view = RegionsView {
+            document: &self.document,
+            selected: self.selected,
+            thumbnails: &self.thumbnails,
+            aids,
+            keymap: &self.keymap,
+        };
+        regions_ui(ui, view, &mut self.regions, &mut self.outbox);
+    }
+
+    fn centre(&mut self, ui: &mut Ui) {
+        let colours = palette(ui);
+        if !self.hides_ui {
+            let frame = Frame::new()
+                .fill(colours.panel)
+                .inner_margin(Margin::symmetric(10, 3))
+                .stroke(Stroke::NONE);
+            Panel::top("tool options").frame(frame).show(ui, |ui| {
+                tool_options_ui(ui, &mut self.pen, &mut self.outbox);
+            });
+        }
+        let mut actions = Vec::new();
+        CentralPanel::no_frame()
+            .frame(Frame::new().fill(colours.desk))
+            .show(ui, |ui| {
+                self.canvas_area = ui.available_rect_before_wrap();
+                let inputs = CanvasInputs {
+                    document: &self.document,
+                    target: self.selected,
+                    tool: self.pen.tool,
+                    brush: self.pen.brush,
+                    symmetry: self.pen.symmetry,
+                    area: self.pen.area,
+                    frame: self.link.frame().map(|shown| &shown.frame.picture),
+                    display: self.pen.display,
+                };
+                canvas_ui(ui, &mut self.canvas, &inputs, &mut actions);
+            });
+        for action in actions {
+            self.run_canvas_action(action);
+        }
+    }
+
+    fn dialog(&mut self, ctx: &egui::Context) {
+        let Some(mut dialog) = self.dialog.take() else {
+            return;
+        };
+        let outbox = &mut self.outbox;
+        let is_closed = match &mut dialog {
+            Dialog::NewCanvas(state) => state.new_canvas_ui(ctx, outbox),
+            Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
+            Dialog::Gallery => gallery_ui(ctx, outbox),
+            Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
+            Dialog::Model(state) => state.ui(ctx, &self.link, outbox),
+            Dialog::Settings => settings_ui(ctx, &mut self.preferences, outbox),
+            Dialog::Help => help_ui(ctx, &self.keymap),
+            Dialog::CommandPalette(state) => state.ui(ctx, &self.keymap, outbox),
+        };
+        if !is_closed {
+            self.dialog = Some(dialog);
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            undo_bytes: self.history.memory_bytes() as u64,
+            strip_bytes: self.strip.bytes(),
+        }
+    }
+
+    /// Where the canvas lies in the window, in points; upright and unmirrored views only.
+    pub(super) fn canvas_rect(&self, pixels_per_point: f32) -> Rect {
+        let placement = Placement::new(self.canvas.view(), self.canvas_area, pixels_per_point);
+        let (width, height) = (
+            self.document.size.width() as f32,
+            self.document.size.height() as f32,
+        );
+        Rect::from_two_pos(
+            placement.screen_from_canvas([0.0, 0.0]),
+            placement.screen_from_canvas([width, height]),
+        )
+    }
+}

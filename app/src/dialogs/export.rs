@@ -1,0 +1,160 @@
+//! Writing the picture: format and place.
+
+use std::path::{Path, PathBuf};
+
+use eframe::egui::{self, TextEdit};
+
+use super::{buttons_ui, error_ui, window_ui};
+use crate::{
+    panels::outbox::{Intent, Outbox},
+    theme::{
+        icons,
+        widgets::{action_button, caption, hint, primary_button, segmented},
+    },
+};
+
+/// What the picture is written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// Lossless.
+    #[default]
+    Png,
+    /// Small, for photographs.
+    Jpeg,
+    /// Small and lossless.
+    WebP,
+    /// Layers for other painting programs.
+    OpenRaster,
+}
+
+impl ExportFormat {
+    /// The ending of its files.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::WebP => "webp",
+            Self::OpenRaster => "ora",
+        }
+    }
+
+    /// The format that a file's name asks for.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "webp" => Some(Self::WebP),
+            "ora" => Some(Self::OpenRaster),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be written where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportRequest {
+    /// As what.
+    pub format: ExportFormat,
+    /// Where.
+    pub path: PathBuf,
+}
+
+/// The window's state.
+#[derive(Clone, Debug)]
+pub struct ExportDialog {
+    format: ExportFormat,
+    path: String,
+}
+
+impl ExportDialog {
+    /// Begins with a place to write to.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            format: ExportFormat::of(path).unwrap_or_default(),
+            path: path.display().to_string(),
+        }
+    }
+
+    /// Takes the place that was chosen in the system's dialog.
+    pub fn set_path(&mut self, path: &Path) {
+        if let Some(format) = ExportFormat::of(path) {
+            self.format = format;
+        }
+        self.path = path.display().to_string();
+    }
+
+    /// Draws the window; returns whether it is to be closed.
+    pub fn ui(&mut self, ctx: &egui::Context, has_picture: bool, outbox: &mut Outbox) -> bool {
+        let mut is_done = false;
+        let is_closed = window_ui(ctx, "Export picture", 500.0, |ui| {
+            caption(ui, "Format");
+            let formats = [
+                (
+                    ExportFormat::Png,
+                    "PNG",
+                    "Lossless; restores the canvas when it is dropped back in.",
+                ),
+                (ExportFormat::Jpeg, "JPEG", "Small; restores the canvas, too."),
+                (
+                    ExportFormat::WebP,
+                    "WebP",
+                    "Small and lossless; restores the canvas, too.",
+                ),
+                (
+                    ExportFormat::OpenRaster,
+                    "OpenRaster",
+                    "Layers that Krita, GIMP and MyPaint open.",
+                ),
+            ];
+            if segmented(ui, "Format", &mut self.format, &formats) {
+                self.path = Path::new(&self.path)
+                    .with_extension(self.format.ending())
+                    .display()
+                    .to_string();
+            }
+            ui.add_space(8.0);
+            caption(ui, "File");
+            ui.horizontal(|ui| {
+                let id = egui::Id::unique("export path");
+                let width = ui.available_width() - 104.0;
+                ui.add(TextEdit::singleline(&mut self.path).id(id).desired_width(width));
+                ui.ctx()
+                    .accesskit_node_builder(id, |node| node.set_label("Export file".to_owned()));
+                if action_button(ui, icons::FOLDER_OPEN, "Browse…").clicked() {
+                    outbox.push(Intent::BrowseExport);
+                }
+            });
+            let exists = Path::new(&self.path).is_file();
+            hint(
+                ui,
+                if exists {
+                    "There is a file of this name; it will be replaced."
+                } else {
+                    "Prompts, masks and seed are kept inside, so that the file can be opened again."
+                },
+            );
+            if !has_picture {
+                error_ui(
+                    ui,
+                    "There is no picture yet. Let the stream run for a moment, or choose a model.",
+                );
+            }
+            buttons_ui(ui, |ui| {
+                let is_ready = has_picture && !self.path.trim().is_empty();
+                let export = ui
+                    .add_enabled_ui(is_ready, |ui| primary_button(ui, icons::DOWNLOAD, "Export"))
+                    .inner;
+                if export.clicked() {
+                    let path = PathBuf::from(self.path.trim());
+                    outbox.push(Intent::Export(ExportRequest {
+                        format: self.format,
+                        path,
+                    }));
+                    is_done = true;
+                }
+                is_done |= action_button(ui, "", "Cancel").clicked();
+            });
+        });
+        is_closed || is_done
+    }
+}

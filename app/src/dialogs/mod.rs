@@ -1,0 +1,93 @@
+//! Modal windows; one at a time. Escape or a click beside closes.
+
+pub mod canvas_size;
+pub mod command_palette;
+pub mod export;
+pub mod gallery;
+pub mod help;
+pub mod model;
+pub mod settings;
+
+use eframe::egui::{self, Align, Frame, Id, Layout, Margin, Modal, RichText, Stroke, Ui};
+
+use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
+
+/// The window on top.
+#[derive(Debug)]
+pub enum Dialog {
+    /// An empty canvas.
+    NewCanvas(canvas_size::CanvasSizeDialog),
+    /// Another size for the canvas.
+    CanvasSize(canvas_size::CanvasSizeDialog),
+    /// Sample canvases.
+    Gallery,
+    /// Writing the picture.
+    Export(export::ExportDialog),
+    /// Choosing the model.
+    Model(model::ModelDialog),
+    /// Theme, size, keys.
+    Settings,
+    /// One page of help.
+    Help,
+    /// Every command by name.
+    CommandPalette(command_palette::CommandPalette),
+}
+
+/// Draws a window with a title around `contents`; returns whether it is to be closed.
+pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnOnce(&mut Ui)) -> bool {
+    let mut is_closed = false;
+    let room = ctx.content_rect();
+    let response = Modal::new(Id::unique(name))
+        .frame(window_frame(ctx))
+        .show(ctx, |ui| {
+            ui.set_width(width.min(room.width() - 64.0));
+            ui.horizontal(|ui| {
+                ui.label(RichText::new(name).text_style(title()));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    is_closed = icon_button(ui, icons::X, "Close", "").clicked();
+                });
+            });
+            ui.add_space(8.0);
+            egui::ScrollArea::vertical()
+                .max_height(room.height() - 150.0)
+                .auto_shrink([false, true])
+                .show(ui, contents);
+        });
+    is_closed || response.should_close()
+}
+
+fn window_frame(ctx: &egui::Context) -> Frame {
+    let style = ctx.global_style();
+    Frame::new()
+        .fill(style.visuals.window_fill)
+        .stroke(Stroke::new(1.0, style.visuals.window_stroke.color))
+        .corner_radius(CORNER_LARGE)
+        .inner_margin(Margin::same(20))
+        .shadow(style.visuals.window_shadow)
+}
+
+/// The row of buttons at a window's end: the main one at the right.
+pub fn buttons_ui(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
+    ui.add_space(12.0);
+    ui.with_layout(Layout::right_to_left(Align::Center), contents);
+}
+
+/// A sentence about something that went wrong.
+pub fn error_ui(ui: &mut Ui, text: &str) {
+    let colours = palette(ui);
+    Frame::new()
+        .fill(colours.raised)
+        .stroke(Stroke::new(1.0, colours.error))
+        .corner_radius(6)
+        .inner_margin(Margin::same(10))
+        .show(ui, |ui| {
+            ui.horizontal_top(|ui| {
+                ui.label(
+                    RichText::new(icons::TRIANGLE_ALERT)
+                        .size(16.0)
+                        .color(colours.error),
+                );
+                ui.add(egui::Label::new(text).wrap());
+            });
+        });
+}

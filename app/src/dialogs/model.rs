@@ -1,0 +1,199 @@
+//! Which model paints: the embedded one or a local checkpoint; what it is doing, and what went wrong.
+
+use std::path::{Path, PathBuf};
+
+use eframe::egui::{self, RichText, TextEdit, Ui};
+use wordbrush_engine::{
+    Error,
+    api::{ModelChoice, ModelSource, ModelSummary, Phase},
+};
+
+use super::{error_ui, window_ui};
+use crate::{
+    engine_link::EngineLink,
+    panels::{
+        outbox::{Intent, Outbox},
+        performance::megabytes,
+    },
+    theme::{
+        icons, palette, small, space, strong,
+        widgets::{action_button, caption, card, hint, primary_button},
+    },
+};
+
+/// The window's state.
+#[derive(Clone, Debug, Default)]
+pub struct ModelDialog {
+    path: String,
+}
+
+impl ModelDialog {
+    /// Takes the file that was chosen in the system's dialog.
+    pub fn set_path(&mut self, path: &Path) {
+        self.path = path.display().to_string();
+    }
+
+    /// Draws the window; returns whether it is to be closed.
+    pub fn ui(&mut self, ctx: &egui::Context, link: &EngineLink, outbox: &mut Outbox) -> bool {
+        window_ui(ctx, "Model", 540.0, |ui| {
+            match link.summary() {
+                Some(summary) => running_ui(ui, summary, link.status().device_memory_bytes),
+                None => hint(ui, "No model is running yet."),
+            }
+            ui.add_space(space::S);
+            loading_ui(ui, link, outbox);
+            if let Some(error) = link.model_error() {
+                error_ui(ui, &error.to_string());
+                hint(ui, way_out(error));
+                ui.add_space(space::S);
+            }
+            pocket_ui(ui, link, outbox);
+            ui.add_space(space::S);
+            self.checkpoint_ui(ui, outbox);
+        })
+    }
+
+    fn checkpoint_ui(&mut self, ui: &mut Ui, outbox: &mut Outbox) {
+        card(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.label(RichText::new("A checkpoint on this machine").text_style(strong()));
+            hint(
+                ui,
+                "A Stable Diffusion checkpoint (.safetensors) or a folder in diffusers layout. \
+                 Best with a graphics card; nothing is uploaded or downloaded.",
+            );
+            caption(ui, "File or folder");
+            ui.horizontal(|ui| {
+                let id = egui::Id::unique("model path");
+                let width = ui.available_width() - 104.0;
+                ui.add(
+                    TextEdit::singleline(&mut self.path)
+                        .id(id)
+                        .hint_text("/path/to/model.safetensors")
+                        .desired_width(width),
+                );
+                ui.ctx()
+                    .accesskit_node_builder(id, |node| node.set_label("Model path".to_owned()));
+                if action_button(ui, icons::FOLDER_OPEN, "Browse…").clicked() {
+                    outbox.push(Intent::BrowseModel);
+                }
+            });
+            let is_ready = !self.path.trim().is_empty();
+            if ui
+                .add_enabled_ui(is_ready, |ui| {
+                    primary_button(ui, icons::UPLOAD, "Load checkpoint")
+                })
+                .inner
+                .clicked()
+            {
+                let source = ModelSource::Path(PathBuf::from(self.path.trim()));
+                outbox.push(Intent::LoadModel(ModelChoice::plain(source)));
+            }
+        });
+    }
+}
+
+fn running_ui(ui: &mut Ui, summary: &ModelSummary, memory_bytes: u64) {
+    let colours = palette(ui);
+    card(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.horizontal(|ui| {
+            ui.label(
+                RichText::new(icons::CIRCLE_CHECK)
+                    .size(18.0)
+                    .color(colours.accent),
+            );
+            ui.label(RichText::new(&summary.name).text_style(strong()));
+            ui.label(RichText::new("is painting").color(colours.text_weak));
+        });
+        let parameters = summary.parameters as f64 / 1e6;
+        let text = format!(
+            "{} · {parameters:.1} million parameters · {:?} on {} · trained at {} px · {} in use",
+            summary.family,
+            summary.precision,
+            summary.device,
+            summary.native_side,
+            megabytes(memory_bytes),
+        );
+        hint(ui, &text);
+    });
+}
+
+fn loading_ui(ui: &mut Ui, link: &EngineLink, outbox: &mut Outbox) {
+    let Some(choice) = link.loading() else { return };
+    let (what, fraction) = match &link.status().phase {
+        Phase::Loading { what, fraction } => (what.clone(), *fraction),
+        _ => (name_of(choice), 0.0),
+    };
+    ui.horizontal(|ui| {
+        ui.add(
+            egui::ProgressBar::new(fraction)
+                .desired_width(ui.available_width() - 100.0)
+                .text(format!("Loading {what}")),
+        );
+        if action_button(ui, icons::X, "Cancel").clicked() {
+            outbox.push(Intent::CancelLoad);
+        }
+    });
+    ui.label(RichText::new("The present model paints on until the new one is ready.").text_style(small()));
+    ui.add_space(space::S);
+}
+
+fn pocket_ui(ui: &mut Ui, link: &EngineLink, outbox: &mut Outbox) {
+    let is_running = link
+        .summary()
+        .is_some_and(|summary| summary.choice.source == ModelSource::Pocket);
+    card(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.label(RichText::new("Pocket").text_style(strong()));
+        let words = crate::panels::words::POCKET.words().len();
+        hint(
+            ui,
+            &format!(
+                "Built in, works offline on any processor. It knows {words} things and materials; the prompt fields complete them."
+            ),
+        );
+        let button = ui.add_enabled_ui(!is_running, |ui| {
+            action_button(
+                ui,
+                icons::PACKAGE,
+                if is_running {
+                    "In use"
+                } else {
+                    "Use the pocket model"
+                },
+            )
+        });
+        if button.inner.clicked() {
+            outbox.push(Intent::LoadModel(ModelChoice::plain(ModelSource::Pocket)));
+        }
+    });
+}
+
+/// A model's name before it is loaded.
+pub fn name_of(choice: &ModelChoice) -> String {
+    match &choice.source {
+        ModelSource::Pocket => "Pocket".to_owned(),
+        ModelSource::Path(path) => path.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        ),
+        ModelSource::RandomSd15 => "Random Stable Diffusion 1.5".to_owned(),
+        ModelSource::Toy => "Toy".to_owned(),
+    }
+}
+
+/// What the painter can do about a model that does not load.
+fn way_out(error: &Error) -> &'static str {
+    match error {
+        Error::MissingFile { .. } | Error::Io { .. } => {
+            "Check the path, or choose the file again with Browse."
+        }
+        Error::InvalidFile { .. } | Error::Weight { .. } | Error::UnsupportedModel { .. } => {
+            "Choose another file: Stable Diffusion 1.x, 2.x or XL as one .safetensors, or a diffusers folder. The model before goes on."
+        }
+        Error::OutOfMemory { .. } => "Use a smaller canvas, or go back to the pocket model.",
+        Error::DeviceUnavailable { .. } => "Wordbrush goes on with the processor.",
+        _ => "The model before goes on; try again or choose another.",
+    }
+}

@@ -1,0 +1,79 @@
+//! Theme, interface size, processor threads, keys.
+
+use eframe::egui;
+
+use super::window_ui;
+use crate::{
+    app::preferences::{Preferences, ThemeChoice},
+    panels::outbox::{Intent, Outbox},
+    theme::{
+        icons, space, strong,
+        widgets::{COUNT, NumberFormat, action_button, caption, hint, segmented, slider_row},
+    },
+};
+
+/// Draws the window; returns whether it is to be closed.
+pub fn settings_ui(ctx: &egui::Context, preferences: &mut Preferences, outbox: &mut Outbox) -> bool {
+    window_ui(ctx, "Settings", 440.0, |ui| {
+        caption(ui, "Theme");
+        let themes = [
+            (ThemeChoice::Dark, "Dark", "For dark surroundings."),
+            (ThemeChoice::Light, "Light", "For bright surroundings."),
+            (ThemeChoice::System, "System", "As the desktop has it."),
+        ];
+        segmented(ui, "Theme", &mut preferences.theme, &themes);
+        ui.add_space(space::M);
+
+        let per_cent = NumberFormat {
+            suffix: " %",
+            decimals: 0,
+            scale: 100.0,
+            is_logarithmic: false,
+        };
+        let mut scale = preferences.scale;
+        let response = slider_row(
+            ui,
+            "Interface size",
+            "Scales text and controls.",
+            &mut scale,
+            0.75..=2.0,
+            per_cent,
+        );
+        // While the slider is dragged its own size must not change under the pointer.
+        if response.changed() {
+            preferences.pending_scale = Some(scale);
+        }
+        if let Some(pending) = preferences.pending_scale
+            && !response.dragged()
+        {
+            preferences.scale = pending;
+            preferences.pending_scale = None;
+        }
+        ui.add_space(space::M);
+
+        let all = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let mut threads = preferences.threads.unwrap_or(0) as f32;
+        let response = slider_row(
+            ui,
+            "Processor threads",
+            "For models on the processor; 0 takes all of them.",
+            &mut threads,
+            0.0..=all as f32,
+            COUNT,
+        );
+        if response.changed() {
+            let count = threads.round() as usize;
+            preferences.threads = (count > 0).then_some(count);
+        }
+        ui.add_space(space::M);
+
+        ui.label(egui::RichText::new("Keys").text_style(strong()));
+        hint(
+            ui,
+            "Every command can have other keys: write the file, change it, start Wordbrush again.",
+        );
+        if action_button(ui, icons::KEYBOARD, "Write the keys file").clicked() {
+            outbox.push(Intent::WriteKeysFile);
+        }
+    })
+}

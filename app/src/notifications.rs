@@ -1,0 +1,132 @@
+//! Short messages at the lower edge: one failure, shown once, with a way out where there is one.
+
+use std::time::{Duration, Instant};
+
+use eframe::egui::{self, Align2, Area, Frame, Id, Margin, Order, RichText, Stroke, vec2};
+
+use crate::{
+    command::AppCommand,
+    theme::{CORNER_LARGE, icons, palette, space, strong, widgets::icon_button},
+};
+
+/// How much a message matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something went well.
+    Success,
+    /// Good to know.
+    Info,
+    /// Something works differently than asked.
+    Warning,
+    /// Something failed; stays until it is closed.
+    Error,
+}
+
+#[derive(Clone, Debug)]
+struct Toast {
+    level: Level,
+    text: String,
+    action: Option<AppCommand>,
+    ends: Option<Instant>,
+}
+
+/// The messages on screen, newest last.
+#[derive(Debug, Default)]
+pub struct Notifications {
+    toasts: Vec<Toast>,
+}
+
+const MOST: usize = 4;
+const SHOWN_FOR: Duration = Duration::from_secs(6);
+
+impl Notifications {
+    /// Shows a message; the same one twice is shown once.
+    pub fn push(&mut self, level: Level, text: impl Into<String>) {
+        self.push_with_action(level, text, None);
+    }
+
+    /// Shows a message with a button that does something about it.
+    pub fn push_with_action(&mut self, level: Level, text: impl Into<String>, action: Option<AppCommand>) {
+        let text = text.into();
+        match level {
+            Level::Error => tracing::error!("{text}"),
+            Level::Warning => tracing::warn!("{text}"),
+            Level::Success | Level::Info => tracing::info!("{text}"),
+        }
+        self.toasts.retain(|toast| toast.text != text);
+        if self.toasts.len() == MOST {
+            self.toasts.remove(0);
+        }
+        let ends = (level != Level::Error).then(|| Instant::now() + SHOWN_FOR);
+        self.toasts.push(Toast {
+            level,
+            text,
+            action,
+            ends,
+        });
+    }
+
+    /// The texts on screen, for tests and the status file.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.toasts.iter().map(|toast| toast.text.as_str())
+    }
+
+    /// Draws the messages; returns what the user chose to do about one.
+    pub fn ui(&mut self, ctx: &egui::Context) -> Option<AppCommand> {
+        let now = Instant::now();
+        self.toasts
+            .retain(|toast| toast.ends.is_none_or(|ends| ends > now));
+        if let Some(next) = self.toasts.iter().filter_map(|toast| toast.ends).min() {
+            ctx.request_repaint_after(next - now);
+        }
+        let mut chosen = None;
+        let mut closed = None;
+        if self.toasts.is_empty() {
+            return None;
+        }
+        Area::new(Id::unique("notifications"))
+            .order(Order::Tooltip)
+            .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -44.0))
+            .show(ctx, |ui| {
+                ui.set_max_width(520.0);
+                for (index, toast) in self.toasts.iter().enumerate() {
+                    let colours = palette(ui);
+                    let (glyph, colour) = match toast.level {
+                        Level::Success => (icons::CIRCLE_CHECK, colours.accent),
+                        Level::Info => (icons::INFO, colours.text_weak),
+                        Level::Warning => (icons::TRIANGLE_ALERT, colours.warn),
+                        Level::Error => (icons::SQUARE_X, colours.error),
+                    };
+                    Frame::new()
+                        .fill(colours.raised)
+                        .stroke(Stroke::new(1.0, colours.line))
+                        .corner_radius(CORNER_LARGE)
+                        .inner_margin(Margin::symmetric(space::M as i8, 6))
+                        .shadow(ui.visuals().popup_shadow)
+                        .show(ui, |ui| {
+                            ui.horizontal(|ui| {
+                                ui.label(RichText::new(glyph).size(16.0).color(colour));
+                                ui.scope(|ui| {
+                                    ui.set_max_width(380.0);
+                                    ui.add(egui::Label::new(&toast.text).wrap());
+                                });
+                                if let Some(action) = toast.action {
+                                    let label = action.spec().label;
+                                    if ui.button(RichText::new(label).text_style(strong())).clicked() {
+                                        chosen = Some(action);
+                                        closed = Some(index);
+                                    }
+                                }
+                                if icon_button(ui, icons::X, "Close message", "").clicked() {
+                                    closed = Some(index);
+                                }
+                            });
+                        });
+                }
+            });
+        if let Some(index) = closed {
+            self.toasts.remove(index);
+        }
+        chosen
+    }
+}

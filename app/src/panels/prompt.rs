@@ -1,0 +1,304 @@
+//! A prompt field: token count, marks under words the pocket model does not know, and completion.
+
+use std::sync::Arc;
+
+use eframe::egui::{
+    self, EventFilter, FontId, Frame, Id, Key, Margin, Modifiers, Popup, PopupCloseBehavior, Response,
+    RichText, Sense, Stroke, TextEdit, TextFormat, TextStyle, Ui, Vec2,
+    text::{CCursor, CCursorRange, LayoutJob},
+    vec2,
+};
+use wordbrush_engine::PromptTokenizer;
+
+use super::words::{Completion, WordList};
+use crate::theme::{CORNER, palette, small, space, widgets::caption};
+
+/// Completions offered at once.
+const MOST_COMPLETIONS: usize = 6;
+
+/// What a prompt field knows about the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PromptAids<'a> {
+    /// Counts tokens.
+    pub tokenizer: Option<&'a Arc<PromptTokenizer>>,
+    /// The pocket model's words; `None` for models that know all words.
+    pub words: Option<&'a WordList>,
+}
+
+/// A field of `rows` lines under its `name`; returns the new text while it changes.
+pub fn prompt_ui(
+    ui: &mut Ui,
+    id: Id,
+    name: &str,
+    example: &str,
+    text: &str,
+    rows: usize,
+    aids: PromptAids<'_>,
+) -> (Response, Option<String>) {
+    let colours = palette(ui);
+    let mut edited = text.to_owned();
+    let unknown = aids.words.map(|words| words.unknown(text)).unwrap_or_default();
+
+    let name_response = ui
+        .horizontal(|ui| {
+            let response = caption(ui, name);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if let Some(tokenizer) = aids.tokenizer {
+                    token_count_ui(ui, tokenizer, text);
+                }
+            });
+            response
+        })
+        .inner;
+
+    let offered = completions_at_cursor(ui, id, text, aids.words);
+    let choice_id = id.with("choice");
+    let mut chosen: usize = ui.data(|data| data.get_temp(choice_id)).unwrap_or_default();
+    let is_open = ui.memory(|memory| memory.has_focus(id)) && !offered.1.is_empty();
+    let mut accepted = None;
+    if is_open {
+        chosen = chosen.min(offered.1.len() - 1);
+        ui.input_mut(|input| {
+            if input.consume_key(Modifiers::NONE, Key::ArrowDown) {
+                chosen = (chosen + 1) % offered.1.len();
+            }
+            if input.consume_key(Modifiers::NONE, Key::ArrowUp) {
+                chosen = (chosen + offered.1.len() - 1) % offered.1.len();
+            }
+            if input.consume_key(Modifiers::NONE, Key::Tab) || input.consume_key(Modifiers::NONE, Key::Enter)
+            {
+                accepted = Some(chosen);
+            }
+        });
+    }
+
+    let weak = colours.text_weak;
+    let (ink, mark) = (colours.text, colours.warn);
+    let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, width: f32| {
+        let unknown = aids
+            .words
+            .map(|words| words.unknown(buffer.as_str()))
+            .unwrap_or_default();
+        let font = TextStyle::Body.resolve(ui.style());
+        ui.fonts_mut(|fonts| {
+            fonts.layout_job(marked_text(buffer.as_str(), &unknown, &font, ink, mark, width))
+        })
+    };
+    let output = TextEdit::multiline(&mut edited)
+        .id(id)
+        .hint_text(RichText::new(example).color(weak))
+        .desired_width(f32::INFINITY)
+        .desired_rows(rows)
+        .margin(Margin::symmetric(8, 6))
+        .return_key(None)
+        .event_filter(EventFilter {
+            tab: is_open,
+            horizontal_arrows: true,
+            vertical_arrows: true,
+            escape: false,
+        })
+        .layouter(&mut layouter)
+        .show(ui);
+    let response = output.response.response.labelled_by(name_response.id);
+    ui.ctx()
+        .accesskit_node_builder(id, |node| node.set_label(name.to_owned()));
+
+    if let Some(index) = completion_popup(ui, &response, is_open, &offered.1, &mut chosen) {
+        accepted = Some(index);
+    }
+    ui.data_mut(|data| data.insert_temp(choice_id, chosen));
+    if let Some(completion) = accepted.and_then(|index| offered.1.get(index)) {
+        edited.replace_range(offered.0.clone(), completion.text);
+        let end = edited[..offered.0.start].chars().count() + completion.text.chars().count();
+        place_cursor(ui, id, end);
+        return (response, Some(edited));
+    }
+
+    if !unknown.is_empty() {
+        let listed: Vec<_> = unknown.iter().take(4).map(|span| &text[span.clone()]).collect();
+        ui.label(
+            RichText::new(format!("Not in the pocket model's words: {}", listed.join(", ")))
+                .text_style(small())
+                .color(colours.warn),
+        );
+    }
+    let is_changed = edited != text;
+    (response, is_changed.then_some(edited))
+}
+
+fn token_count_ui(ui: &mut Ui, tokenizer: &Arc<PromptTokenizer>, text: &str) {
+    let colours = palette(ui);
+    let room = tokenizer.capacity().saturating_sub(2);
+    let used = text.split_whitespace().count();
+    let colour = if used > room {
+        colours.error
+    } else {
+        colours.text_weak
+    };
+    let shown = if used > room {
+        format!("{used} of {room} tokens: too long")
+    } else {
+        format!("{used} of {room} tokens")
+    };
+    ui.label(RichText::new(shown).text_style(small()).color(colour))
+        .on_hover_text("What goes beyond is not seen by the model.");
+}
+
+/// The names that go on from the cursor, and the bytes of the prompt that they replace.
+fn completions_at_cursor<'a>(
+    ui: &Ui,
+    id: Id,
+    text: &str,
+    words: Option<&'a WordList>,
+) -> (std::ops::Range<usize>, Vec<Completion<'a>>) {
+    let cursor = TextEdit::load_state(ui.ctx(), id).and_then(|state| state.cursor.char_range());
+    let (Some(words), Some(cursor)) = (words, cursor) else {
+        return (0..0, Vec::new());
+    };
+    let at: usize = cursor.primary.index.into();
+    let end = text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+    words.completions(&text[..end], MOST_COMPLETIONS)
+}
+
+fn place_cursor(ui: &Ui, id: Id, at: usize) {
+    if let Some(mut state) = TextEdit::load_state(ui.ctx(), id) {
+        state
+            .cursor
+            .set_char_range(Some(CCursorRange::one(CCursor::new(at))));
+        TextEdit::store_state(ui.ctx(), id, state);
+    }
+    ui.memory_mut(|memory| memory.request_focus(id));
+}
+
+fn marked_text(
+    text: &str,
+    unknown: &[std::ops::Range<usize>],
+    font: &FontId,
+    ink: egui::Color32,
+    mark: egui::Color32,
+    width: f32,
+) -> LayoutJob {
+    let plain = TextFormat::simple(font.clone(), ink);
+    let marked = TextFormat {
+        underline: Stroke::new(1.5, mark),
+        ..plain.clone()
+    };
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = width;
+    let mut at = 0;
+    for span in unknown {
+        job.append(&text[at..span.start], 0.0, plain.clone());
+        job.append(&text[span.clone()], 0.0, marked.clone());
+        at = span.end;
+    }
+    job.append(&text[at..], 0.0, plain);
+    job
+}
+
+fn completion_popup(
+    ui: &Ui,
+    field: &Response,
+    is_open: bool,
+    offered: &[Completion<'_>],
+    chosen: &mut usize,
+) -> Option<usize> {
+    let colours = palette(ui);
+    let mut clicked = None;
+    Popup::from_response(field)
+        .id(field.id.with("completions"))
+        .open(is_open)
+        .close_behavior(PopupCloseBehavior::IgnoreClicks)
+        .width(field.rect.width())
+        .gap(2.0)
+        .show(|ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            for (index, completion) in offered.iter().enumerate() {
+                let is_chosen = index == *chosen;
+                let fill = if is_chosen {
+                    colours.accent_faint
+                } else {
+                    egui::Color32::TRANSPARENT
+                };
+                let row = Frame::new()
+                    .fill(fill)
+                    .corner_radius(CORNER)
+                    .inner_margin(Margin::symmetric(6, 3))
+                    .show(ui, |ui| {
+                        ui.horizontal(|ui| {
+                            ui.set_width(ui.available_width());
+                            word_picture_ui(ui, completion.thumbnail, vec2(22.0, 22.0));
+                            ui.label(completion.text);
+                            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                                ui.label(
+                                    RichText::new(completion.category)
+                                        .text_style(small())
+                                        .color(colours.text_weak),
+                                );
+                            });
+                        });
+                    });
+                let response = ui.interact(
+                    row.response.rect,
+                    field.id.with(("completion", index)),
+                    Sense::click(),
+                );
+                let name = format!("Complete: {}", completion.text);
+                response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &name));
+                if response.hovered() {
+                    *chosen = index;
+                }
+                if response.clicked() {
+                    clicked = Some(index);
+                }
+            }
+            ui.add_space(2.0);
+            ui.label(
+                RichText::new("Up and Down choose, Tab takes")
+                    .text_style(small())
+                    .color(colours.text_weak),
+            );
+        });
+    clicked
+}
+
+/// Pixels of one picture on the sheet.
+const SHEET_PICTURE: f32 = 64.0;
+
+/// What the pocket model makes of a word, from its sheet of pictures.
+pub fn word_picture_ui(ui: &mut Ui, corner: Option<[u32; 2]>, size: Vec2) {
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let Some((corner, sheet)) = corner.zip(word_sheet(ui.ctx())) else {
+        return;
+    };
+    let full = sheet.size_vec2();
+    let min = vec2(corner[0] as f32, corner[1] as f32) / full;
+    let max = min + Vec2::splat(SHEET_PICTURE) / full;
+    let uv = egui::Rect::from_min_max(min.to_pos2(), max.to_pos2());
+    egui::Image::new(&sheet)
+        .uv(uv)
+        .corner_radius(4)
+        .paint_at(ui, rect);
+}
+
+fn word_sheet(ctx: &egui::Context) -> Option<egui::TextureHandle> {
+    let id = Id::unique("word sheet");
+    if let Some(sheet) = ctx.data(|data| data.get_temp::<egui::TextureHandle>(id)) {
+        return Some(sheet);
+    }
+    let decoded = image::load_from_memory(include_bytes!("../../../assets/pocket/thumbnails.png"));
+    let pixels = match decoded {
+        Ok(decoded) => decoded.to_rgba8(),
+        Err(error) => {
+            tracing::error!("the embedded word pictures cannot be read: {error}");
+            return None;
+        }
+    };
+    let size = [pixels.width() as usize, pixels.height() as usize];
+    let image = egui::ColorImage::from_rgba_unmultiplied(size, pixels.as_raw());
+    let sheet = ctx.load_texture("word sheet", image, egui::TextureOptions::LINEAR);
+    ctx.data_mut(|data| data.insert_temp(id, sheet.clone()));
+    Some(sheet)
+}
+
+/// Room below a prompt field.
+pub const BELOW: f32 = space::XS;

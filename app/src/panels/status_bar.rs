@@ -1,0 +1,81 @@
+//! One line at the bottom: zoom, size, model, device, speed, memory.
+
+use eframe::egui::{Align, Button, Label, Layout, RichText, Ui};
+
+use super::{
+    outbox::Outbox,
+    performance::{Memory, megabytes},
+};
+use crate::{
+    canvas::CanvasState,
+    command::AppCommand,
+    dialogs::model::name_of,
+    document::Document,
+    engine_link::EngineLink,
+    theme::{icons, palette, small},
+};
+
+/// Draws the line; what matters less leaves first when it gets narrow.
+pub fn status_bar_ui(
+    ui: &mut Ui,
+    document: &Document,
+    canvas: &CanvasState,
+    link: &EngineLink,
+    memory: Memory,
+    outbox: &mut Outbox,
+) {
+    let room = ui.available_width();
+    let colours = palette(ui);
+    ui.horizontal_centered(|ui| {
+        ui.spacing_mut().button_padding.y = 1.0;
+        let text = |text: String| RichText::new(text).text_style(small()).color(colours.text_weak);
+        let mut button = |ui: &mut Ui, label: String, command: AppCommand| {
+            let response = ui.add(Button::new(text(label)).frame_when_inactive(false));
+            if response.on_hover_text(command.spec().hint).clicked() {
+                outbox.run(command);
+            }
+        };
+        let zoom = canvas.view().zoom() * 100.0;
+        button(ui, format!("{zoom:.0} %"), AppCommand::ZoomFit);
+        let size = document.size;
+        button(
+            ui,
+            format!("{} × {} px", size.width(), size.height()),
+            AppCommand::CanvasSize,
+        );
+        let model = link
+            .summary()
+            .map_or_else(|| name_of(&document.model), |summary| summary.name.clone());
+        button(
+            ui,
+            format!("{}  {model}", icons::PACKAGE),
+            AppCommand::ModelWindow,
+        );
+
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let status = link.status();
+            let fps = link.frames_per_second();
+            button(
+                ui,
+                format!("{}  {fps:.1} fps", icons::GAUGE),
+                AppCommand::TogglePerformance,
+            );
+            if room > 620.0 && status.timings.total_ms > 0.0 {
+                let timings = &status.timings;
+                let stages = format!(
+                    "denoise {:.0} · decode {:.0} ms",
+                    timings.denoise_ms, timings.decode_ms
+                );
+                ui.label(text(stages));
+            }
+            if room > 760.0 {
+                let bytes = status.device_memory_bytes + memory.undo_bytes + memory.strip_bytes;
+                ui.label(text(megabytes(bytes)))
+                    .on_hover_text("Model, undo and history together.");
+            }
+            if room > 900.0 && !status.device.is_empty() {
+                ui.add(Label::new(text(format!("{}  {}", icons::CPU, status.device))).truncate());
+            }
+        });
+    });
+}

@@ -1,0 +1,326 @@
+//! The few controls that every panel shares, so that they look, sound (to a screen reader) and measure the same.
+
+use std::ops::RangeInclusive;
+
+use eframe::egui::{
+    self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Layout, Margin, Response,
+    RichText, Role, Sense, Slider, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
+};
+
+use super::{CORNER, CORNER_LARGE, ICON_BUTTON, icon, palette, small, space, strong};
+
+/// A square button with only a glyph; `label` is its accessible name and, with `hint`, its tooltip.
+pub fn icon_button(ui: &mut Ui, glyph: &str, label: &str, hint: &str) -> Response {
+    icon_toggle(ui, glyph, label, hint, false)
+}
+
+/// An [`icon_button`] that stays pressed while `is_on`.
+pub fn icon_toggle(ui: &mut Ui, glyph: &str, label: &str, hint: &str, is_on: bool) -> Response {
+    sized_icon_toggle(ui, glyph, label, hint, is_on, ICON_BUTTON)
+}
+
+/// An [`icon_toggle`] of another size.
+pub fn sized_icon_toggle(
+    ui: &mut Ui,
+    glyph: &str,
+    label: &str,
+    hint: &str,
+    is_on: bool,
+    size: Vec2,
+) -> Response {
+    let enabled = ui.is_enabled();
+    let response = ui
+        .scope(|ui| {
+            ui.spacing_mut().button_padding = vec2(2.0, 2.0);
+            ui.spacing_mut().interact_size.y = size.y;
+            let text = RichText::new(glyph).text_style(icon());
+            ui.add(
+                Button::selectable(is_on, text)
+                    .frame_when_inactive(is_on)
+                    .min_size(size),
+            )
+        })
+        .inner;
+    response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, is_on, label));
+    response.on_hover_ui(|ui| tooltip(ui, label, hint, ""))
+}
+
+/// A tooltip: name, key and one sentence.
+pub fn tooltip(ui: &mut Ui, label: &str, hint: &str, keys: &str) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(label).text_style(strong()));
+        if !keys.is_empty() {
+            key_cap(ui, keys);
+        }
+    });
+    if !hint.is_empty() {
+        ui.label(
+            RichText::new(hint)
+                .text_style(small())
+                .color(palette(ui).text_weak),
+        );
+    }
+}
+
+/// A key drawn like a key.
+pub fn key_cap(ui: &mut Ui, keys: &str) {
+    let colours = palette(ui);
+    Frame::new()
+        .fill(colours.raised)
+        .stroke(Stroke::new(1.0, colours.line))
+        .corner_radius(4)
+        .inner_margin(Margin::symmetric(5, 1))
+        .show(ui, |ui| {
+            ui.label(RichText::new(keys).text_style(small()).color(colours.text));
+        });
+}
+
+/// A filled button for the main action of a place.
+pub fn primary_button(ui: &mut Ui, glyph: &str, label: &str) -> Response {
+    let colours = palette(ui);
+    let text = if glyph.is_empty() {
+        label.to_owned()
+    } else {
+        format!("{glyph}  {label}")
+    };
+    let response = ui.add(
+        Button::new(RichText::new(text).color(colours.on_accent).text_style(strong()))
+            .fill(colours.accent)
+            .min_size(vec2(0.0, 30.0)),
+    );
+    let enabled = ui.is_enabled();
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, label));
+    response
+}
+
+/// A button with a glyph and words.
+pub fn action_button(ui: &mut Ui, glyph: &str, label: &str) -> Response {
+    let text = if glyph.is_empty() {
+        label.to_owned()
+    } else {
+        format!("{glyph}  {label}")
+    };
+    let response = ui.add(Button::new(text));
+    let enabled = ui.is_enabled();
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, label));
+    response
+}
+
+/// The heading of a panel with room for small buttons at its right.
+pub fn panel_heading<R>(ui: &mut Ui, text: &str, right: impl FnOnce(&mut Ui) -> R) -> R {
+    ui.horizontal(|ui| {
+        ui.set_min_height(28.0);
+        ui.label(RichText::new(text).text_style(strong()));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = 2.0;
+            right(ui)
+        })
+        .inner
+    })
+    .inner
+}
+
+/// Secondary text that wraps.
+pub fn hint(ui: &mut Ui, text: &str) {
+    let colour = palette(ui).text_weak;
+    ui.label(RichText::new(text).text_style(small()).color(colour));
+}
+
+/// A caption above a field.
+pub fn caption(ui: &mut Ui, text: &str) -> Response {
+    let colour = palette(ui).text_weak;
+    ui.label(RichText::new(text).text_style(small()).color(colour))
+}
+
+/// A rounded surface on a panel.
+pub fn card<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui) -> R) -> InnerResponse<R> {
+    let colours = palette(ui);
+    Frame::new()
+        .fill(colours.raised)
+        .corner_radius(CORNER_LARGE)
+        .inner_margin(Margin::same(space::M as i8))
+        .show(ui, contents)
+}
+
+/// How a number is shown on a slider.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NumberFormat<'a> {
+    /// Unit behind the number.
+    pub suffix: &'a str,
+    /// Digits behind the point.
+    pub decimals: usize,
+    /// What the shown number is multiplied with (100 for per cent).
+    pub scale: f64,
+    /// Whether the slider gives small values more room.
+    pub is_logarithmic: bool,
+}
+
+/// Whole pixels.
+pub const PIXELS: NumberFormat<'_> = NumberFormat {
+    suffix: " px",
+    decimals: 0,
+    scale: 1.0,
+    is_logarithmic: false,
+};
+/// 0 to 1 as per cent.
+pub const PER_CENT: NumberFormat<'_> = NumberFormat {
+    suffix: " %",
+    decimals: 0,
+    scale: 100.0,
+    is_logarithmic: false,
+};
+/// A plain number with one digit behind the point.
+pub const PLAIN: NumberFormat<'_> = NumberFormat {
+    suffix: "",
+    decimals: 1,
+    scale: 1.0,
+    is_logarithmic: false,
+};
+/// A count.
+pub const COUNT: NumberFormat<'_> = NumberFormat {
+    suffix: "",
+    decimals: 0,
+    scale: 1.0,
+    is_logarithmic: false,
+};
+
+/// A slider over the whole width: name at the left, number at the right, rail below.
+///
+/// The response covers rail and number: `changed` while dragging, `drag_stopped` or `lost_focus` when done.
+pub fn slider_row(
+    ui: &mut Ui,
+    label: &str,
+    hint_text: &str,
+    value: &mut f32,
+    range: RangeInclusive<f32>,
+    format: NumberFormat<'_>,
+) -> Response {
+    let scale = if format.scale == 0.0 { 1.0 } else { format.scale };
+    let mut shown = f64::from(*value) * scale;
+    let shown_range = f64::from(*range.start()) * scale..=f64::from(*range.end()) * scale;
+    let step = 10f64.powi(-(format.decimals as i32));
+    let response = ui
+        .vertical(|ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            let number = ui
+                .horizontal(|ui| {
+                    let name = ui.label(RichText::new(label).text_style(TextStyle::Body));
+                    if !hint_text.is_empty() {
+                        name.on_hover_text(hint_text);
+                    }
+                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                        let speed = (shown_range.end() - shown_range.start()) / 300.0;
+                        ui.spacing_mut().button_padding = vec2(6.0, 1.0);
+                        ui.spacing_mut().interact_size = vec2(44.0, 20.0);
+                        let drag = DragValue::new(&mut shown)
+                            .range(shown_range.clone())
+                            .speed(speed)
+                            .suffix(format.suffix)
+                            .fixed_decimals(format.decimals)
+                            .update_while_editing(false);
+                        let response = ui.add(drag);
+                        let name = format!("{label} value");
+                        ui.ctx()
+                            .accesskit_node_builder(response.id, |node| node.set_label(name));
+                        response
+                    })
+                    .inner
+                })
+                .inner;
+            ui.spacing_mut().slider_width = ui.available_width();
+            ui.spacing_mut().interact_size.y = 20.0;
+            let rail = ui.add(
+                Slider::new(&mut shown, shown_range)
+                    .show_value(false)
+                    .step_by(step)
+                    .logarithmic(format.is_logarithmic),
+            );
+            ui.ctx()
+                .accesskit_node_builder(rail.id, |node| node.set_label(label.to_owned()));
+            rail.union(number)
+        })
+        .inner;
+    if response.changed() {
+        *value = (shown / scale) as f32;
+    }
+    response
+}
+
+/// A choice between a few words, all of them visible.
+pub fn segmented<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    name: &str,
+    value: &mut T,
+    options: &[(T, &str, &str)],
+) -> bool {
+    let colours = palette(ui);
+    let mut is_changed = false;
+    Frame::new()
+        .fill(colours.sunken)
+        .corner_radius(CORNER)
+        .inner_margin(Margin::same(2))
+        .show(ui, |ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 2.0;
+                let width =
+                    (ui.available_width() - 2.0 * (options.len() as f32 - 1.0)) / options.len() as f32;
+                for &(option, label, hint_text) in options {
+                    let is_on = *value == option;
+                    let colour = if is_on { colours.accent } else { colours.text_weak };
+                    let button = Button::selectable(is_on, RichText::new(label).color(colour))
+                        .frame_when_inactive(is_on)
+                        .corner_radius(4)
+                        .truncate()
+                        .min_size(vec2(width, 24.0));
+                    let response = ui
+                        .allocate_ui_with_layout(
+                            vec2(width, 24.0),
+                            Layout::centered_and_justified(egui::Direction::LeftToRight),
+                            |ui| ui.add(button),
+                        )
+                        .inner;
+                    let enabled = ui.is_enabled();
+                    let full_name = format!("{name}: {label}");
+                    response
+                        .widget_info(|| WidgetInfo::selected(Role::RadioButton, enabled, is_on, &full_name));
+                    if response.on_hover_text(hint_text).clicked() && !is_on {
+                        *value = option;
+                        is_changed = true;
+                    }
+                }
+            });
+        });
+    is_changed
+}
+
+/// What an empty place says: what belongs here, and how it gets here.
+pub fn empty_state(ui: &mut Ui, glyph: &str, heading: &str, text: &str) {
+    let colours = palette(ui);
+    ui.vertical_centered(|ui| {
+        ui.add_space(space::M);
+        ui.label(RichText::new(glyph).size(26.0).color(colours.text_weak));
+        ui.label(RichText::new(heading).text_style(strong()));
+        hint(ui, text);
+        ui.add_space(space::M);
+    });
+}
+
+/// Room for a drawing with an accessible name.
+pub fn drawing(ui: &mut Ui, size: Vec2, name: &str) -> (Response, egui::Painter) {
+    let (response, painter) = ui.allocate_painter(size, Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
+    (response, painter)
+}
+
+/// Text drawn at a place, for overlays that take no room.
+pub fn paint_text(
+    painter: &egui::Painter,
+    at: egui::Pos2,
+    anchor: Align2,
+    text: &str,
+    style: &egui::Style,
+    colour: Color32,
+) {
+    let font = TextStyle::Small.resolve(style);
+    painter.text(at, anchor, text, font, colour);
+}

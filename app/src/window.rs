@@ -1,0 +1,51 @@
+//! The window on the desktop.
+
+use std::path::PathBuf;
+
+use eframe::egui::{ViewportBuilder, vec2};
+
+use crate::{
+    app::{App, AppConfig},
+    storage::{folders::Folders, logs},
+};
+
+/// Opens the window with a file, if there is one, and runs until it is closed.
+///
+/// # Errors
+/// If the system gives no window or no graphics.
+pub fn open(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let folders = Folders::of_user().ok();
+    if let Some(folders) = &folders
+        && let Err(error) = logs::start(&folders.logs())
+    {
+        // Without a log the program is as good; stderr is for the command line.
+        drop(error);
+    }
+    run(AppConfig::for_desktop(file, folders))
+}
+
+/// Opens the window and runs until it is closed.
+///
+/// # Errors
+/// If the system gives no window or no graphics.
+pub fn run(config: AppConfig) -> anyhow::Result<()> {
+    let options = eframe::NativeOptions {
+        viewport: ViewportBuilder::default()
+            .with_title("Wordbrush")
+            .with_app_id("wordbrush")
+            .with_inner_size(vec2(1360.0, 860.0))
+            .with_min_inner_size(vec2(640.0, 440.0))
+            .with_drag_and_drop(true),
+        renderer: eframe::Renderer::Wgpu,
+        ..Default::default()
+    };
+    let create: eframe::AppCreator<'_> = Box::new(move |creation| {
+        Ok(Box::new(App::new(
+            &creation.egui_ctx,
+            creation.wgpu_render_state.as_ref(),
+            config,
+        )))
+    });
+    eframe::run_native("Wordbrush", options, create)
+        .map_err(|error| anyhow::anyhow!("the window cannot be opened: {error}"))
+}
