@@ -11,6 +11,7 @@ from pathlib import Path
 from settings import Settings, load_tokenizer, pick_device
 from train_autoencoder import trained_autoencoder
 from train_lcm import trained_student
+from train_teacher import trained_teacher
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -30,7 +31,9 @@ MODEL_INDEX = {
 def export(settings, folder):
     from diffusers import LCMScheduler
 
-    unet, text = trained_student(settings, len(load_tokenizer(settings)), "cpu")
+    is_distilled = (settings.folder / "lcm.pt").exists()
+    trained = trained_student if is_distilled else trained_teacher
+    unet, text = trained(settings, len(load_tokenizer(settings)), "cpu")
     parts = {"unet": unet, "text_encoder": text, "vae": trained_autoencoder(settings, "cpu")}
     for name, model in parts.items():
         model.half().save_pretrained(folder / name, safe_serialization=True)
@@ -41,7 +44,7 @@ def export(settings, folder):
     shutil.copytree(settings.tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=1) + "\n")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {size / 2**20:.1f} MiB")
+    print(f"{folder}: {size / 2**20:.1f} MiB, {'student' if is_distilled else 'teacher'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -308,23 +308,27 @@ def autumn_leaves(canvas, n):
 
 
 def forest(canvas, n):
-    x = leaves(canvas, n)
-    sx = canvas.uniform(n, 0.8, 1.3)
-    f1, _, c = canvas.cells(n, 7, 0.8, sx=1.0, sy=0.06)
-    t = canvas.smoothstep(0.16, 0.1, f1 * sx) * canvas.smoothstep(
-        0.25, 0.5, canvas.yy + 0.04 * canvas.noise(n, 2.2)
+    mist, dark = canvas.colour(n, (0.5, 0.66, 0.5), (0.68, 0.8, 0.62)), canvas.colour(
+        n, (0.1, 0.07, 0.04), (0.2, 0.13, 0.08)
     )
-    tr = canvas.ramp(
-        canvas.smoothstep(-2, 2, canvas.noise(n, 1.6, ax=1.4, ay=0.2)),
-        canvas.colour(n, (0.13, 0.08, 0.05), (0.2, 0.13, 0.08)),
-        canvas.colour(n, (0.32, 0.22, 0.13), (0.42, 0.3, 0.2)),
-    )
-    x = x * (1 - t[:, None]) + tr * t[:, None]
-    return canvas.blend(
-        x,
-        canvas.colour(n, (0.04, 0.13, 0.05), (0.1, 0.2, 0.08)),
-        canvas.smoothstep(0.82, 0.95, canvas.yy + 0.03 * canvas.noise(n, 2.0)) * 0.9,
-    )
+    x = canvas.gradient(mist * 0.75, mist)
+    floor = canvas.colour(n, (0.1, 0.22, 0.06), (0.2, 0.32, 0.1))
+    for depth, (count, width) in enumerate(((13, 0.16), (8, 0.17), (4.5, 0.2))):
+        nearness = (depth + 1) / 3
+        base = 0.62 + 0.14 * depth + 0.015 * canvas.noise(n, 2.4)
+        ground = canvas.smoothstep(-0.01, 0.01, canvas.yy - base)
+        grain = canvas.noise(n, 1.6, ax=1.4, ay=0.2)[:, None] * 0.06
+        x = canvas.blend(x, mist + (floor - mist) * nearness + grain, ground)
+        lane = canvas.xx * canvas.uniform(n, count * 0.8, count * 1.2) + canvas.uniform(n, 0, 9)
+        chance = (torch.sin(lane.floor() * 71.3 + canvas.uniform(n, 0, 9)) * 4375.8) % 1
+        centre = 0.35 + 0.3 * chance + 0.02 * torch.sin(canvas.yy * 9 + chance * 20)
+        thick = width * (0.5 + 0.5 * chance) * (0.75 + 0.35 * canvas.yy)
+        trunk = canvas.smoothstep(0.04, -0.04, (lane - lane.floor() - centre).abs() - thick)
+        trunk = trunk * canvas.smoothstep(0.02, -0.02, canvas.yy - base - 0.03 * chance) * (chance > 0.2)
+        x = canvas.blend(x, mist + (dark - mist) * nearness + grain, trunk)
+    edge = 0.3 + 0.09 * canvas.noise(n, 2.0, 2)
+    crowns = canvas.smoothstep(0.06, -0.06, canvas.yy - edge)[:, None]
+    return x * (1 - crowns) + leaves(canvas, n) * crowns
 
 
 def jungle(canvas, n):
@@ -561,16 +565,20 @@ def wood(canvas, n, a=((0.28, 0.15, 0.07), (0.38, 0.22, 0.11)), b=((0.62, 0.4, 0
 
 
 def marble(canvas, n):
-    f = canvas.noise(n, 2.5)
-    v = (f + 0.8 * canvas.noise(n, 3.0)).abs()
-    x = canvas.ramp(
+    stone = canvas.ramp(
         0.6 + 0.2 * canvas.noise(n, 2.6),
         canvas.colour(n, (0.8, 0.8, 0.82), (0.88, 0.88, 0.9)),
         canvas.colour(n, (0.96, 0.96, 0.97), (1, 1, 1)),
     )
-    return canvas.blend(
-        x, canvas.colour(n, (0.4, 0.4, 0.45), (0.6, 0.58, 0.6)), canvas.smoothstep(0.14, 0.0, v) * 0.8
-    )
+    vein = canvas.colour(n, (0.4, 0.4, 0.45), (0.6, 0.58, 0.6))
+    for width, strength in ((0.3, 0.55), (0.1, 0.6)):
+        # Zero crossings of a slanted wave bent by smooth noise: long veins that wander and never cross.
+        slope = canvas.uniform(n, 0.5, 1.2)
+        wave = torch.sin(
+            (canvas.xx + slope * canvas.yy) * canvas.uniform(n, 7, 12) + 1.6 * canvas.noise(n, 2.8)
+        )
+        stone = canvas.blend(stone, vein, canvas.smoothstep(width, 0.0, wave.abs()) * strength)
+    return stone
 
 
 def lava(canvas, n):

@@ -3,7 +3,8 @@
     python train_all.py configs/pocket.json --seconds 570      # as often as needed; exits 0 when all is done, 75 if not
 
 The stages' own lengths are in the config and anneal over them, whatever the calls are cut into. `--total`
-scales them all so that they add up to that many seconds.
+scales them all so that they add up to that many seconds. A call that ends early still exports the best
+model so far, a few seconds after its time.
 """
 
 import sys
@@ -51,6 +52,8 @@ def run_stages(settings, device, seconds, model_folder):
             continue
         if left() < 5 or not stage():
             print(f"stopped in {name}; run again to go on", flush=True)
+            if "teacher" in finished or (settings.folder / "teacher.pt").exists():
+                export(settings, model_folder)
             return False
         with done.open("a") as file:
             print(name, file=file)
