@@ -1,5 +1,8 @@
 //! Scenarios: the app and the engine together.
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot go on is a failed one, also in its helpers")]
 
+/// What survives when the program is killed, the disk is full, or a folder is read-only.
+mod crashes;
 mod harness;
 /// Every panel and command through the accessibility tree.
 mod panels;

@@ -162,7 +162,7 @@ impl Keeper {
             Some(session) => session.append(&state).map(drop),
             None => Session::begin(&self.folders, &state).map(|session| self.session = Some(session)),
         };
-        match result {
+        match result.with_context(|| format!("cannot write to {}", self.folders.sessions().display())) {
             Ok(()) => {
                 if std::mem::take(&mut self.is_failing) {
                     self.tell(AutosaveEvent::WorksAgain);

@@ -1,16 +1,13 @@
 //! Project files, `.wordbrush`: a zip of a manifest, PNG pixels and a thumbnail. `docs/FILE_FORMAT.md` describes it.
 
-use std::{
-    io::{Seek, Write},
-    path::Path,
-};
+use std::{io::Cursor, path::Path};
 
 use anyhow::Context as _;
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 use super::{
     archive::{ArchiveReader, ArchiveWriter},
-    atomic::{PreviousVersion, write_atomically},
+    atomic::{PreviousVersion, write_bytes_atomically},
     blobs::{BlobReader, Blobs},
     manifest::Manifest,
     migrate::manifest_from_json,
@@ -32,8 +29,7 @@ pub(super) const THUMBNAIL_SIDE: u32 = 256;
 /// # Errors
 /// If the folder cannot be written to or the disk is full; what was there before is untouched.
 pub fn save(project: &Project, path: &Path) -> anyhow::Result<()> {
-    let packed = pack(project)?;
-    write_atomically(path, PreviousVersion::Keep, |file| packed.write(file))
+    write_bytes_atomically(path, PreviousVersion::Keep, &to_bytes(project)?)
 }
 
 /// A project as the bytes of a project file.
@@ -41,8 +37,22 @@ pub fn save(project: &Project, path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// If there is not enough memory.
 pub fn to_bytes(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    pack(project)?.write(&mut bytes)?;
+    let mut blobs = Blobs::default();
+    let manifest = Manifest::from_project(project, &mut blobs)?;
+    let manifest = serde_json::to_vec_pretty(&manifest).context("cannot describe the canvas")?;
+
+    let mut bytes = Cursor::new(Vec::new());
+    let mut archive = ArchiveWriter::new(&mut bytes);
+    archive.store(MIME_ENTRY, MIME_TYPE.as_bytes())?;
+    archive.deflate(MANIFEST_ENTRY, &manifest)?;
+    archive.store(
+        THUMBNAIL_ENTRY,
+        &pictures::png_from_picture(&thumbnail_of(project)?)?,
+    )?;
+    for (name, png) in blobs.files() {
+        archive.store(name, png)?;
+    }
+    archive.finish()?;
     Ok(bytes.into_inner())
 }
 
@@ -62,35 +72,6 @@ pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
 /// If it is no project or has no thumbnail.
 pub fn thumbnail(bytes: &[u8]) -> anyhow::Result<Picture> {
     pictures::picture_from_bytes(&ArchiveReader::new(bytes)?.read(THUMBNAIL_ENTRY)?)
-}
-
-struct Packed {
-    manifest: Vec<u8>,
-    blobs: Blobs,
-    thumbnail: Vec<u8>,
-}
-
-fn pack(project: &Project) -> anyhow::Result<Packed> {
-    let mut blobs = Blobs::default();
-    let manifest = Manifest::from_project(project, &mut blobs)?;
-    Ok(Packed {
-        manifest: serde_json::to_vec_pretty(&manifest).context("cannot describe the canvas")?,
-        blobs,
-        thumbnail: pictures::png_from_picture(&thumbnail_of(project)?)?,
-    })
-}
-
-impl Packed {
-    fn write<W: Write + Seek>(&self, writer: W) -> anyhow::Result<()> {
-        let mut archive = ArchiveWriter::new(writer);
-        archive.store(MIME_ENTRY, MIME_TYPE.as_bytes())?;
-        archive.deflate(MANIFEST_ENTRY, &self.manifest)?;
-        archive.store(THUMBNAIL_ENTRY, &self.thumbnail)?;
-        for (name, png) in self.blobs.files() {
-            archive.store(name, png)?;
-        }
-        archive.finish()
-    }
 }
 
 /// The last frame in small; the regions' colours where there is none yet.
