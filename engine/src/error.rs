@@ -107,6 +107,9 @@ pub enum Error {
     /// The user asked for it.
     #[error("cancelled")]
     Cancelled,
+    /// Try another precision, a lower guidance scale, or another model file; the scene is kept.
+    #[error("the model gave values that are not numbers: try another precision or another model file")]
+    NotFinite,
     /// A computation failed; the scene is kept.
     #[error("{doing} failed: {source}")]
     Compute {

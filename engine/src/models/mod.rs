@@ -9,6 +9,7 @@ mod load;
 mod pocket;
 pub mod sd;
 pub mod taesd;
+pub mod toy;
 pub mod traits;
 pub mod vae;
 

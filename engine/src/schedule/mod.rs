@@ -168,6 +168,23 @@ pub struct Slot {
     pub onward: Noising,
 }
 
+impl Slot {
+    /// The clean latent that a result foretells: the early preview of a picture.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn foretold(&self, latent: &Tensor, result: &Tensor) -> candle_core::Result<Tensor> {
+        let is_clean = self.onward.noise > 0.0 || self.next_noise_level == 0.0;
+        if is_clean || self.result.prediction == 0.0 {
+            return Ok(result.clone());
+        }
+        // result = l x + e eps and x = signal clean + noise eps.
+        let of_result = -self.noising.noise / (self.result.prediction * self.noising.signal);
+        let of_latent = 1.0 / self.noising.signal - self.result.latent * of_result;
+        (latent * of_latent)? + (result * of_result)?
+    }
+}
+
 /// The slots of a stream, noisiest first; never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotTable {

@@ -1,6 +1,21 @@
 //! The method: regions denoised together, averaged under their masks, with several half-finished pictures in flight.
+//!
+//! ```text
+//!  Scene ─▶ mask_set ─▶ masks ─┐
+//!           noise_field ───────┼─▶ live::Session ─▶ step::advance ─▶ latent
+//!           prompts ───────────┘                     (bootstrap, centre, denoise, guide, average)
+//! ```
+//!
+//! [`step`] is the method without state; [`live`] drives it for a canvas that is being painted.
 
 pub mod blur;
 pub mod centering;
+pub mod geometry;
+pub mod live;
+pub mod mask_set;
 pub mod masks;
 pub mod noise;
+pub mod noise_field;
+pub mod step;
+
+pub use live::{Applied, PromptLookup, Session, StepOutcome, Throughput};

@@ -1,0 +1,429 @@
+//! One step of the stream for any of its noise levels: the method itself.
+//!
+//! [`advance`] takes the latents of some slots and gives their averaged results. It holds no state, so that the stream
+//! batch (all slots at once), sequential passes (one slot after the other) and the reference's driver share it.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::{
+    centering::{from_center, to_center},
+    masks::Masks,
+};
+use crate::{
+    api::Guidance,
+    models::traits::{Denoiser, PreparedPrompt, Row},
+    schedule::{Combination, SlotTable},
+};
+
+/// A region's prompts as the denoiser wants them.
+#[derive(Clone)]
+pub struct RegionPrompt {
+    /// What it shows.
+    pub positive: PreparedPrompt,
+    /// What it must not show; needed by guidance that computes a negative side.
+    pub negative: Option<PreparedPrompt>,
+}
+
+/// Everything that the canvas shows, ready for the denoiser.
+#[derive(Clone)]
+pub struct Painting {
+    /// Masks of all regions at all slots.
+    pub masks: Masks,
+    /// One per region.
+    pub prompts: Vec<RegionPrompt>,
+    /// The picture behind everything, `[1, c, h, w]`.
+    pub background: Tensor,
+    /// White, `[1, c, h, w]`.
+    pub white: Tensor,
+    /// Steps in which each region is denoised alone before white.
+    pub bootstrap_steps: usize,
+    /// How many of the first steps mix white into the background.
+    pub bootstrap_mix_steps: f64,
+    /// How the negative prompts take part.
+    pub guidance: Guidance,
+}
+
+/// Which rows are given to the denoiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowChoice {
+    /// Those that change the result.
+    Needed,
+    /// All that the reference computes, also those under empty masks.
+    All,
+}
+
+/// How a step is computed; no choice changes its result.
+pub struct StepOptions<'a> {
+    /// Which rows.
+    pub rows: RowChoice,
+    /// Most rows in one call of the denoiser.
+    pub max_rows: usize,
+    /// Number format of the denoiser.
+    pub dtype: DType,
+    /// Sees what goes in and out of the denoiser.
+    pub probe: Option<&'a mut dyn Probe>,
+}
+
+/// Looks at the calls of the denoiser.
+pub trait Probe {
+    /// One call: the batch, its timesteps, and what was predicted.
+    fn predicted(&mut self, input: &Tensor, timesteps: &[f64], output: &Tensor);
+}
+
+/// Weight of white in the bootstrap background of a slot, 0 to 1.
+pub fn bootstrap_mix(mix_steps: f64, slot: usize) -> f64 {
+    (mix_steps - slot as f64).clamp(0.0, 1.0)
+}
+
+impl Painting {
+    /// What regions are bootstrapped on in a slot, without noise: `[1, c, h, w]`.
+    ///
+    /// # Errors
+    /// If white and background have different shapes.
+    pub fn bootstrap_latent(&self, slot: usize) -> Result<Tensor> {
+        let mix = bootstrap_mix(self.bootstrap_mix_steps, slot);
+        (&self.white * mix)? + (&self.background * (1.0 - mix))?
+    }
+
+    /// The rows of a slot that the result depends on: regions with paint at its level.
+    fn painted_regions(&self, slot: usize) -> impl Iterator<Item = usize> + '_ {
+        let first = slot * self.masks.regions;
+        (0..self.masks.regions).filter(move |region| self.masks.is_painted[first + region])
+    }
+
+    /// Rows that one pass over some slots gives to the denoiser, those of guidance included.
+    pub fn rows_needed(&self, slots: impl IntoIterator<Item = usize>) -> usize {
+        slots
+            .into_iter()
+            .map(|slot| {
+                let rows = self.painted_regions(slot).count();
+                if has_negative_row(self.guidance, slot) && guides(self.guidance) {
+                    2 * rows
+                } else {
+                    rows
+                }
+            })
+            .sum()
+    }
+}
+
+/// One row of the batch: a region at a slot.
+#[derive(Clone, Copy)]
+struct Cell {
+    /// Position of the slot in the list that [`advance`] was given.
+    position: usize,
+    slot: usize,
+    region: usize,
+}
+
+/// Denoises the latents of some slots, region by region, and averages the results under the masks.
+///
+/// # Shapes
+/// - `latents`: `[n, c, h, w]`, the latents of `slots` in this order
+/// - `stock`: `[T, c, h, w]`, the noise of bootstrapping, of the background and of guidance without a negative side
+/// - returns `[n, c, h, w]`: the predicted clean latents (LCM) or the latents at the next level (Euler)
+///
+/// # Errors
+/// If a tensor operation fails, or guidance needs a negative prompt that a region lacks.
+pub fn advance(
+    table: &SlotTable,
+    painting: &Painting,
+    slots: &[usize],
+    latents: &Tensor,
+    stock: &Tensor,
+    denoiser: &mut dyn Denoiser,
+    mut options: StepOptions<'_>,
+) -> Result<Tensor> {
+    let device = latents.device();
+    let cells = choose_cells(painting, slots, options.rows);
+    let mut sums = latents.zeros_like()?;
+    for cells in cells.chunks(options.max_rows.max(1)) {
+        let x = bootstrapped(table, painting, latents, stock, cells)?; // [rows, c, h, w]
+        let results = denoised(table, painting, &x, stock, cells, denoiser, &mut options)?;
+        let masks = painting
+            .masks
+            .rows
+            .index_select(&mask_rows(painting, cells, device)?, 0)?;
+        let positions = indexes(cells.iter().map(|cell| cell.position), device)?;
+        sums = sums.index_add(&positions, &results.broadcast_mul(&masks)?, 0)?;
+    }
+    let chosen = indexes(slots.iter().copied(), device)?;
+    let average = sums.broadcast_div(&painting.masks.divisor.index_select(&chosen, 0)?)?;
+    let share = painting.masks.background.index_select(&chosen, 0)?; // [n, 1, h, w]
+    let backgrounds = slots
+        .iter()
+        .map(|&slot| noised_background(table, painting, slot, stock))
+        .collect::<Result<Vec<_>>>()?;
+    let backgrounds = Tensor::cat(&backgrounds, 0)?; // [n, c, h, w]
+    average.broadcast_mul(&share.affine(-1.0, 1.0)?)? + backgrounds.broadcast_mul(&share)?
+}
+
+/// The background as it shows in a slot's result.
+fn noised_background(table: &SlotTable, painting: &Painting, slot: usize, stock: &Tensor) -> Result<Tensor> {
+    let noising = table.slots()[slot].background;
+    if slot + 1 < table.count() {
+        noising.apply(&painting.background, &stock.narrow(0, slot + 1, 1)?)
+    } else {
+        Ok(painting.background.clone())
+    }
+}
+
+fn choose_cells(painting: &Painting, slots: &[usize], choice: RowChoice) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (position, &slot) in slots.iter().enumerate() {
+        let cell = |region| Cell {
+            position,
+            slot,
+            region,
+        };
+        match choice {
+            RowChoice::Needed => cells.extend(painting.painted_regions(slot).map(cell)),
+            RowChoice::All => cells.extend((0..painting.masks.regions).map(cell)),
+        }
+    }
+    cells
+}
+
+/// The latents of the rows. In the first slots a region's surroundings are replaced by white or background.
+fn bootstrapped(
+    table: &SlotTable,
+    painting: &Painting,
+    latents: &Tensor,
+    stock: &Tensor,
+    cells: &[Cell],
+) -> Result<Tensor> {
+    let device = latents.device();
+    let x = latents.index_select(&indexes(cells.iter().map(|cell| cell.position), device)?, 0)?;
+    // Cells come slot by slot, so that those to be bootstrapped are the first ones of the reference's order, but a
+    // sequential pass may hold any slot: split where bootstrapping ends.
+    let count = cells
+        .iter()
+        .take_while(|cell| cell.slot < painting.bootstrap_steps)
+        .count();
+    if count == 0 {
+        return Ok(x);
+    }
+    let masks = painting
+        .masks
+        .rows
+        .index_select(&mask_rows(painting, &cells[..count], device)?, 0)?;
+    let surroundings = cells[..count]
+        .chunk_by(|a, b| a.slot == b.slot)
+        .map(|cells| {
+            let slot = cells[0].slot;
+            let clean = painting.bootstrap_latent(slot)?;
+            let noised = table.slots()[slot]
+                .noising
+                .apply(&clean, &stock.narrow(0, slot, 1)?)?;
+            noised.repeat((cells.len(), 1, 1, 1))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let surroundings = Tensor::cat(&surroundings, 0)?; // [count, c, h, w]
+    let alone = (surroundings.broadcast_mul(&masks.affine(-1.0, 1.0)?)?
+        + x.narrow(0, 0, count)?.broadcast_mul(&masks)?)?;
+    if count == cells.len() {
+        Ok(alone)
+    } else {
+        Tensor::cat(&[alone, x.narrow(0, count, cells.len() - count)?], 0)
+    }
+}
+
+/// The results of the rows, before averaging: `[rows, c, h, w]`.
+fn denoised(
+    table: &SlotTable,
+    painting: &Painting,
+    x: &Tensor,
+    stock: &Tensor,
+    cells: &[Cell],
+    denoiser: &mut dyn Denoiser,
+    options: &mut StepOptions<'_>,
+) -> Result<Tensor> {
+    let device = x.device();
+    let guided = guides(painting.guidance);
+    let negative: Vec<usize> = (0..cells.len())
+        .filter(|&row| {
+            has_negative_row(painting.guidance, cells[row].slot) && (guided || options.rows == RowChoice::All)
+        })
+        .collect();
+    // Rows of the denoiser's batch, by their place in `cells`: negative ones first.
+    let batch: Vec<usize> = negative.iter().copied().chain(0..cells.len()).collect();
+    let slot_of = |row: usize| &table.slots()[cells[row].slot];
+
+    let mut input = if negative.is_empty() {
+        x.clone()
+    } else {
+        Tensor::cat(
+            &[
+                &x.index_select(&indexes(negative.iter().copied(), device)?, 0)?,
+                x,
+            ],
+            0,
+        )?
+    };
+    let is_centred = painting.bootstrap_steps >= 1;
+    let shifts: Vec<_> = batch
+        .iter()
+        .map(|&row| painting.masks.shifts[mask_row(painting, cells[row])])
+        .collect();
+    if is_centred {
+        input = to_center(&input, &shifts)?;
+    }
+    if batch.iter().any(|&row| slot_of(row).input_scale != 1.0) {
+        let scales = per_row(batch.iter().map(|&row| slot_of(row).input_scale), device)?;
+        input = input.broadcast_mul(&scales)?;
+    }
+    let rows = batch
+        .iter()
+        .enumerate()
+        .map(|(place, &row)| {
+            let prompt = &painting.prompts[cells[row].region];
+            let prompt = if place < negative.len() {
+                prompt.negative.as_ref().ok_or_else(|| {
+                    candle_core::Error::Msg("guidance needs a negative prompt for every region".to_owned())
+                })?
+            } else {
+                &prompt.positive
+            };
+            Ok(Row {
+                timestep: slot_of(row).timestep.0,
+                prompt,
+            })
+        })
+        .collect::<Result<Vec<Row<'_>>>>()?;
+
+    let input = input.to_dtype(options.dtype)?;
+    let output = denoiser.predict(&input, &rows)?;
+    if let Some(probe) = options.probe.as_mut() {
+        let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
+        probe.predicted(&input, &timesteps, &output);
+    }
+    let mut output = output.to_dtype(DType::F32)?;
+    if is_centred {
+        output = from_center(&output, &shifts)?;
+    }
+
+    let epsilon_of = |output: &Tensor, rows: &[usize], x: &Tensor| {
+        let slots = rows.iter().map(|&row| slot_of(row));
+        combined(x, output, slots.map(|slot| slot.epsilon), device)
+    };
+    let all: Vec<usize> = (0..cells.len()).collect();
+    let mut epsilon = epsilon_of(&output.narrow(0, negative.len(), cells.len())?, &all, x)?;
+    if guided {
+        let negative_epsilon = if negative.is_empty() {
+            None
+        } else {
+            let x = x.index_select(&indexes(negative.iter().copied(), device)?, 0)?;
+            Some(epsilon_of(&output.narrow(0, 0, negative.len())?, &negative, &x)?)
+        };
+        epsilon = guided_epsilon(
+            painting.guidance,
+            &epsilon,
+            negative_epsilon,
+            stock,
+            cells,
+            &negative,
+        )?;
+    }
+    combined(
+        x,
+        &epsilon,
+        cells.iter().map(|cell| table.slots()[cell.slot].result),
+        device,
+    )
+}
+
+/// Pushes the estimated noise away from its negative side.
+fn guided_epsilon(
+    guidance: Guidance,
+    epsilon: &Tensor,
+    negative: Option<Tensor>,
+    stock: &Tensor,
+    cells: &[Cell],
+    negative_cells: &[usize],
+) -> Result<Tensor> {
+    let device = epsilon.device();
+    let (scale, away) = match guidance {
+        Guidance::None => return Ok(epsilon.clone()),
+        Guidance::Full { scale } => (scale, negative.unwrap_or_else(|| epsilon.clone())),
+        Guidance::SelfNegative { scale, delta } | Guidance::Initialize { scale, delta } => {
+            let stock = stock.index_select(&indexes(cells.iter().map(|cell| cell.slot), device)?, 0)?;
+            let away = match negative {
+                None => stock,
+                Some(negative) => {
+                    // Rows with a computed negative side take it, the others their stock noise.
+                    let computed = negative_cells.len();
+                    let sources = Tensor::cat(&[&negative, &stock], 0)?;
+                    let picks = (0..cells.len()).map(|row| {
+                        negative_cells
+                            .iter()
+                            .position(|&cell| cell == row)
+                            .unwrap_or(computed + row)
+                    });
+                    sources.index_select(&indexes(picks, device)?, 0)?
+                }
+            };
+            (scale, (away * f64::from(delta))?)
+        }
+    };
+    &away + ((epsilon - &away)? * f64::from(scale))?
+}
+
+/// Whether guidance changes anything.
+fn guides(guidance: Guidance) -> bool {
+    match guidance {
+        Guidance::None => false,
+        Guidance::Full { scale }
+        | Guidance::SelfNegative { scale, .. }
+        | Guidance::Initialize { scale, .. } => scale > 1.0,
+    }
+}
+
+/// Whether a row of this slot is computed with its negative prompt too.
+fn has_negative_row(guidance: Guidance, slot: usize) -> bool {
+    match guidance {
+        Guidance::None | Guidance::SelfNegative { .. } => false,
+        Guidance::Full { .. } => true,
+        Guidance::Initialize { .. } => slot == 0,
+    }
+}
+
+/// Whether regions need their negative prompts encoded.
+pub fn needs_negative_prompts(guidance: Guidance) -> bool {
+    guides(guidance) && has_negative_row(guidance, 0)
+}
+
+fn mask_row(painting: &Painting, cell: Cell) -> usize {
+    cell.slot * painting.masks.regions + cell.region
+}
+
+fn mask_rows(painting: &Painting, cells: &[Cell], device: &Device) -> Result<Tensor> {
+    indexes(cells.iter().map(|&cell| mask_row(painting, cell)), device)
+}
+
+/// `latent * a + prediction * b` with a pair of weights for each row.
+fn combined(
+    latents: &Tensor,
+    predictions: &Tensor,
+    weights: impl Iterator<Item = Combination> + Clone,
+    device: &Device,
+) -> Result<Tensor> {
+    if weights.clone().all(|weights| weights == Combination::PREDICTION) {
+        return Ok(predictions.clone());
+    }
+    let of_latent = per_row(weights.clone().map(|weights| weights.latent), device)?;
+    let of_prediction = per_row(weights.map(|weights| weights.prediction), device)?;
+    latents.broadcast_mul(&of_latent)? + predictions.broadcast_mul(&of_prediction)?
+}
+
+/// `[rows, 1, 1, 1]`.
+fn per_row(values: impl Iterator<Item = f64>, device: &Device) -> Result<Tensor> {
+    let values: Vec<f32> = values.map(|value| value as f32).collect();
+    let count = values.len();
+    Tensor::from_vec(values, (count, 1, 1, 1), device)
+}
+
+fn indexes(values: impl Iterator<Item = usize>, device: &Device) -> Result<Tensor> {
+    let values: Vec<u32> = values.map(|value| value as u32).collect();
+    let count = values.len();
+    Tensor::from_vec(values, count, device)
+}
