@@ -9,6 +9,7 @@ use super::{
     folder::{Codec, ModelFolder, TextNetwork},
     pocket,
     sd::clip::{DualTextEncoder, SingleTextEncoder},
+    toy,
     traits::{ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
 };
 use crate::{
@@ -43,7 +44,8 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             load_folder(Folder::Disk(path.clone()), &name, choice, compute, watch)
         }
-        ModelSource::RandomSd15 | ModelSource::Toy => Err(Error::UnsupportedModel {
+        ModelSource::Toy => toy::load(choice, compute),
+        ModelSource::RandomSd15 => Err(Error::UnsupportedModel {
             reason: "not yet".to_owned(),
         }),
     }

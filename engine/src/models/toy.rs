@@ -6,13 +6,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::traits::{
-    Conditioning, Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, PreparedPrompt, Row, SamplerKind,
-    TextEncoder,
+use super::{
+    LoadedModel,
+    traits::{
+        Conditioning, Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, PreparedPrompt, Row,
+        SamplerKind, TextEncoder,
+    },
 };
 use crate::{
+    Error, Result,
+    api::{ModelChoice, ModelSummary, Precision},
+    device::Compute,
     schedule::{NoiseSchedule, Timestep},
     tokenizer::PromptTokenizer,
 };
@@ -50,16 +56,40 @@ pub fn spec() -> ModelSpec {
     }
 }
 
-/// The toy family on the processor. `tokenizer` only counts tokens; the toy reads letters.
-pub fn parts(tokenizer: Arc<PromptTokenizer>) -> ModelParts {
-    ModelParts {
+/// The toy family with what is known about it.
+///
+/// # Errors
+/// If its tokenizer cannot be made.
+pub fn load(choice: &ModelChoice, compute: &Compute) -> Result<LoadedModel> {
+    const TOKENS: usize = 77;
+    let tokenizer =
+        PromptTokenizer::clip("", "<|endoftext|>", TOKENS).map_err(|error| Error::UnsupportedModel {
+            reason: error.to_string(),
+        })?;
+    let tokenizer = Arc::new(tokenizer);
+    let summary = ModelSummary {
+        choice: choice.clone(),
+        name: "Toy".to_owned(),
+        family: "Toy".to_owned(),
+        fingerprint: "0000000000".to_owned(),
+        native_side: spec().native_side,
+        device: compute.name.clone(),
+        precision: Precision::F32,
+        parameters: 0,
+        tokenizer: Arc::clone(&tokenizer),
+    };
+    let parts = ModelParts {
         spec: spec(),
-        text_encoder: Arc::new(ToyTextEncoder { tokenizer }),
+        text_encoder: Arc::new(ToyTextEncoder {
+            tokenizer,
+            device: compute.device.clone(),
+        }),
         denoiser: Box::new(ToyDenoiser::default()),
         codec: Box::new(ToyCodec),
-        device: Device::Cpu,
+        device: compute.device.clone(),
         dtype: DType::F32,
-    }
+    };
+    Ok(LoadedModel { parts, summary })
 }
 
 /// The colour that a prompt stands for, RGB in -1..1.
@@ -82,12 +112,13 @@ pub fn colour_of_prompt(prompt: &str) -> [f32; 3] {
 /// Prompts to colours: a context of one token, `[1, 3]`.
 struct ToyTextEncoder {
     tokenizer: Arc<PromptTokenizer>,
+    device: Device,
 }
 
 impl TextEncoder for ToyTextEncoder {
-    fn encode(&self, prompt: &str) -> Result<Conditioning> {
+    fn encode(&self, prompt: &str) -> candle_core::Result<Conditioning> {
         Ok(Conditioning {
-            context: Tensor::new(&[colour_of_prompt(prompt)], &Device::Cpu)?,
+            context: Tensor::new(&[colour_of_prompt(prompt)], &self.device)?,
             pooled: None,
             time_ids: None,
         })
@@ -115,7 +146,7 @@ impl Default for ToyDenoiser {
 struct Cell([f32; CHANNELS]);
 
 impl Denoiser for ToyDenoiser {
-    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+    fn prepare(&self, conditioning: &Conditioning) -> candle_core::Result<PreparedPrompt> {
         let colour = conditioning
             .context
             .get(0)?
@@ -127,7 +158,7 @@ impl Denoiser for ToyDenoiser {
         Ok(PreparedPrompt(Arc::new(Cell([red, green, blue, 0.0]))))
     }
 
-    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> candle_core::Result<Tensor> {
         let count = rows.len();
         let mut cells = Vec::with_capacity(count * CHANNELS);
         let (mut signals, mut noises) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -152,11 +183,11 @@ impl Denoiser for ToyDenoiser {
 pub struct ToyCodec;
 
 impl ImageCodec for ToyCodec {
-    fn encode(&self, pictures: &Tensor, _noise: Option<&Tensor>) -> Result<Tensor> {
+    fn encode(&self, pictures: &Tensor, _noise: Option<&Tensor>) -> candle_core::Result<Tensor> {
         pictures.avg_pool2d(DOWNSCALE)?.pad_with_zeros(1, 0, CHANNELS - 3)
     }
 
-    fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
+    fn decode(&mut self, latents: &Tensor) -> candle_core::Result<Tensor> {
         let (_, _, height, width) = latents.dims4()?;
         latents
             .narrow(1, 0, 3)?

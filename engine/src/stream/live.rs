@@ -932,35 +932,17 @@ fn finite(value: f64, otherwise: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        api::{Background, CanvasSize, Mask, PixelRect, Seed, StepList},
+        api::{Background, CanvasSize, Mask, ModelChoice, ModelSource, PixelRect, Seed, StepList},
+        device::Compute,
         models::{
-            toy::{self, ToyCodec, ToyDenoiser},
-            traits::{PreparedPrompt, Row, TextEncoder},
+            toy,
+            traits::{PreparedPrompt, Row},
         },
-        tokenizer::PromptTokenizer,
     };
 
-    struct NoText;
-
-    impl TextEncoder for NoText {
-        fn encode(&self, _prompt: &str) -> candle_core::Result<Conditioning> {
-            candle_core::bail!("prompts are encoded elsewhere")
-        }
-
-        fn tokenizer(&self) -> Arc<PromptTokenizer> {
-            unreachable!("no test counts tokens")
-        }
-    }
-
     fn parts() -> ModelParts {
-        ModelParts {
-            spec: toy::spec(),
-            text_encoder: Arc::new(NoText),
-            denoiser: Box::new(ToyDenoiser::default()),
-            codec: Box::new(ToyCodec),
-            device: Device::Cpu,
-            dtype: DType::F32,
-        }
+        let choice = ModelChoice::plain(ModelSource::Toy);
+        toy::load(&choice, &Compute::cpu()).unwrap().parts
     }
 
     /// Encodes every prompt but those that begin with "unknown".
