@@ -31,7 +31,7 @@ pub mod low_level {
         device::{Compute, dtype_of},
         models::traits,
         nn::Trace,
-        weights::{LoadProgress, LoadWatch},
+        weights::{Adapters, Checkpoint, Family, LoadProgress, LoadWatch},
     };
 
     /// Networks and their loading.

@@ -4,7 +4,7 @@
 //! nothing of files. Text is brought to NFC, lower case and single spaces, cut into words by CLIP's pattern, and each
 //! word into tokens. Start, end and padding are added here, so that every prompt gives the same number of ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tokenizers::{
@@ -27,7 +27,7 @@ const MAX_VOCABULARY: usize = 1_000_000;
 
 /// Why a tokenizer cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenizerError {
+pub(crate) enum TokenizerError {
     /// A file is not what it should be.
     #[error("{file} cannot be used: {reason}")]
     File {
@@ -72,23 +72,19 @@ impl PromptTokenizer {
             (_, _, Some(tokenizer)) => Vocabulary::from_tokenizer_json(tokenizer)?,
             _ => return Err(TokenizerError::NoVocabulary),
         };
-        let names = SpecialTokens::read(files)?;
-        Self::from_parts(vocabulary, &names, capacity)
+        Self::from_parts(vocabulary, &SpecialTokens::read(files)?, capacity)
     }
 
-    /// The vocabulary that every published CLIP text encoder shares, from its list of merges. `padding` is
-    /// `<|endoftext|>` (SD 1.x and the first encoder of SDXL) or `!` (OpenCLIP).
-    pub(crate) fn clip(merges: &str, padding: &str, capacity: usize) -> Result<Self, TokenizerError> {
-        let names = SpecialTokens {
-            padding: Some(padding.to_owned()),
-            ..SpecialTokens::default()
-        };
-        Self::from_parts(Vocabulary::from_clip_merges(merges), &names, capacity)
+    /// The vocabulary that every published CLIP text encoder shares, from its list of merges. Prompts are padded with
+    /// `padding`, or with the end token.
+    pub(crate) fn clip(merges: &str, padding: Option<&str>, capacity: usize) -> Result<Self, TokenizerError> {
+        let vocabulary = Vocabulary::from_clip_merges(merges);
+        Self::from_parts(vocabulary, &SpecialTokens::clip(padding), capacity)
     }
 
     fn from_parts(
         vocabulary: Vocabulary,
-        names: &SpecialTokens,
+        special: &SpecialTokens,
         capacity: usize,
     ) -> Result<Self, TokenizerError> {
         vocabulary.check()?;
@@ -107,15 +103,14 @@ impl PromptTokenizer {
                 .ok_or_else(|| broken(format!("the special token {name:?} is missing from it")))
         };
         let (start, end, padding) = (
-            id_of(names.start())?,
-            id_of(names.end())?,
-            id_of(names.padding())?,
+            id_of(&special.start.name)?,
+            id_of(&special.end.name)?,
+            id_of(&special.padding.name)?,
         );
-        let special: BTreeSet<&str> = [names.start(), names.end(), names.padding()].into();
 
         let bpe = BPE::builder()
             .vocab_and_merges(vocabulary.ids.into_iter().collect::<Vocab>(), vocabulary.merges)
-            .unk_token(names.end().to_owned())
+            .unk_token(special.end.name.clone())
             .end_of_word_suffix(WORD_END.to_owned())
             .build()
             .map_err(|error| broken(error.to_string()))?;
@@ -125,9 +120,10 @@ impl PromptTokenizer {
             .with_normalizer(Some(normalizer().map_err(refused)?))
             .map_err(refused)?
             .with_pre_tokenizer(Some(pre_tokenizer().map_err(refused)?));
-        words
-            .add_special_tokens(special.into_iter().map(|name| AddedToken::from(name, true)))
-            .map_err(refused)?;
+        let added = special
+            .all()
+            .map(|token| AddedToken::from(token.name.as_str(), true).normalized(token.is_normalized));
+        words.add_special_tokens(added).map_err(refused)?;
         Ok(Self {
             words,
             capacity,
@@ -162,6 +158,12 @@ impl PromptTokenizer {
     /// The id that ends a prompt.
     pub(crate) fn end_id(&self) -> u32 {
         self.end
+    }
+
+    /// The largest id that a prompt can have.
+    pub(crate) fn largest_id(&self) -> u32 {
+        let ids = self.words.get_vocab(true).into_values();
+        ids.max().unwrap_or_default()
     }
 
     fn word_ids(&self, prompt: &str) -> Vec<u32> {
@@ -333,17 +335,42 @@ fn byte_characters() -> Vec<char> {
     printable.chain(hidden).collect()
 }
 
-/// Names of the special tokens; CLIP's own where a folder does not say.
-#[derive(Debug, Default)]
+/// A special token: it stands for itself wherever its name appears in a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SpecialToken {
+    name: String,
+    /// Whether its name is looked for after lower-casing.
+    is_normalized: bool,
+}
+
+impl SpecialToken {
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_normalized: false,
+        }
+    }
+}
+
+/// The special tokens; CLIP's own where a folder does not say.
+#[derive(Debug)]
 struct SpecialTokens {
-    start: Option<String>,
-    end: Option<String>,
-    padding: Option<String>,
+    start: SpecialToken,
+    end: SpecialToken,
+    padding: SpecialToken,
 }
 
 impl SpecialTokens {
     const START: &'static str = "<|startoftext|>";
     const END: &'static str = "<|endoftext|>";
+
+    fn clip(padding: Option<&str>) -> Self {
+        Self {
+            start: SpecialToken::named(Self::START),
+            end: SpecialToken::named(Self::END),
+            padding: SpecialToken::named(padding.unwrap_or(Self::END)),
+        }
+    }
 
     fn read(files: &TokenizerFiles<'_>) -> Result<Self, TokenizerError> {
         let parse = |bytes: Option<&[u8]>, file| match bytes {
@@ -355,45 +382,51 @@ impl SpecialTokens {
         };
         let config = parse(files.config, "tokenizer_config.json")?;
         let map = parse(files.special_tokens, "special_tokens_map.json")?;
-        let first = |a: Option<TokenJson>, b: Option<TokenJson>| a.or(b).map(TokenJson::name);
+        let first = |a: Option<TokenJson>, b: Option<TokenJson>, default: &SpecialToken| {
+            a.or(b).map_or_else(|| default.clone(), TokenJson::into_token)
+        };
+        let end = first(config.end, map.end, &SpecialToken::named(Self::END));
         Ok(Self {
-            start: first(config.bos_token, map.bos_token),
-            end: first(config.eos_token, map.eos_token),
-            padding: first(config.pad_token, map.pad_token),
+            start: first(config.start, map.start, &SpecialToken::named(Self::START)),
+            padding: first(config.padding, map.padding, &end),
+            end,
         })
     }
 
-    fn start(&self) -> &str {
-        self.start.as_deref().unwrap_or(Self::START)
-    }
-
-    fn end(&self) -> &str {
-        self.end.as_deref().unwrap_or(Self::END)
-    }
-
-    fn padding(&self) -> &str {
-        self.padding.as_deref().unwrap_or_else(|| self.end())
+    fn all(&self) -> [&SpecialToken; 3] {
+        [&self.start, &self.end, &self.padding]
     }
 }
 
 #[derive(Default, Deserialize)]
 struct SpecialTokensJson {
-    bos_token: Option<TokenJson>,
-    eos_token: Option<TokenJson>,
-    pad_token: Option<TokenJson>,
+    #[serde(rename = "bos_token")]
+    start: Option<TokenJson>,
+    #[serde(rename = "eos_token")]
+    end: Option<TokenJson>,
+    #[serde(rename = "pad_token")]
+    padding: Option<TokenJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TokenJson {
     Name(String),
-    Described { content: String },
+    Described {
+        content: String,
+        #[serde(default)]
+        normalized: bool,
+    },
 }
 
 impl TokenJson {
-    fn name(self) -> String {
+    fn into_token(self) -> SpecialToken {
         match self {
-            Self::Name(name) | Self::Described { content: name } => name,
+            Self::Name(name) => SpecialToken::named(&name),
+            Self::Described { content, normalized } => SpecialToken {
+                name: content,
+                is_normalized: normalized,
+            },
         }
     }
 }

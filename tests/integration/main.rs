@@ -6,7 +6,5 @@ mod crashes;
 mod harness;
 /// Every panel and command through the accessibility tree.
 mod panels;
-/// Recorded strokes give the masks they are known for.
-mod recordings;
 /// Whatever is saved or exported comes back as it was.
 mod round_trips;

@@ -1,6 +1,6 @@
 //! Dabs to coverage, tile by tile.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{Mask, RegionId, TILE_SIDE, TileData};
@@ -89,14 +89,14 @@ impl StrokeBuffer {
                 }
                 let tile = self.tiles[index].get_or_insert_with(|| Box::new([0.0; PIXELS]));
                 for y in rows.clone() {
-                    let line = (y - row * SIDE) * SIDE;
-                    profile.lift_line(
-                        &mut tile[line..line + SIDE],
-                        column * SIDE,
-                        columns.clone(),
-                        cx,
-                        y as f32 + 0.5 - cy,
-                    );
+                    let dy = y as f32 + 0.5 - cy;
+                    let half_width = (profile.outer * profile.outer - dy * dy).max(0.0).sqrt();
+                    let from = columns.start.max((cx - half_width).max(0.0) as usize);
+                    let to = columns.end.min((cx + half_width).ceil().max(0.0) as usize);
+                    if from < to {
+                        let start = (y - row * SIDE) * SIDE + (from - column * SIDE);
+                        profile.lift(&mut tile[start..start + (to - from)], from as f32 + 0.5 - cx, dy);
+                    }
                 }
             }
         }
@@ -128,9 +128,6 @@ impl StrokeBuffer {
 struct Profile {
     /// Where coverage ends, in pixels.
     outer: f32,
-    outer_squared: f32,
-    /// Up to where it is full.
-    inner_squared: f32,
     inverse_outer_squared: f32,
     inverse_softness: f32,
     flow: f32,
@@ -152,8 +149,6 @@ impl Profile {
         let inner_squared = (radius * hardness).powi(2).min(crisp_inner_squared).max(0.0);
         Some(Self {
             outer: outer_squared.sqrt(),
-            outer_squared,
-            inner_squared,
             inverse_outer_squared: 1.0 / outer_squared,
             inverse_softness: outer_squared / (outer_squared - inner_squared),
             flow: dab.flow.min(1.0),
@@ -172,46 +167,12 @@ impl Profile {
         dx * dx + dy * dy >= self.outer * self.outer
     }
 
-    /// Lifts the pixels `columns` of a tile's line that begins at pixel `left` and lies `dy` below the middle.
-    fn lift_line(&self, line: &mut [f32], left: usize, columns: Range<usize>, cx: f32, dy: f32) {
-        let dy_squared = dy * dy;
-        // Pixels whose centres may lie within the circle of this squared radius.
-        let within = |radius_squared: f32| {
-            let half = (radius_squared - dy_squared).max(0.0).sqrt();
-            let from = columns.start.max((cx - half).max(0.0) as usize).min(columns.end);
-            let to = columns.end.min((cx + half).ceil().max(0.0) as usize);
-            from..to.max(from)
-        };
-        let all = within(self.outer_squared);
-        // One pixel less at both ends is certainly solid.
-        let core = within(self.inner_squared);
-        let core = if core.len() > 2 && self.inner_squared > dy_squared {
-            core.start + 1..core.end - 1
-        } else {
-            all.start..all.start
-        };
-        let distance = |x: usize| x as f32 + 0.5 - cx;
-        self.lift_edge(
-            &mut line[all.start - left..core.start - left],
-            distance(all.start),
-            dy_squared,
-        );
-        let full = self.flow * self.peak;
-        for value in &mut line[core.start - left..core.end - left] {
-            *value += (full - self.flow * *value).max(0.0);
-        }
-        self.lift_edge(
-            &mut line[core.end - left..all.end - left],
-            distance(core.end),
-            dy_squared,
-        );
-    }
-
-    /// Lifts a run of pixels on the slope, the first of which lies `dx` from the middle.
+    /// Lifts a run of pixels, the first of which lies `dx`, `dy` from the middle.
     ///
     /// The compiler turns this loop into vector code; it is where a stroke's time goes.
     #[inline]
-    fn lift_edge(&self, run: &mut [f32], dx: f32, dy_squared: f32) {
+    fn lift(&self, run: &mut [f32], dx: f32, dy: f32) {
+        let dy_squared = dy * dy;
         for (i, value) in run.iter_mut().enumerate() {
             let x = dx + i as i32 as f32;
             let distance = (x * x + dy_squared) * self.inverse_outer_squared;

@@ -18,6 +18,7 @@ mod image_prep;
 mod masks;
 mod networks;
 mod scheduler;
+mod single_file;
 mod text;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -124,6 +125,7 @@ fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
         "text-encoder" => text::encoders(&mut case, compute)?,
         "unet" => networks::unet(&mut case, compute)?,
         "vae-tiny" => networks::tiny_codec(&mut case, compute)?,
+        "single-file" => single_file::replay(&mut case, compute)?,
         "vae-kl" => networks::kl_codec(&mut case, compute)?,
         _ => bail!("cases of kind {kind:?} are unknown"),
     }

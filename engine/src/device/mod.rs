@@ -57,11 +57,12 @@ impl Compute {
                 },
             },
         };
-        let precision = precision.unwrap_or(if device.is_cpu() {
+        let best = if device.is_cpu() {
             Precision::F32
         } else {
             Precision::F16
-        });
+        };
+        let precision = precision.unwrap_or(best);
         Ok(Self {
             device,
             precision,

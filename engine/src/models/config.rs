@@ -314,6 +314,22 @@ impl UNetJson {
         Ok(())
     }
 
+    fn added_conditioning(&self) -> Result<AddedConditioningConfig> {
+        let time_width = self
+            .addition_time_embed_dim
+            .ok_or("addition_time_embed_dim is missing")?;
+        let width = self
+            .projection_class_embeddings_input_dim
+            .ok_or("projection_class_embeddings_input_dim is missing")?;
+        sides_in_range(&[("addition_time_embed_dim", time_width)])?;
+        let pooled_width = width.checked_sub(6 * time_width).filter(|&width| width > 0);
+        Ok(AddedConditioningConfig {
+            time_width,
+            pooled_width: pooled_width
+                .ok_or("projection_class_embeddings_input_dim leaves no room for a pooled prompt")?,
+        })
+    }
+
     fn into_config(self) -> Result<UNetConfig> {
         let levels = self.block_out_channels.len();
         let heads = self
@@ -380,24 +396,11 @@ impl UNetJson {
             },
         };
         sides_in_range(&[("cross_attention_dim", context_width)])?;
-        let added = match self.addition_embed_type {
-            None => None,
-            Some(_) => {
-                let time_width = self
-                    .addition_time_embed_dim
-                    .ok_or("addition_time_embed_dim is missing")?;
-                let width = self
-                    .projection_class_embeddings_input_dim
-                    .ok_or("projection_class_embeddings_input_dim is missing")?;
-                sides_in_range(&[("addition_time_embed_dim", time_width)])?;
-                let pooled_width = width.checked_sub(6 * time_width).filter(|&width| width > 0);
-                Some(AddedConditioningConfig {
-                    time_width,
-                    pooled_width: pooled_width
-                        .ok_or("projection_class_embeddings_input_dim leaves no room for a pooled prompt")?,
-                })
-            }
-        };
+        let added = self
+            .addition_embed_type
+            .is_some()
+            .then(|| self.added_conditioning())
+            .transpose()?;
         let time_width = self.time_embedding_dim.unwrap_or(self.block_out_channels[0] * 4);
         sides_in_range(&[("time_embedding_dim", time_width)])?;
         if !self.block_out_channels[0].is_multiple_of(2) {
@@ -681,7 +684,11 @@ pub struct TinyConfig {
 }
 
 impl TinyConfig {
-    fn from_json(bytes: &[u8]) -> Result<Self> {
+    /// Reads the configuration of an `AutoencoderTiny`.
+    ///
+    /// # Errors
+    /// If it is no JSON or contradicts itself.
+    pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let json: TinyJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if json.in_channels != 3 || json.out_channels != 3 {
             return Err("pictures must have three channels".to_owned());

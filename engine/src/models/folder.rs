@@ -2,12 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 
 use super::{
     config::{ClipConfig, CodecConfig, SchedulerConfig, UNetConfig},
     sd::{clip::ClipEncoder, unet::UNet},
     taesd::TinyAutoencoder,
+    traits::ImageCodec,
     vae::KlAutoencoder,
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     device::Compute,
     error::Doing as _,
     tokenizer::{PromptTokenizer, TokenizerFiles},
-    weights::{Folder, LoadWatch, Network, Weights},
+    weights::{Adapters, Folder, LoadWatch, Network, Weights, canonical},
 };
 
 /// One of the two kinds of autoencoder.
@@ -23,7 +25,34 @@ pub enum Codec {
     /// AutoencoderTiny.
     Tiny(TinyAutoencoder),
     /// AutoencoderKL.
-    Kl(KlAutoencoder),
+    Kl(Box<KlAutoencoder>),
+}
+
+impl Codec {
+    /// Reads the weights.
+    pub(crate) fn new(config: CodecConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        match config {
+            CodecConfig::Tiny(config) => TinyAutoencoder::new(config, vb).map(Self::Tiny),
+            CodecConfig::Kl(config) => {
+                // SDXL's leaves the range of 16-bit floats with 5 bits of exponent.
+                let dtype = if vb.dtype() == DType::F16 {
+                    DType::F32
+                } else {
+                    vb.dtype()
+                };
+                KlAutoencoder::new(config, &vb.to_dtype(dtype)).map(|codec| Self::Kl(Box::new(codec)))
+            }
+        }
+        .doing("loading the image codec")
+    }
+
+    /// As the stream wants it.
+    pub(crate) fn boxed(self) -> Box<dyn ImageCodec> {
+        match self {
+            Self::Tiny(codec) => Box::new(codec),
+            Self::Kl(codec) => codec,
+        }
+    }
 }
 
 /// Opens the parts of a model folder one by one.
@@ -81,20 +110,48 @@ impl<'a> ModelFolder<'a> {
     /// # Errors
     /// If a file is missing or damaged.
     pub fn text_encoder(&self, network: TextNetwork) -> Result<ClipEncoder> {
-        let (network, tokenizer) = match network {
-            TextNetwork::First => (Network::TextEncoder, "tokenizer"),
-            TextNetwork::Second => (Network::TextEncoder2, "tokenizer_2"),
+        let network = match network {
+            TextNetwork::First => Network::TextEncoder,
+            TextNetwork::Second => Network::TextEncoder2,
+        };
+        let (config, tokenizer) = self.text_parts(network)?;
+        let weights = self.weights(network)?;
+        let adapters = Adapters::default();
+        let vb = self.builder(network, &weights, &adapters);
+        ClipEncoder::new(&config, tokenizer, &vb).doing("loading the text encoder")
+    }
+
+    /// Configuration and tokenizer of a text encoder.
+    pub(crate) fn text_parts(&self, network: Network) -> Result<(ClipConfig, Arc<PromptTokenizer>)> {
+        let tokenizer = if network == Network::TextEncoder2 {
+            "tokenizer_2"
+        } else {
+            "tokenizer"
         };
         let config = self.config(network.folder(), ClipConfig::from_json)?;
-        let tokenizer = Arc::new(self.tokenizer(tokenizer, config.positions)?);
-        let weights = self.weights(network)?;
-        let vb = weights.builder(
-            network.label(),
-            self.compute.dtype(),
-            &self.compute.device,
-            self.watch,
-        );
-        ClipEncoder::new(&config, tokenizer, &vb).doing("loading the text encoder")
+        let subfolder = tokenizer;
+        let tokenizer = self.tokenizer(subfolder, config.positions)?;
+        if tokenizer.largest_id() as usize >= config.vocabulary {
+            return Err(Error::InvalidFile {
+                path: self.folder.path(subfolder),
+                reason: format!(
+                    "it knows tokens up to {} where the text encoder knows {}; they are not of the same model",
+                    tokenizer.largest_id(),
+                    config.vocabulary
+                ),
+            });
+        }
+        Ok((config, Arc::new(tokenizer)))
+    }
+
+    fn builder<'b>(
+        &'b self,
+        network: Network,
+        weights: &'b Weights,
+        adapters: &'b Adapters,
+    ) -> VarBuilder<'b> {
+        let (dtype, device) = (self.compute.dtype(), &self.compute.device);
+        weights.builder(network, dtype, device, adapters, self.watch)
     }
 
     /// The configuration of the UNet.
@@ -112,12 +169,8 @@ impl<'a> ModelFolder<'a> {
     pub fn unet(&self) -> Result<UNet> {
         let config = self.unet_config()?;
         let weights = self.weights(Network::Denoiser)?;
-        let vb = weights.builder(
-            Network::Denoiser.label(),
-            self.compute.dtype(),
-            &self.compute.device,
-            self.watch,
-        );
+        let adapters = Adapters::default();
+        let vb = self.builder(Network::Denoiser, &weights, &adapters);
         UNet::new(config, &vb).doing("loading the denoiser")
     }
 
@@ -136,21 +189,8 @@ impl<'a> ModelFolder<'a> {
     pub fn codec(&self, subfolder: &str) -> Result<Codec> {
         let config = self.codec_config(subfolder)?;
         let weights = self.folder.weights_in(Network::Codec, subfolder)?;
-        let label = Network::Codec.label();
-        let (dtype, device) = (self.compute.dtype(), &self.compute.device);
-        match config {
-            CodecConfig::Tiny(config) => {
-                let vb = weights.builder(label, dtype, device, self.watch);
-                TinyAutoencoder::new(config, &vb).map(Codec::Tiny)
-            }
-            CodecConfig::Kl(config) => {
-                // SDXL's overflows 16-bit floats with exponents of 5 bits; all of them fit bfloats.
-                let dtype = if dtype == DType::F16 { DType::F32 } else { dtype };
-                let vb = weights.builder(label, dtype, device, self.watch);
-                KlAutoencoder::new(config, &vb).map(Codec::Kl)
-            }
-        }
-        .doing("loading the image codec")
+        let adapters = Adapters::default();
+        Codec::new(config, &self.builder(Network::Codec, &weights, &adapters))
     }
 
     /// The noise schedule; Stable Diffusion's where the folder names none.
@@ -166,6 +206,29 @@ impl<'a> ModelFolder<'a> {
         }
     }
 
+    /// A weight by its path inside the folder, such as `unet/conv_in.weight`, in 32 bits on the CPU.
+    ///
+    /// # Errors
+    /// If there is no such weight, or it is damaged.
+    pub fn weight(&self, path: &str) -> Result<Tensor> {
+        let networks = [
+            Network::TextEncoder,
+            Network::TextEncoder2,
+            Network::Denoiser,
+            Network::Codec,
+        ];
+        let (folder, name) = path.split_once('/').unwrap_or(("", path));
+        let network = networks.into_iter().find(|network| network.folder() == folder);
+        let network = network.ok_or_else(|| Error::MissingFile {
+            what: "a network".to_owned(),
+            path: self.folder.path(folder),
+        })?;
+        self.weights(network)?
+            .read(&canonical(network, name), DType::F32, &Device::Cpu)
+            .doing("reading a weight")
+    }
+
+    /// The weights of a network.
     pub(crate) fn weights(&self, network: Network) -> Result<Weights> {
         self.folder.weights(network)
     }

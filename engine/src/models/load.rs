@@ -2,22 +2,29 @@
 
 use std::sync::Arc;
 
+use candle_nn::VarBuilder;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    config::{CodecConfig, SchedulerConfig, UNetConfig},
-    folder::{Codec, ModelFolder, TextNetwork},
-    pocket,
-    sd::clip::{DualTextEncoder, SingleTextEncoder},
+    blueprint::{Blueprint, Supply},
+    folder::Codec,
+    sd::{
+        clip::{ClipEncoder, DualTextEncoder, SingleTextEncoder},
+        unet::UNet,
+    },
     toy,
-    traits::{ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
+    traits::{ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
 };
 use crate::{
     Error, Result,
     api::{ModelChoice, ModelSource, ModelSummary},
     device::Compute,
-    weights::{Folder, LoadWatch, Network},
+    error::Doing as _,
+    weights::{Adapters, LoadWatch, Network, random_weights},
 };
+
+/// Parameters of Stable Diffusion 1.5's denoiser.
+const SD15_PARAMETERS: u64 = 859_520_964;
 
 /// A model and what is known about it.
 pub struct LoadedModel {
@@ -32,115 +39,171 @@ pub struct LoadedModel {
 /// # Errors
 /// [`Error::Cancelled`] if `watch` says so; otherwise what is wrong with the model's files, and what to do.
 pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> Result<LoadedModel> {
-    match &choice.source {
-        ModelSource::Pocket => {
-            let folder = pocket::folder().ok_or_else(|| Error::UnsupportedModel {
-                reason: "this program was built without the pocket model (cargo's feature \"pocket\")"
-                    .to_owned(),
-            })?;
-            load_folder(folder, "Pocket", choice, compute, watch)
-        }
-        ModelSource::Path(path) => {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            load_folder(Folder::Disk(path.clone()), &name, choice, compute, watch)
-        }
-        ModelSource::Toy => toy::load(choice, compute),
-        ModelSource::RandomSd15 => Err(Error::UnsupportedModel {
-            reason: "not yet".to_owned(),
-        }),
+    if choice.source == ModelSource::Toy {
+        return toy::load(choice, compute);
     }
-}
-
-fn load_folder(
-    folder: Folder,
-    name: &str,
-    choice: &ModelChoice,
-    compute: &Compute,
-    watch: &LoadWatch<'_>,
-) -> Result<LoadedModel> {
-    let has_second = folder.contains(Network::TextEncoder2.folder());
-    let denoiser_weights = folder.weights(Network::Denoiser)?;
-    watch.expect_bytes(denoiser_weights.stored_bytes());
-    watch.expect_bytes(folder.weights(Network::TextEncoder)?.stored_bytes());
-    watch.expect_bytes(folder.weights(Network::Codec)?.stored_bytes());
-    if has_second {
-        watch.expect_bytes(folder.weights(Network::TextEncoder2)?.stored_bytes());
-    }
-    let mut digest = Sha256::new();
-    denoiser_weights.digest_headers(&mut digest);
-
-    let model = ModelFolder::new(folder, compute, watch);
-    let config = model.unet_config()?;
-    let codec_config = model.codec_config(Network::Codec.folder())?;
-    let scheduler = model.scheduler()?;
-    let spec = spec(&config, &codec_config, &scheduler)?;
-    let text_encoder: Arc<dyn TextEncoder> = if has_second {
-        Arc::new(DualTextEncoder {
-            first: model.text_encoder(TextNetwork::First)?,
-            second: model.text_encoder(TextNetwork::Second)?,
-        })
-    } else {
-        Arc::new(SingleTextEncoder(model.text_encoder(TextNetwork::First)?))
+    watch.check()?;
+    let mut blueprint = Blueprint::draw(choice, compute, watch)?;
+    let spec = spec(&blueprint)?;
+    let adapters = match &mut blueprint.supply {
+        Supply::Files(networks) => Adapters::attach(&choice.loras, networks)?,
+        Supply::Random => Adapters::default(),
     };
-    let codec: Box<dyn ImageCodec> = match model.codec(Network::Codec.folder())? {
-        Codec::Tiny(codec) => Box::new(codec),
-        Codec::Kl(codec) => Box::new(codec),
+    let construction = Construction {
+        blueprint: &blueprint,
+        adapters: &adapters,
+        compute,
+        watch,
     };
+    construction.announce();
+    let text_encoder = construction.text_encoder()?;
+    let codec = construction.codec()?.boxed();
+    let denoiser = Box::new(construction.denoiser()?);
     let summary = ModelSummary {
         choice: choice.clone(),
-        name: name.to_owned(),
-        family: family(&config, name).to_owned(),
-        fingerprint: fingerprint(digest),
+        name: blueprint.name.clone(),
+        family: blueprint.family.to_owned(),
+        fingerprint: fingerprint(&blueprint.supply),
         native_side: spec.native_side,
         device: compute.name.clone(),
         precision: compute.precision,
-        parameters: denoiser_weights.parameters(),
+        parameters: match &blueprint.supply {
+            Supply::Files(networks) => networks
+                .get(&Network::Denoiser)
+                .map_or(0, |weights| weights.parameters()),
+            Supply::Random => SD15_PARAMETERS,
+        },
         tokenizer: text_encoder.tokenizer(),
     };
     let parts = ModelParts {
         spec,
         text_encoder,
-        denoiser: Box::new(model.unet()?),
+        denoiser,
         codec,
         device: compute.device.clone(),
         dtype: compute.dtype(),
+        adapters,
     };
     Ok(LoadedModel { parts, summary })
 }
 
-fn fingerprint(digest: Sha256) -> String {
-    let bytes = digest.finalize();
-    bytes[..5].iter().map(|byte| format!("{byte:02x}")).collect()
+/// Makes the networks of a blueprint on a device.
+struct Construction<'a> {
+    blueprint: &'a Blueprint,
+    adapters: &'a Adapters,
+    compute: &'a Compute,
+    watch: &'a LoadWatch<'a>,
 }
 
-fn family(config: &UNetConfig, name: &str) -> &'static str {
-    match (config.added.is_some(), config.context_width) {
-        (true, _) => "Stable Diffusion XL",
-        (false, 768) => "Stable Diffusion 1.x",
-        (false, 1024) => "Stable Diffusion 2.x",
-        _ if name == "Pocket" => "Pocket",
-        _ => "Stable Diffusion",
+impl<'a> Construction<'a> {
+    /// Tells how much there is to read.
+    fn announce(&self) {
+        match &self.blueprint.supply {
+            Supply::Files(networks) => {
+                for weights in networks.values() {
+                    self.watch.expect_bytes(weights.stored_bytes());
+                }
+            }
+            Supply::Random => {
+                // The text encoder adds 123 million parameters, the codec two.
+                let width = self.compute.dtype().size_in_bytes() as u64;
+                self.watch.expect_bytes((SD15_PARAMETERS + 125_000_000) * width);
+            }
+        }
     }
+
+    fn builder(&self, network: Network) -> Result<VarBuilder<'a>> {
+        let (dtype, device) = (self.compute.dtype(), &self.compute.device);
+        match &self.blueprint.supply {
+            Supply::Random => Ok(random_weights(network.label(), dtype, device, self.watch)),
+            Supply::Files(networks) => {
+                let weights = networks.get(&network).ok_or_else(|| Error::UnsupportedModel {
+                    reason: format!("{:?} has no {}", self.blueprint.name, network.label()),
+                })?;
+                Ok(weights.builder(network, dtype, device, self.adapters, self.watch))
+            }
+        }
+    }
+
+    fn text_encoder(&self) -> Result<Arc<dyn TextEncoder>> {
+        let mut encoders = Vec::new();
+        for (network, config, tokenizer) in &self.blueprint.texts {
+            let vb = self.builder(*network)?;
+            let encoder = ClipEncoder::new(config, Arc::clone(tokenizer), &vb);
+            encoders.push(encoder.doing("loading the text encoder")?);
+        }
+        let mut encoders = encoders.into_iter();
+        match (encoders.next(), encoders.next()) {
+            (Some(first), Some(second)) => Ok(Arc::new(DualTextEncoder { first, second })),
+            (Some(only), None) => Ok(Arc::new(SingleTextEncoder(only))),
+            (None, _) => Err(Error::UnsupportedModel {
+                reason: "it has no text encoder".to_owned(),
+            }),
+        }
+    }
+
+    fn codec(&self) -> Result<Codec> {
+        Codec::new(self.blueprint.codec.clone(), &self.builder(Network::Codec)?)
+    }
+
+    fn denoiser(&self) -> Result<UNet> {
+        let vb = self.builder(Network::Denoiser)?;
+        UNet::new(self.blueprint.unet.clone(), &vb).doing("loading the denoiser")
+    }
+}
+
+/// Tells model files apart without reading them whole.
+fn fingerprint(supply: &Supply) -> String {
+    let mut digest = Sha256::new();
+    let denoiser = match supply {
+        Supply::Files(networks) => networks.get(&Network::Denoiser),
+        Supply::Random => None,
+    };
+    if let Some(weights) = denoiser {
+        weights.digest_headers(&mut digest);
+    }
+    let bytes = digest.finalize();
+    let number = bytes[..5]
+        .iter()
+        .fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+    format!("{number:010x}")
 }
 
 /// The facts that the stream computes with.
-fn spec(config: &UNetConfig, codec: &CodecConfig, scheduler: &SchedulerConfig) -> Result<ModelSpec> {
-    if config.in_channels != codec.latent_channels() || config.out_channels != config.in_channels {
-        return Err(Error::UnsupportedModel {
-            reason: format!(
-                "its denoiser takes {} channels and gives {} where its latents have {}; models for inpainting or editing do not paint regions",
-                config.in_channels,
-                config.out_channels,
-                codec.latent_channels()
-            ),
-        });
+fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
+    let Blueprint {
+        unet,
+        codec,
+        scheduler,
+        texts,
+        ..
+    } = blueprint;
+    let unsupported = |reason: String| Err(Error::UnsupportedModel { reason });
+    if unet.in_channels != codec.latent_channels() || unet.out_channels != unet.in_channels {
+        return unsupported(format!(
+            "its denoiser takes {} channels and gives {} where its latents have {}; \
+             models for inpainting or editing do not paint regions",
+            unet.in_channels,
+            unet.out_channels,
+            codec.latent_channels()
+        ));
+    }
+    let text_width: usize = texts.iter().map(|(_, config, _)| config.width).sum();
+    if text_width != unet.context_width {
+        return unsupported(format!(
+            "its text encoders give {text_width} numbers a token where its denoiser takes {}",
+            unet.context_width
+        ));
+    }
+    let is_xl = unet.added.is_some();
+    if is_xl && texts.len() != 2 {
+        return unsupported("an SDXL model needs two text encoders".to_owned());
     }
     let downscale = codec.downscale();
-    let native_cells = config.sample_size.unwrap_or(64).clamp(1, 1024);
-    let is_xl = config.added.is_some();
+    let native_cells = unet.sample_size.unwrap_or(64).clamp(1, 1024);
     let is_euler = scheduler.is_euler_trailing || (is_xl && !scheduler.is_lcm);
     Ok(ModelSpec {
-        latent_channels: config.in_channels,
+        latent_channels: unet.in_channels,
         downscale,
         prediction: if scheduler.predicts_velocity {
             Prediction::V

@@ -3,8 +3,10 @@
 //! [`load`] finds out what a file or folder is and gives back its parts as [`traits::ModelParts`]; the rest of the
 //! engine knows only the traits.
 
+mod blueprint;
 pub mod config;
 pub mod folder;
+mod infer;
 mod load;
 mod pocket;
 pub mod sd;

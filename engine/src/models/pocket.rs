@@ -1,7 +1,28 @@
 //! The small model that is part of the program.
 
-use crate::weights::Folder;
+/// Its files, path by path, or `None` if the program was built without it.
+pub(super) const FILES: Option<&[(&str, &[u8])]> = EMBEDDED;
 
+#[cfg(not(feature = "pocket"))]
+const EMBEDDED: Option<&[(&str, &[u8])]> = None;
+
+#[cfg(feature = "pocket")]
+const EMBEDDED: Option<&[(&str, &[u8])]> = Some(embedded![
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+]);
+
+#[cfg(feature = "pocket")]
 macro_rules! embedded {
     ($($path:literal),+ $(,)?) => {
         &[$((
@@ -10,31 +31,5 @@ macro_rules! embedded {
         )),+]
     };
 }
-
-/// Its files, or `None` if the program was built without it.
-pub(super) fn folder() -> Option<Folder> {
-    #[cfg(feature = "pocket")]
-    {
-        #[expect(
-            clippy::large_include_file,
-            reason = "the model is meant to be part of the program"
-        )]
-        static FILES: &[(&str, &[u8])] = embedded![
-            "model_index.json",
-            "scheduler/scheduler_config.json",
-            "text_encoder/config.json",
-            "text_encoder/model.safetensors",
-            "tokenizer/merges.txt",
-            "tokenizer/special_tokens_map.json",
-            "tokenizer/tokenizer_config.json",
-            "tokenizer/vocab.json",
-            "unet/config.json",
-            "unet/diffusion_pytorch_model.safetensors",
-            "vae/config.json",
-            "vae/diffusion_pytorch_model.safetensors",
-        ];
-        Some(Folder::Embedded(FILES))
-    }
-    #[cfg(not(feature = "pocket"))]
-    None
-}
+#[cfg(feature = "pocket")]
+use embedded;

@@ -21,6 +21,7 @@ use crate::{
     device::Compute,
     schedule::{NoiseSchedule, Timestep},
     tokenizer::PromptTokenizer,
+    weights::Adapters,
 };
 
 const CHANNELS: usize = 4;
@@ -62,10 +63,9 @@ pub fn spec() -> ModelSpec {
 /// If its tokenizer cannot be made.
 pub fn load(choice: &ModelChoice, compute: &Compute) -> Result<LoadedModel> {
     const TOKENS: usize = 77;
-    let tokenizer =
-        PromptTokenizer::clip("", "<|endoftext|>", TOKENS).map_err(|error| Error::UnsupportedModel {
-            reason: error.to_string(),
-        })?;
+    let tokenizer = PromptTokenizer::clip("", None, TOKENS).map_err(|error| Error::UnsupportedModel {
+        reason: error.to_string(),
+    })?;
     let tokenizer = Arc::new(tokenizer);
     let summary = ModelSummary {
         choice: choice.clone(),
@@ -88,6 +88,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute) -> Result<LoadedModel> {
         codec: Box::new(ToyCodec),
         device: compute.device.clone(),
         dtype: DType::F32,
+        adapters: Adapters::default(),
     };
     Ok(LoadedModel { parts, summary })
 }

@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::tokenizer::PromptTokenizer;
+use crate::{tokenizer::PromptTokenizer, weights::Adapters};
 
 /// What a denoiser's output means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,4 +133,6 @@ pub struct ModelParts {
     pub device: Device,
     /// Number format of latents.
     pub dtype: DType,
+    /// What was added to the weights, to be changed without loading the model again.
+    pub adapters: Adapters,
 }

@@ -118,17 +118,6 @@ impl Folder {
             })
     }
 
-    /// A JSON file that must be there.
-    ///
-    /// # Errors
-    /// If it is missing or not what it should be.
-    pub(crate) fn require_json<T: DeserializeOwned>(&self, inside: &str, what: &str) -> Result<T> {
-        self.read_json(inside)?.ok_or_else(|| Error::MissingFile {
-            what: what.to_owned(),
-            path: self.path(inside),
-        })
-    }
-
     /// The weights of one network: full or fp16, in one file or several.
     ///
     /// # Errors

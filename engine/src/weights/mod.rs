@@ -5,18 +5,27 @@
 //! `VarBuilder`. Nothing here knows what a network computes.
 
 mod folder;
+mod layout;
+mod lora;
 mod mapped;
 mod names;
+mod random;
+mod single_file;
 mod tensor_file;
 mod watch;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use sha2::Sha256;
 
 pub(crate) use folder::{Folder, Network};
+pub use lora::Adapters;
+use lora::{Delta, LiveWeight};
+pub(crate) use names::canonical;
+pub(crate) use random::random_weights;
+pub use single_file::{Checkpoint, Family};
 pub(crate) use tensor_file::{TensorFile, refuse_pickle};
 pub use watch::{LoadProgress, LoadWatch};
 
@@ -89,6 +98,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weights {
     entries: BTreeMap<String, Entry>,
+    /// What adaptations add, by the name of the weight.
+    deltas: BTreeMap<String, Vec<Delta>>,
 }
 
 impl Weights {
@@ -132,7 +143,7 @@ impl Weights {
     }
 
     /// All names, sorted.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.entries.keys().map(String::as_str)
     }
 
@@ -166,6 +177,21 @@ impl Weights {
         self.entry(name)?.read(dtype, device)
     }
 
+    /// Reads one weight with everything added that adaptations say.
+    fn read_adapted(
+        &self,
+        name: &str,
+        scales: &[f32],
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let deltas = self.deltas.get(name).map_or(&[][..], Vec::as_slice);
+        let base = self.entry(name)?.read(DType::F32, &Device::Cpu)?;
+        lora::adapted(&base, deltas, scales)?
+            .to_dtype(dtype)?
+            .to_device(device)
+    }
+
     fn entry(&self, name: &str) -> candle_core::Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
             carried(Error::Weight {
@@ -175,17 +201,19 @@ impl Weights {
         })
     }
 
-    /// Gives the weights to a network, counting what is read.
+    /// Gives the weights to a network, counting what is read. Adapted weights stay known to `adapters`.
     pub(crate) fn builder<'a>(
         &'a self,
-        what: &'a str,
+        network: Network,
         dtype: DType,
         device: &Device,
+        adapters: &'a Adapters,
         watch: &'a LoadWatch<'a>,
     ) -> VarBuilder<'a> {
         let source = Source {
             weights: self,
-            what,
+            network,
+            adapters,
             watch,
         };
         VarBuilder::from_backend(Box::new(source), dtype, device.clone())
@@ -195,8 +223,55 @@ impl Weights {
 /// [`Weights`] as candle's networks ask for them.
 struct Source<'a> {
     weights: &'a Weights,
-    what: &'a str,
+    network: Network,
+    adapters: &'a Adapters,
     watch: &'a LoadWatch<'a>,
+}
+
+impl Source<'_> {
+    /// A weight that adaptations change: its storage is shared with [`Adapters`], which can write it anew.
+    fn adapted(
+        &self,
+        name: &str,
+        shape: Option<&Shape>,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let scales = self.adapters.scales();
+        let mut tensor = self.weights.read_adapted(name, &scales, dtype, device)?;
+        if let Some(shape) = shape {
+            tensor = fitted(tensor, shape, name)?;
+        }
+        let value = Var::from_tensor(&tensor)?;
+        let shared = value.as_detached_tensor();
+        self.adapters.add_live(LiveWeight {
+            network: self.network,
+            name: name.to_owned(),
+            value,
+        });
+        Ok(shared)
+    }
+
+    fn read(
+        &self,
+        name: &str,
+        shape: Option<&Shape>,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let entry = self.weights.entry(name)?;
+        self.watch
+            .advance(self.network.label(), entry.stored_bytes())
+            .map_err(carried)?;
+        if self.weights.deltas.contains_key(name) {
+            return self.adapted(name, shape, dtype, device);
+        }
+        let tensor = entry.read(dtype, device)?;
+        match shape {
+            Some(shape) => fitted(tensor, shape, name),
+            None => Ok(tensor),
+        }
+    }
 }
 
 impl SimpleBackend for Source<'_> {
@@ -208,16 +283,11 @@ impl SimpleBackend for Source<'_> {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = self.get_unchecked(name, dtype, device)?;
-        fitted(tensor, &shape, name)
+        self.read(name, Some(&shape), dtype, device)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let entry = self.weights.entry(name)?;
-        self.watch
-            .advance(self.what, entry.stored_bytes())
-            .map_err(carried)?;
-        entry.read(dtype, device)
+        self.read(name, None, dtype, device)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -3,7 +3,7 @@
 use super::Network;
 
 /// The name a network uses for a weight that a diffusers folder calls `stored`.
-pub(super) fn canonical(network: Network, stored: &str) -> String {
+pub(crate) fn canonical(network: Network, stored: &str) -> String {
     match network {
         Network::TextEncoder | Network::TextEncoder2 => {
             stored.strip_prefix("text_model.").unwrap_or(stored).to_owned()

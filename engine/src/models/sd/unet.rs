@@ -199,6 +199,7 @@ impl UNet {
         let mut time = self.time_embedding.forward(&frequencies)?;
         trace.keep(format_args!("time_embedding"), &time);
         if let Some(added) = added {
+            trace.keep(format_args!("add_embedding"), added);
             time = (time + added)?;
         }
         self.config.activation.apply(&time)
