@@ -1,10 +1,14 @@
 """Writes `words.json` and `thumbnails.png`: what the shipped model knows, pictured by itself.
 
     python make_words.py train/configs/pocket_cpu.json
+    python make_words.py train/configs/pocket_cpu.json --report results/report.json
 
-Thumbnails are 64 pixels square, eight a row.
+The first form lists every word of the world that the model was trained on. The second, after `evaluate.py`, keeps
+only those that the judge named among the first five in at least `--least` of the pictures, so that the list tells
+the truth. Thumbnails are 64 pixels square, eight a row.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,7 +23,7 @@ from painter import Painter  # noqa: E402
 from settings import Settings  # noqa: E402
 from sheets import images_from  # noqa: E402
 from sprites import Sprites  # noqa: E402
-from vocabulary import COLOURS, NOUNS, PICTURE_STYLES, TIMES, with_article  # noqa: E402
+from vocabulary import COLOUR_SYNONYMS, COLOURS, NOUNS, PICTURE_STYLES, TIMES, with_article  # noqa: E402
 
 THUMBNAIL, COLUMNS, CANVAS = 64, 8, 256
 
@@ -41,7 +45,8 @@ def entries(world):
     for word in COLOURS:
         backdrop = "a black" if word == "white" else "a white"
         prompt = f"{with_article(f'{word} {shown}')} on {backdrop} background"
-        yield entry(word, "colour", (), [prompt])
+        synonyms = [s for colour, s in COLOUR_SYNONYMS.items() if colour == word]
+        yield entry(word, "colour", synonyms, [prompt])
     if world.times:
         scenery = next(m for m in ("mountains", "sea", *materials) if m in materials)
         for word in TIMES:
@@ -55,8 +60,11 @@ def entry(word, category, synonyms, prompts):
     return {"word": word, "category": category, "synonyms": list(synonyms), "sample_prompts": prompts}
 
 
-def make(settings):
+def make(settings, report, least):
     words = list(entries(settings.world))
+    if report:
+        measured = json.loads(report.read_text())["words"]
+        words = [w for w in words if measured.get(w["word"], {"first_five": 1.0})["first_five"] >= least]
     pictures = images_from(Painter().whole([word["sample_prompts"][0] for word in words], CANVAS, seed=3))
     rows = -(-len(words) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * THUMBNAIL, rows * THUMBNAIL), "white")
@@ -71,6 +79,11 @@ def make(settings):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    make(Settings.load(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="the config that the model was trained with")
+    parser.add_argument("--report", type=Path, help="keep only words that passed in this report")
+    parser.add_argument("--least", type=float, default=0.6)
+    args = parser.parse_args()
+    make(Settings.load(args.config), args.report, args.least)

@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 scale = -group["lr"] * 0.2 * max(shape) ** 0.5
                 for parameter, update in zip(parameters, updates):
-                    parameter.add_(update.view(parameter.shape), alpha=scale)
+                    parameter.add_(update.reshape(parameter.shape), alpha=scale)
 
     def _direction(self, parameter, group):
         """Nesterov momentum as a matrix."""

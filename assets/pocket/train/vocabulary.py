@@ -56,6 +56,8 @@ COLOURS = {
     "gray": Recolour(None, 0.04, 0.85),
 }
 
+COLOUR_SYNONYMS = {"gray": "grey"}
+
 PLAIN_BACKGROUNDS = {
     "white": (1, 1, 1),
     "black": (0.06, 0.06, 0.07),
@@ -110,7 +112,15 @@ def all_phrases():
     """Every phrase that a caption can hold, for the tokenizer."""
     from materials import MATERIALS
 
-    phrases = [*NOUNS, *COLOURS, *PLAIN_BACKGROUNDS, *TIMES, *PICTURE_STYLES, *FILLER]
+    phrases = [
+        *NOUNS,
+        *COLOURS,
+        *COLOUR_SYNONYMS.values(),
+        *PLAIN_BACKGROUNDS,
+        *TIMES,
+        *PICTURE_STYLES,
+        *FILLER,
+    ]
     phrases += [word for noun in NOUNS.values() for word in noun.synonyms]
     phrases += [*MATERIALS, *(word for material in MATERIALS.values() for word in material.synonyms)]
     phrases += [word for heads, tail in SPRITE_STYLES.values() for word in (*heads, tail)]

@@ -11,6 +11,7 @@ from grading import grade, stylise, tint
 from materials import MATERIALS
 from sprites import Sprites
 from vocabulary import (
+    COLOUR_SYNONYMS,
     COLOURS,
     FILLER,
     NOUNS,
@@ -163,6 +164,9 @@ class World:
 
     def _decorate(self, plan):
         r, config = self.random, self.config
+        for colour, synonym in COLOUR_SYNONYMS.items():
+            if r.random() < 0.3:
+                plan.caption = plan.caption.replace(colour, synonym)
         if plan.kind in (MATERIAL, ON_MATERIAL, LANDSCAPE) and r.random() < config.times:
             plan.time = r.choice(TIMES)
             plan.caption += f"{r.choice(('', ','))} {plan.time}"
