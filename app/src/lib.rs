@@ -17,6 +17,7 @@ pub mod command;
 pub mod dialogs;
 pub mod document;
 pub mod engine_link;
+pub mod models_store;
 pub mod notifications;
 pub mod paint;
 pub mod panels;

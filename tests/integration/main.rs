@@ -1,8 +1,13 @@
 //! Scenarios: the app and the engine together.
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot go on is a failed one, also in its helpers")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scenario that cannot go on is a failed one, also in its helpers"
+)]
 
 /// What survives when the program is killed, the disk is full, or a folder is read-only.
 mod crashes;
+/// Models are fetched whole or not at all, whatever the server does.
+mod downloads;
 mod harness;
 /// Every panel and command through the accessibility tree.
 mod panels;

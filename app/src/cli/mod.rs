@@ -6,6 +6,7 @@
 mod export;
 mod headless;
 mod info;
+mod models;
 mod render;
 mod values;
 
@@ -37,6 +38,7 @@ enum Command {
     Render(render::RenderArguments),
     Export(export::ExportArguments),
     Info(info::InfoArguments),
+    Models(models::ModelsArguments),
 }
 
 /// Why a command ended without doing what was asked.
@@ -69,6 +71,7 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
         Some(Command::Render(arguments)) => render::run(&arguments),
         Some(Command::Export(arguments)) => export::run(&arguments),
         Some(Command::Info(arguments)) => info::run(&arguments),
+        Some(Command::Models(arguments)) => models::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

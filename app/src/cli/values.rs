@@ -4,6 +4,8 @@ use std::path::Path;
 
 use wordbrush_engine::api::{CanvasSize, DeviceChoice, ModelChoice, ModelSource};
 
+use crate::{models_store::ModelStore, storage::folders::Folders};
+
 /// `WIDTHxHEIGHT`.
 pub(crate) fn parse_size(text: &str) -> Result<CanvasSize, String> {
     let (width, height) = text
@@ -33,21 +35,7 @@ pub(crate) fn parse_device(text: &str) -> Result<DeviceChoice, String> {
 
 /// A model by its name or its path; relative paths start at `folder`.
 pub(crate) fn model_from_name(name: &str, folder: &Path) -> anyhow::Result<ModelChoice> {
-    let source = match name {
-        "pocket" => ModelSource::Pocket,
-        "random-sd15" => ModelSource::RandomSd15,
-        "toy" => ModelSource::Toy,
-        path => {
-            let path = folder.join(path);
-            anyhow::ensure!(
-                path.exists(),
-                "model {name:?} is neither a known name nor a file: {}",
-                path.display()
-            );
-            ModelSource::Path(path)
-        }
-    };
-    Ok(ModelChoice::plain(source))
+    ModelStore::of_user(&Folders::of_user()?).resolve(name, folder)
 }
 
 /// `#rrggbb`.

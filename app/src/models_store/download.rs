@@ -1,0 +1,711 @@
+//! Fetching files from the hub: resumed, checked, and put in place only when whole.
+//!
+//! A file is written to `NAME.part` and renamed when its length and hash are right. What was fetched is kept when the
+//! connection breaks, the user cancels or the program ends, and the next attempt asks for the rest (`Range`, with
+//! `If-Range`, so that parts of two versions are never mixed). Redirects are followed here and not by the HTTP
+//! client: the hub tells hash and length with the first answer, and the token must not go to another host.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest as _, Sha256};
+use ureq::{
+    Agent, Body,
+    http::{HeaderMap, Response},
+};
+
+use super::{
+    catalogue::{KnownModel, ModelFile, is_sha256},
+    store::{ModelStore, hash_path, hex, part_path},
+};
+use crate::background_tasks::{Cancelled, Progress};
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+const ENDPOINT_VARIABLE: &str = "HF_ENDPOINT";
+const TOKEN_VARIABLE: &str = "HF_TOKEN";
+const MAX_REDIRECTS: usize = 8;
+const BUFFER_BYTES: usize = 1 << 17;
+/// Room that is left for everything else on the disk.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// Why a download did not succeed. Each message says what, why and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// Ask the user for a token, or to accept the licence.
+    #[error(
+        "the hub refuses access to {repository}: accept its licence on the hub's page, and set HF_TOKEN to a token of yours"
+    )]
+    AccessRefused {
+        /// `owner/name`.
+        repository: String,
+    },
+    /// The list or the mirror is out of date.
+    #[error("the hub has no such file: {url}: update Wordbrush, or check HF_ENDPOINT")]
+    NotFound {
+        /// What was asked for.
+        url: String,
+    },
+    /// Try later.
+    #[error("the hub has had too many requests from here: try again later")]
+    TooManyRequests,
+    /// Try later.
+    #[error("the hub answers with error {status} for {url}: try again later")]
+    Server {
+        /// HTTP status.
+        status: u16,
+        /// What was asked for.
+        url: String,
+    },
+    /// Check the network; what was fetched is kept.
+    #[error(
+        "the connection failed ({reason}): check the network and try again, the download goes on where it stopped"
+    )]
+    Connection {
+        /// What happened.
+        reason: String,
+    },
+    /// The file is another one than expected; what was fetched is thrown away.
+    #[error(
+        "{file} is not the file that was expected ({found} instead of {expected} bytes): try again, or check HF_ENDPOINT"
+    )]
+    WrongSize {
+        /// Its name.
+        file: String,
+        /// Expected length.
+        expected: u64,
+        /// Length found.
+        found: u64,
+    },
+    /// The file is damaged or another one; what was fetched is thrown away.
+    #[error(
+        "{file} is damaged or not the file that was expected (its SHA-256 is {found}): try again, or check HF_ENDPOINT"
+    )]
+    WrongHash {
+        /// Its name.
+        file: String,
+        /// Hash found.
+        found: String,
+    },
+    /// Make room.
+    #[error(
+        "not enough room for {file}: {needed} MB are needed, {available} MB are free: make room, or set WORDBRUSH_HOME to another disk"
+    )]
+    NoSpace {
+        /// Its name.
+        file: String,
+        /// Megabytes needed.
+        needed: u64,
+        /// Megabytes free.
+        available: u64,
+    },
+    /// Check the folder.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The user asked for it; what was fetched is kept.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// When to try again by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// Attempts without any progress before giving up.
+    pub attempts: u32,
+    /// Wait after the first failure; it doubles with each further one.
+    pub first_wait: Duration,
+    /// The longest wait, also where the hub asks for a longer one.
+    pub longest_wait: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 6,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Never shown, neither in logs nor in messages.
+#[derive(Clone)]
+struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("(secret)")
+    }
+}
+
+/// Fetches models.
+#[derive(Clone, Debug)]
+pub struct Downloader {
+    agent: Agent,
+    endpoint: String,
+    token: Option<Token>,
+    retry: RetryPolicy,
+}
+
+impl Downloader {
+    /// The hub, or the mirror that `HF_ENDPOINT` names; with the token in `HF_TOKEN`, if there is one.
+    pub fn from_environment() -> Self {
+        let variable = |name| {
+            std::env::var(name)
+                .ok()
+                .map(|value| value.trim().to_owned())
+                .filter(|value| !value.is_empty())
+        };
+        Self::new(
+            &variable(ENDPOINT_VARIABLE).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            variable(TOKEN_VARIABLE),
+            RetryPolicy::default(),
+        )
+    }
+
+    /// Another endpoint, token and patience.
+    pub fn new(endpoint: &str, token: Option<String>, retry: RetryPolicy) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(Duration::from_mins(1)))
+            .timeout_per_read(Some(Duration::from_mins(1)))
+            .user_agent(concat!("wordbrush/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .build();
+        Self {
+            agent: config.new_agent(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: token.map(Token),
+            retry,
+        }
+    }
+
+    /// Fetches what is missing of a model and of what it needs besides; progress is in bytes.
+    ///
+    /// # Errors
+    /// See [`PullError`]; what was fetched is kept where that is of use.
+    pub fn pull(&self, store: &ModelStore, model: &KnownModel, progress: &Progress) -> Result<(), PullError> {
+        let files: Vec<(&KnownModel, &ModelFile)> = store
+            .catalogue()
+            .with_needed(model)
+            .flat_map(|model| model.files.iter().map(move |file| (model, file)))
+            .collect();
+        let mut total: u64 = files.iter().filter_map(|(_, file)| file.bytes).sum();
+        let mut done = 0;
+        for (model, file) in files {
+            let path = store.file_path(model, file);
+            let length = match std::fs::metadata(&path) {
+                // Files get their name only when they are whole.
+                Ok(present) => present.len(),
+                Err(_) => self.fetch(
+                    file,
+                    &path,
+                    &mut |fetched| progress.set(done + fetched, total.max(done + fetched)),
+                    progress,
+                )?,
+            };
+            total = total - file.bytes.unwrap_or(0) + length;
+            done += length;
+            progress.set(done, total);
+        }
+        Ok(())
+    }
+
+    /// Fetches one file, trying again as long as that helps; answers with its length.
+    fn fetch(
+        &self,
+        file: &ModelFile,
+        path: &Path,
+        told: &mut dyn FnMut(u64),
+        progress: &Progress,
+    ) -> Result<u64, PullError> {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
+        let url = format!(
+            "{}/{}/resolve/{}/{}",
+            self.endpoint, file.repository, file.revision, file.path
+        );
+        let mut part = Part::open(path)?;
+        let mut failures = 0;
+        loop {
+            let length_before = part.length;
+            let failure = match self.attempt(file, &url, &mut part, told, progress) {
+                Ok(announced) => {
+                    let length = part.length;
+                    part.finish(file, path, &announced)?;
+                    return Ok(length);
+                }
+                Err(failure) => failure,
+            };
+            // As long as something arrives, patience is not at its end.
+            failures = if part.length > length_before {
+                1
+            } else {
+                failures + 1
+            };
+            let wait = match failure.retry {
+                Retry::Soon if failures < self.retry.attempts => {
+                    self.retry.first_wait * 2_u32.saturating_pow(failures - 1)
+                }
+                Retry::After(wait) if failures < self.retry.attempts => wait,
+                _ => return Err(failure.error),
+            };
+            let wait = wait.min(self.retry.longest_wait);
+            tracing::warn!(
+                "download of {}: {}; next attempt in {wait:?}",
+                file.path,
+                failure.error
+            );
+            sleep(wait, progress)?;
+        }
+    }
+
+    /// One request for what is missing of a file, and its answer.
+    fn attempt(
+        &self,
+        file: &ModelFile,
+        url: &str,
+        part: &mut Part,
+        told: &mut dyn FnMut(u64),
+        progress: &Progress,
+    ) -> Result<Announced, Failure> {
+        progress.check().map_err(PullError::from)?;
+        let (response, announced) = self.request(file, url, part)?;
+        let announced = announced.or_listed(file);
+        match response.status().as_u16() {
+            206 if content_range_start(response.headers()) == Some(part.length) => {}
+            200 | 206 => part.restart()?,
+            // Nothing is missing, or what is here is longer than it may be.
+            416 if announced.bytes.is_some_and(|bytes| bytes == part.length) => return Ok(announced),
+            416 => {
+                part.restart()?;
+                return Err(Failure::again(PullError::Connection {
+                    reason: "the file has changed meanwhile".to_owned(),
+                }));
+            }
+            status => return Err(failure_of_status(status, file, url, response.headers())),
+        }
+        part.note_version(announced.version.as_deref())?;
+        let expected = announced
+            .bytes
+            .or_else(|| Some(content_length(response.headers())? + part.length));
+        check_space(file, part, expected)?;
+
+        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            progress.check().map_err(PullError::from)?;
+            let length = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) => {
+                    return Err(Failure::again(PullError::Connection {
+                        reason: error.to_string(),
+                    }));
+                }
+            };
+            part.write(&buffer[..length])?;
+            told(part.length);
+            if let Some(expected) = expected.filter(|&expected| part.length > expected) {
+                let found = part.length;
+                part.restart()?;
+                return Err(Failure::from(PullError::WrongSize {
+                    file: file.path.clone(),
+                    expected,
+                    found,
+                }));
+            }
+        }
+        match expected {
+            Some(expected) if part.length < expected => Err(Failure::again(PullError::Connection {
+                reason: format!("it ended after {} of {expected} bytes", part.length),
+            })),
+            _ => Ok(announced),
+        }
+    }
+
+    /// Asks for a file from where the part ends, through all redirects.
+    fn request(
+        &self,
+        file: &ModelFile,
+        url: &str,
+        part: &Part,
+    ) -> Result<(Response<Body>, Announced), Failure> {
+        let mut announced = Announced::default();
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.agent.get(&url);
+            if part.length > 0 {
+                request = request.header("Range", format!("bytes={}-", part.length));
+                if let Some(version) = &part.version {
+                    request = request.header("If-Range", version);
+                }
+            }
+            if let Some(Token(token)) = self
+                .token
+                .as_ref()
+                .filter(|_| origin(&url) == origin(&self.endpoint))
+            {
+                request = request.header("Authorization", format!("Bearer {token}"));
+            }
+            let response = request.call().map_err(|error| {
+                Failure::again(PullError::Connection {
+                    reason: error.to_string(),
+                })
+            })?;
+            announced.read(response.headers());
+            if !response.status().is_redirection() || response.status().as_u16() == 304 {
+                return Ok((response, announced));
+            }
+            let location = response
+                .headers()
+                .get("location")
+                .and_then(|value| value.to_str().ok());
+            url = location
+                .and_then(|location| redirected(&url, location))
+                .ok_or_else(|| {
+                    failure_of_status(response.status().as_u16(), file, &url, response.headers())
+                })?;
+        }
+        Err(Failure::from(PullError::Connection {
+            reason: "the hub redirects without end".to_owned(),
+        }))
+    }
+}
+
+/// What the hub tells about a file before it sends it.
+#[derive(Debug, Default)]
+struct Announced {
+    bytes: Option<u64>,
+    sha256: Option<String>,
+    /// Names this version of the file.
+    version: Option<String>,
+}
+
+impl Announced {
+    fn read(&mut self, headers: &HeaderMap) {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(tag) = text("x-linked-etag")
+            .map(|tag| tag.trim_matches('"'))
+            .filter(|tag| is_sha256(tag))
+        {
+            self.sha256 = Some(tag.to_owned());
+        }
+        if let Some(bytes) = text("x-linked-size").and_then(|bytes| bytes.parse().ok()) {
+            self.bytes = Some(bytes);
+        }
+        // A weak tag must not be used for ranges.
+        if let Some(tag) = text("etag").filter(|tag| !tag.starts_with("W/")) {
+            self.version = Some(tag.to_owned());
+        }
+        if let Some(bytes) = text("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok()) {
+            self.bytes.get_or_insert(bytes);
+        }
+    }
+
+    /// Our own list's word counts more than the hub's, so that a mirror cannot pass on something else.
+    fn or_listed(mut self, file: &ModelFile) -> Self {
+        if let Some(hash) = &file.sha256 {
+            self.sha256 = Some(hash.clone());
+            self.bytes = file.bytes.or(self.bytes);
+        }
+        self
+    }
+}
+
+/// Whether another attempt helps.
+enum Retry {
+    Never,
+    Soon,
+    /// The hub says when.
+    After(Duration),
+}
+
+/// A failed attempt.
+struct Failure {
+    error: PullError,
+    retry: Retry,
+}
+
+impl Failure {
+    fn again(error: PullError) -> Self {
+        Self {
+            error,
+            retry: Retry::Soon,
+        }
+    }
+}
+
+impl From<PullError> for Failure {
+    fn from(error: PullError) -> Self {
+        Self {
+            error,
+            retry: Retry::Never,
+        }
+    }
+}
+
+fn failure_of_status(status: u16, file: &ModelFile, url: &str, headers: &HeaderMap) -> Failure {
+    let url = without_query(url);
+    let retry = headers
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map_or(Retry::Soon, |seconds| Retry::After(Duration::from_secs(seconds)));
+    match status {
+        401 | 403 => Failure::from(PullError::AccessRefused {
+            repository: file.repository.clone(),
+        }),
+        404 | 410 => Failure::from(PullError::NotFound { url }),
+        429 => Failure {
+            error: PullError::TooManyRequests,
+            retry,
+        },
+        500..=599 => Failure {
+            error: PullError::Server { status, url },
+            retry,
+        },
+        status => Failure::from(PullError::Server { status, url }),
+    }
+}
+
+/// A file that is being fetched.
+struct Part {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Of what is here so far.
+    hasher: Sha256,
+    version: Option<String>,
+}
+
+impl Part {
+    /// Goes on with what is there.
+    fn open(target: &Path) -> Result<Self, PullError> {
+        let path = part_path(target);
+        let open = || -> std::io::Result<(File, u64, Sha256)> {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(&path)?;
+            let mut hasher = Sha256::new();
+            let length = std::io::copy(&mut file, &mut HashWriter(&mut hasher))?;
+            Ok((file, length, hasher))
+        };
+        let (file, length, hasher) = open().map_err(|source| io_error(&path, source))?;
+        let version = std::fs::read_to_string(version_path(&path)).ok();
+        let mut part = Self {
+            path,
+            file,
+            length,
+            hasher,
+            version,
+        };
+        if part.length > 0 && part.version.is_none() {
+            // Nobody knows what it is a part of.
+            part.restart()?;
+        }
+        Ok(part)
+    }
+
+    fn restart(&mut self) -> Result<(), PullError> {
+        let begin = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))
+        };
+        begin(&mut self.file).map_err(|source| io_error(&self.path, source))?;
+        self.length = 0;
+        self.hasher = Sha256::new();
+        Ok(())
+    }
+
+    fn note_version(&mut self, version: Option<&str>) -> Result<(), PullError> {
+        if let Some(version) = version.filter(|&version| self.version.as_deref() != Some(version)) {
+            let path = version_path(&self.path);
+            std::fs::write(&path, version).map_err(|source| io_error(&path, source))?;
+            self.version = Some(version.to_owned());
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PullError> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| io_error(&self.path, source))?;
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Checks length and hash and gives the file its name.
+    fn finish(self, file: &ModelFile, target: &Path, announced: &Announced) -> Result<(), PullError> {
+        let discard = |error: PullError| {
+            // If it stays, the next attempt begins anew all the same.
+            std::fs::remove_file(&self.path).ok();
+            std::fs::remove_file(version_path(&self.path)).ok();
+            Err(error)
+        };
+        if let Some(expected) = announced.bytes.filter(|&bytes| bytes != self.length) {
+            return discard(PullError::WrongSize {
+                file: file.path.clone(),
+                expected,
+                found: self.length,
+            });
+        }
+        let found = hex(&self.hasher.finalize());
+        if announced
+            .sha256
+            .as_ref()
+            .is_some_and(|expected| !expected.eq_ignore_ascii_case(&found))
+        {
+            return discard(PullError::WrongHash {
+                file: file.path.clone(),
+                found,
+            });
+        }
+        let put_in_place = || -> std::io::Result<()> {
+            self.file.sync_all()?;
+            std::fs::write(hash_path(target), &found)?;
+            std::fs::rename(&self.path, target)
+        };
+        put_in_place().map_err(|source| io_error(target, source))?;
+        std::fs::remove_file(version_path(&self.path)).ok();
+        Ok(())
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn version_path(part: &Path) -> PathBuf {
+    part.with_extension("version")
+}
+
+fn check_space(file: &ModelFile, part: &Part, expected: Option<u64>) -> Result<(), PullError> {
+    let missing = expected.unwrap_or(0).saturating_sub(part.length);
+    // Where the system does not tell, the disk itself will.
+    let Ok(available) = fs4::available_space(&part.path) else {
+        return Ok(());
+    };
+    if missing + SPARE_BYTES <= available {
+        return Ok(());
+    }
+    Err(PullError::NoSpace {
+        file: file.path.clone(),
+        needed: (missing + SPARE_BYTES) / 1_000_000,
+        available: available / 1_000_000,
+    })
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> PullError {
+    PullError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn sleep(duration: Duration, progress: &Progress) -> Result<(), PullError> {
+    const SLICE: Duration = Duration::from_millis(50);
+    let until = Instant::now() + duration;
+    loop {
+        progress.check()?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(SLICE));
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get("content-length")?.to_str().ok()?.parse().ok()
+}
+
+/// `bytes 100-199/200` begins at 100.
+fn content_range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get("content-range")?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> &str {
+    let host_start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host_start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| host_start + at);
+    &url[..end]
+}
+
+/// Where a redirect leads; never from a secure connection to an open one.
+fn redirected(from: &str, location: &str) -> Option<String> {
+    let target = if location.starts_with("https://") || location.starts_with("http://") {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        let scheme = from.split("//").next()?;
+        format!("{scheme}{location}")
+    } else if location.starts_with('/') {
+        format!("{}{location}", origin(from))
+    } else {
+        return None;
+    };
+    let is_downgrade = from.starts_with("https://") && !target.starts_with("https://");
+    (!is_downgrade).then_some(target)
+}
+
+/// Signed addresses carry secrets behind the question mark.
+fn without_query(url: &str) -> String {
+    url.split('?').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_never_leave_a_secure_connection() {
+        let from = "https://hub.example/a/b";
+        assert_eq!(redirected(from, "/c").as_deref(), Some("https://hub.example/c"));
+        assert_eq!(
+            redirected(from, "//cdn.example/c").as_deref(),
+            Some("https://cdn.example/c")
+        );
+        assert_eq!(
+            redirected(from, "https://cdn.example/c?x").as_deref(),
+            Some("https://cdn.example/c?x")
+        );
+        assert_eq!(redirected(from, "http://cdn.example/c"), None);
+        assert_eq!(redirected(from, "ftp://cdn.example/c"), None);
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let downloader = Downloader::new(
+            "https://hub.example",
+            Some("hf_verysecret".to_owned()),
+            RetryPolicy::default(),
+        );
+        assert!(!format!("{downloader:?}").contains("verysecret"));
+    }
+}
