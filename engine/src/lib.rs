@@ -15,6 +15,7 @@ pub(crate) mod image;
 mod mailbox;
 pub(crate) mod models;
 pub(crate) mod nn;
+pub(crate) mod ops;
 pub(crate) mod schedule;
 pub(crate) mod stream;
 mod tokenizer;
@@ -37,6 +38,10 @@ pub mod low_level {
     /// Networks and their loading.
     pub mod models {
         pub use crate::models::*;
+    }
+    /// Kernels for processors.
+    pub mod ops {
+        pub use crate::ops::{Isa, Team, Workers, leave_room_for_the_window};
     }
     /// Pixels and tensors.
     pub mod image {

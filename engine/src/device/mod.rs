@@ -12,11 +12,14 @@ mod cuda_disabled;
 #[cfg(not(feature = "cuda"))]
 use cuda_disabled as cuda;
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device};
 
 use crate::{
     Error, Result,
     api::{DeviceChoice, Precision},
+    ops::Workers,
 };
 
 /// A device that works, with the number format to use on it.
@@ -24,12 +27,15 @@ use crate::{
 pub struct Compute {
     /// The device.
     pub device: Device,
-    /// Format of weights and activations.
+    /// Format of weights and activations; on the CPU, of the inputs of products in networks that have a fast way
+    /// there (tensors are 32-bit floats).
     pub precision: Precision,
     /// The device as shown to the user.
     pub name: String,
     /// Why it is not the device that was hoped for, if so.
     pub remark: Option<String>,
+    /// Threads of networks on the CPU.
+    pub workers: Arc<Workers>,
 }
 
 impl Compute {
@@ -63,11 +69,17 @@ impl Compute {
             Precision::F16
         };
         let precision = precision.unwrap_or(best);
+        let workers = if device.is_cpu() {
+            Workers::of_this_machine()
+        } else {
+            Workers::new(1)
+        };
         Ok(Self {
             device,
             precision,
             name,
             remark,
+            workers: Arc::new(workers),
         })
     }
 
@@ -78,12 +90,17 @@ impl Compute {
             precision: Precision::F32,
             name: cpu_name(),
             remark: None,
+            workers: Arc::new(Workers::of_this_machine()),
         }
     }
 
-    /// Number format in candle's terms.
+    /// Number format of tensors in candle's terms.
     pub fn dtype(&self) -> DType {
-        dtype_of(self.precision)
+        if self.device.is_cpu() {
+            DType::F32
+        } else {
+            dtype_of(self.precision)
+        }
     }
 }
 

@@ -7,19 +7,22 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     blueprint::{Blueprint, Supply},
+    config::CodecConfig,
+    cpu::{CpuPrecision, CpuTinyAutoencoder, CpuUnet},
     folder::Codec,
     sd::{
         clip::{ClipEncoder, DualTextEncoder, SingleTextEncoder},
         unet::UNet,
     },
     toy,
-    traits::{ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
+    traits::{Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
 };
 use crate::{
     Error, Result,
     api::{ModelChoice, ModelSource, ModelSummary},
     device::Compute,
     error::Doing as _,
+    ops::Workers,
     weights::{Adapters, LoadWatch, Network, random_weights},
 };
 
@@ -45,7 +48,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
     watch.check()?;
     let mut blueprint = Blueprint::draw(choice, compute, watch)?;
     let spec = spec(&blueprint)?;
-    let adapters = match &mut blueprint.supply {
+    let mut adapters = match &mut blueprint.supply {
         Supply::Files(networks) => Adapters::attach(&choice.loras, networks)?,
         Supply::Random => Adapters::default(),
     };
@@ -57,8 +60,12 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
     };
     construction.announce();
     let text_encoder = construction.text_encoder()?;
-    let codec = construction.codec()?.boxed();
-    let denoiser = Box::new(construction.denoiser()?);
+    let codec = construction.codec()?;
+    let denoiser = construction.denoiser()?;
+    if construction.cpu().is_some() {
+        // Packed weights are copies.
+        adapters.pin();
+    }
     let summary = ModelSummary {
         choice: choice.clone(),
         name: blueprint.name.clone(),
@@ -142,13 +149,41 @@ impl<'a> Construction<'a> {
         }
     }
 
-    fn codec(&self) -> Result<Codec> {
-        Codec::new(self.blueprint.codec.clone(), &self.builder(Network::Codec)?)
+    fn codec(&self) -> Result<Box<dyn ImageCodec>> {
+        let vb = self.builder(Network::Codec)?;
+        if let (Some((precision, workers)), CodecConfig::Tiny(config)) = (self.cpu(), &self.blueprint.codec)
+            && CpuTinyAutoencoder::supports(config)
+        {
+            let codec = CpuTinyAutoencoder::load(config, vb, precision, workers);
+            return Ok(Box::new(codec.doing("loading the image codec")?));
+        }
+        Ok(Codec::new(self.blueprint.codec.clone(), &vb)?.boxed())
     }
 
-    fn denoiser(&self) -> Result<UNet> {
+    fn denoiser(&self) -> Result<Box<dyn Denoiser>> {
         let vb = self.builder(Network::Denoiser)?;
-        UNet::new(self.blueprint.unet.clone(), &vb).doing("loading the denoiser")
+        let config = &self.blueprint.unet;
+        if let Some((precision, workers)) = self.cpu()
+            && CpuUnet::supports(config)
+        {
+            let unet = CpuUnet::load(config, vb, precision, workers);
+            return Ok(Box::new(unet.doing("loading the denoiser")?));
+        }
+        let unet = UNet::new(config.clone(), &vb);
+        Ok(Box::new(unet.doing("loading the denoiser")?))
+    }
+
+    /// How the processor computes, where it is the device.
+    fn cpu(&self) -> Option<(CpuPrecision, Arc<Workers>)> {
+        let Compute {
+            device,
+            precision,
+            workers,
+            ..
+        } = self.compute;
+        device
+            .is_cpu()
+            .then(|| (CpuPrecision::from(*precision), Arc::clone(workers)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod blueprint;
 pub mod config;
+pub mod cpu;
 pub mod folder;
 mod infer;
 mod load;

@@ -307,6 +307,8 @@ pub struct Adapters {
     sources: Vec<LoraSource>,
     networks: BTreeMap<Network, Arc<Weights>>,
     live: Mutex<Vec<LiveWeight>>,
+    /// Whether networks hold copies of their weights, which cannot be changed.
+    is_pinned: bool,
 }
 
 impl Adapters {
@@ -329,7 +331,13 @@ impl Adapters {
                 networks.clone()
             },
             live: Mutex::default(),
+            is_pinned: false,
         })
+    }
+
+    /// From now on a change of a scale needs the model to be loaded again.
+    pub(crate) fn pin(&mut self) {
+        self.is_pinned = true;
     }
 
     /// How strongly each acts.
@@ -344,7 +352,7 @@ impl Adapters {
 
     /// Changes the scales of a loaded model; only the weights that the changed adaptations touch are computed.
     ///
-    /// Returns `false`, with nothing changed, if `wanted` names other files: then the model must be loaded again.
+    /// Returns `false`, with nothing changed, if `wanted` names other files, or a network holds copies: then the model must be loaded again.
     /// After a change, prompts must be encoded and prepared anew.
     ///
     /// # Errors
@@ -353,6 +361,9 @@ impl Adapters {
         let is_same_file = |(a, b): (&LoraSource, &LoraSource)| a.path == b.path;
         if wanted.len() != self.sources.len() || !wanted.iter().zip(&self.sources).all(is_same_file) {
             return Ok(false);
+        }
+        if self.is_pinned {
+            return Ok(wanted == self.sources);
         }
         let pairs = wanted.iter().zip(&self.sources).enumerate();
         let changed: BTreeSet<usize> = pairs

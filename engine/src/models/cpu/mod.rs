@@ -1,0 +1,96 @@
+//! Networks of the Stable Diffusion kind on the processor, on the kernels of [`crate::ops`].
+//!
+//! The same files and configurations as the plain networks, computed another way: pictures stay channels-last from the
+//! first layer to the last, weights are packed when a model is loaded, a prompt's keys and values when it is prepared,
+//! and no memory is asked for while a stream runs. Rows of a batch are computed by different threads where there are
+//! enough of them, and by all threads together where there are not.
+//!
+//! ```text
+//! CpuUnet ──▶ unet ──▶ layers ──▶ ops      CpuTinyAutoencoder ──▶ tiny ──▶ layers ──▶ ops
+//!               └───────┴──▶ load: weights from a VarBuilder, packed
+//! ```
+mod layers;
+mod load;
+#[cfg(test)]
+mod parity;
+mod tiny;
+mod unet;
+
+pub(crate) use tiny::CpuTinyAutoencoder;
+pub(crate) use unet::CpuUnet;
+
+use std::sync::Arc;
+
+use candle_core::{Error, Result};
+use candle_nn::VarBuilder;
+
+use super::{
+    config::{CodecConfig, UNetConfig},
+    traits::{Denoiser, ImageCodec},
+};
+use crate::{
+    api::Precision,
+    ops::{Isa, Workers},
+};
+
+/// Number format of matrix products on the processor; everything between them is `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuPrecision {
+    /// Exact to rounding.
+    F32,
+    /// Inputs of products rounded to eight bits of mantissa: several times faster where the processor has
+    /// instructions for it.
+    Bf16,
+}
+
+impl From<Precision> for CpuPrecision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 | Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+impl CpuPrecision {
+    /// The faster one of those that look the same on this processor.
+    pub fn best() -> Self {
+        if Isa::best().has_fast_bf16() {
+            Self::Bf16
+        } else {
+            Self::F32
+        }
+    }
+}
+
+/// A UNet on the processor, from the text of its `config.json` and its weights.
+///
+/// # Errors
+/// If the configuration or the weights cannot be used.
+pub fn cpu_denoiser(
+    config: &[u8],
+    weights: VarBuilder<'_>,
+    precision: CpuPrecision,
+    workers: Arc<Workers>,
+) -> Result<Box<dyn Denoiser>> {
+    let config = UNetConfig::from_json(config).map_err(Error::msg)?;
+    Ok(Box::new(CpuUnet::load(&config, weights, precision, workers)?))
+}
+
+/// An `AutoencoderTiny` on the processor, from the text of its `config.json` and its weights.
+///
+/// # Errors
+/// If the configuration or the weights cannot be used, or belong to another kind of autoencoder.
+pub fn cpu_tiny_autoencoder(
+    config: &[u8],
+    weights: VarBuilder<'_>,
+    precision: CpuPrecision,
+    workers: Arc<Workers>,
+) -> Result<Box<dyn ImageCodec>> {
+    let CodecConfig::Tiny(config) = CodecConfig::from_json(config).map_err(Error::msg)? else {
+        return Err(Error::msg("this is no tiny autoencoder"));
+    };
+    Ok(Box::new(CpuTinyAutoencoder::load(
+        &config, weights, precision, workers,
+    )?))
+}

@@ -1,0 +1,188 @@
+//! The recorded cases of the reference, through the fast path.
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::{CpuPrecision, CpuTinyAutoencoder, CpuUnet};
+use crate::{
+    models::{
+        config::{CodecConfig, UNetConfig},
+        traits::{Conditioning, Denoiser as _, ImageCodec as _, Row},
+    },
+    ops::{Isa, Workers},
+};
+
+fn folder() -> PathBuf {
+    let given = std::env::var_os("WORDBRUSH_PARITY").map(PathBuf::from);
+    given.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity"))
+}
+
+fn tensors(file: &str) -> BTreeMap<String, Tensor> {
+    candle_core::safetensors::load(folder().join(file), &Device::Cpu)
+        .unwrap()
+        .into_iter()
+        .collect()
+}
+
+fn weights(model: &str, part: &str) -> (Vec<u8>, VarBuilder<'static>) {
+    let place = folder().join("models").join(model).join(part);
+    let config = std::fs::read(place.join("config.json")).unwrap();
+    let tensors =
+        candle_core::safetensors::load(place.join("diffusion_pytorch_model.safetensors"), &Device::Cpu)
+            .unwrap();
+    (
+        config,
+        VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu),
+    )
+}
+
+/// Largest difference of two tensors, relative to a tolerance for each.
+fn worst(ours: &Tensor, theirs: &Tensor) -> f32 {
+    assert_eq!(ours.dims(), theirs.dims());
+    let difference = (ours.to_dtype(DType::F32).unwrap() - theirs)
+        .unwrap()
+        .abs()
+        .unwrap();
+    difference
+        .flatten_all()
+        .unwrap()
+        .max(0)
+        .unwrap()
+        .to_scalar()
+        .unwrap()
+}
+
+fn tolerance(case: &str, name: &str) -> f32 {
+    let file = std::fs::read(folder().join(case).join("case.json")).unwrap();
+    let case: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    case["suggested_atol"][name].as_f64().unwrap() as f32
+}
+
+fn unet_differences(
+    isa: Isa,
+    precision: CpuPrecision,
+    threads: usize,
+    case: &str,
+    model: &str,
+) -> Vec<(String, f32)> {
+    let (config, weights) = weights(model, "unet");
+    let config = UNetConfig::from_json(&config).unwrap();
+    let workers = Arc::new(Workers::new(threads));
+    let mut unet = CpuUnet::load_for(isa, &config, weights, precision, workers).unwrap();
+    let inputs = tensors(&format!("{case}/inputs.safetensors"));
+    let expected = tensors(&format!("{case}/expected.safetensors"));
+    let mut differences = Vec::new();
+    for batch in ["a", "b", "c"] {
+        let input = |name: &str| inputs.get(&format!("{batch}.{name}"));
+        let timesteps: Vec<i64> = input("timestep").unwrap().to_vec1().unwrap();
+        let prompts: Vec<_> = (0..timesteps.len())
+            .map(|row| {
+                let ids = input("time_ids").map(|ids| ids.get(row).unwrap().to_vec1::<f32>().unwrap());
+                let conditioning = Conditioning {
+                    context: input("encoder_hidden_states").unwrap().get(row).unwrap(),
+                    pooled: input("text_embeds").map(|pooled| pooled.get(row).unwrap()),
+                    time_ids: ids.map(|ids| ids.try_into().unwrap()),
+                };
+                unet.prepare(&conditioning).unwrap()
+            })
+            .collect();
+        let rows: Vec<_> = timesteps
+            .iter()
+            .zip(&prompts)
+            .map(|(&timestep, prompt)| Row {
+                timestep: timestep as f64,
+                prompt,
+            })
+            .collect();
+        let output = unet.predict(input("sample").unwrap(), &rows).unwrap();
+        let name = format!("{batch}.output");
+        differences.push((name.clone(), worst(&output, &expected[&name])));
+    }
+    differences
+}
+
+#[test]
+fn unets_meet_the_reference_with_all_instructions() {
+    for (case, model) in [
+        ("unet-sd15", "tiny-sd15"),
+        ("unet-sd21", "tiny-sd21"),
+        ("unet-sdxl", "tiny-sdxl"),
+    ] {
+        for isa in Isa::available() {
+            for (name, difference) in unet_differences(isa, CpuPrecision::F32, 2, case, model) {
+                let allowed = tolerance(case, &name);
+                assert!(
+                    difference <= allowed,
+                    "{case} {name} on {isa:?}: {difference} > {allowed}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn unets_in_bf16_come_close_to_the_reference() {
+    for (case, model) in [
+        ("unet-sd15", "tiny-sd15"),
+        ("unet-sd21", "tiny-sd21"),
+        ("unet-sdxl", "tiny-sdxl"),
+    ] {
+        for isa in Isa::available() {
+            for (name, difference) in unet_differences(isa, CpuPrecision::Bf16, 2, case, model) {
+                // Values reach 3 and pass through some hundred roundings to eight bits.
+                assert!(difference <= 0.15, "{case} {name} on {isa:?}: {difference}");
+            }
+        }
+    }
+}
+
+fn codec_differences(isa: Isa, precision: CpuPrecision) -> Vec<(String, f32)> {
+    let (config, weights) = weights("tiny-sd15", "tiny_vae");
+    let Ok(CodecConfig::Tiny(config)) = CodecConfig::from_json(&config) else {
+        panic!("not a tiny one")
+    };
+    let workers = Arc::new(Workers::new(2));
+    let mut codec = CpuTinyAutoencoder::load_for(isa, &config, weights, precision, workers).unwrap();
+    let inputs = tensors("vae-tiny/inputs.safetensors");
+    let expected = tensors("vae-tiny/expected.safetensors");
+    let mut differences = Vec::new();
+    for (name, expected) in &expected {
+        let Some((batch, output)) = name.split_once('.') else {
+            continue;
+        };
+        let ours = match output {
+            "latents" => {
+                let picture = inputs[&format!("{batch}.image")].affine(2.0, -1.0).unwrap();
+                codec.encode(&picture, None).unwrap()
+            }
+            "decoder_output" => codec.decode(&inputs[&format!("{batch}.latent")]).unwrap(),
+            _ => continue,
+        };
+        differences.push((name.clone(), worst(&ours, expected)));
+    }
+    assert!(differences.len() >= 4, "cases are missing");
+    differences
+}
+
+#[test]
+fn tiny_autoencoders_meet_the_reference_with_all_instructions() {
+    for isa in Isa::available() {
+        for (name, difference) in codec_differences(isa, CpuPrecision::F32) {
+            let allowed = tolerance("vae-tiny", &name);
+            assert!(
+                difference <= allowed,
+                "{name} on {isa:?}: {difference} > {allowed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tiny_autoencoders_in_bf16_come_close_to_the_reference() {
+    for isa in Isa::available() {
+        for (name, difference) in codec_differences(isa, CpuPrecision::Bf16) {
+            assert!(difference <= 0.1, "{name} on {isa:?}: {difference}");
+        }
+    }
+}

@@ -1,0 +1,1154 @@
+//! The UNet of Stable Diffusion.
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use candle_core::{DType, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use half::bf16;
+use parking_lot::Mutex;
+
+use super::{
+    CpuPrecision,
+    layers::{Conv, DoublingConv, Finish, Layout, Linear, Norm, halved},
+    load::Loader,
+};
+use crate::{
+    models::{
+        config::{self, UNetConfig},
+        traits::{Conditioning, Denoiser, PreparedPrompt, Row},
+    },
+    ops::{
+        Isa, Team, Workers,
+        attention::{Heads, attend, pack_keys_and_values},
+        buffer::Buffer,
+        element::Element,
+        matmul::{Activation, Residual},
+        norm::{GroupNorm, NormTarget, group_norm, layer_norm},
+        picture::{Padded, convert_rows, padded_from_planes, padded_from_rows, planes_from_rows, silu_rows},
+    },
+};
+
+/// Most rows of a batch that one thread computes at once: weights are read once for all of them.
+const ROWS_AT_ONCE: usize = 2;
+
+/// A UNet on the processor.
+pub(crate) struct CpuUnet {
+    network: Box<dyn Network>,
+    workers: Arc<Workers>,
+}
+
+impl CpuUnet {
+    /// Whether there is a fast way for this configuration; the plain network does without one.
+    pub(crate) fn supports(config: &UNetConfig) -> bool {
+        config.in_kernel == 3
+            && config.out_kernel == 3
+            && config.activation == config::Activation::Silu
+            && config.guidance_width.is_none()
+    }
+
+    /// Loads and packs the weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape than the configuration says, or the configuration asks for
+    /// something without a fast way (see [`Self::supports`]).
+    pub(crate) fn load(
+        config: &UNetConfig,
+        weights: VarBuilder<'_>,
+        precision: CpuPrecision,
+        workers: Arc<Workers>,
+    ) -> Result<Self> {
+        Self::load_for(Isa::best(), config, weights, precision, workers)
+    }
+
+    /// As [`Self::load`], for instructions other than the best.
+    pub(crate) fn load_for(
+        isa: Isa,
+        config: &UNetConfig,
+        weights: VarBuilder<'_>,
+        precision: CpuPrecision,
+        workers: Arc<Workers>,
+    ) -> Result<Self> {
+        let loader = Loader::new(weights, isa);
+        let network: Box<dyn Network> = match precision {
+            CpuPrecision::F32 => Box::new(Unet::<f32>::load(config, &loader)?),
+            CpuPrecision::Bf16 => Box::new(Unet::<bf16>::load(config, &loader)?),
+        };
+        Ok(Self { network, workers })
+    }
+}
+
+impl Denoiser for CpuUnet {
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        self.network.prepare(&self.workers, conditioning)
+    }
+
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+        let (b, c, h, w) = latents.dims4()?;
+        if b != rows.len() || b == 0 {
+            bail!("{b} latents for {} rows", rows.len());
+        }
+        let (from, to) = self.network.channels();
+        if c != from || h == 0 || w == 0 {
+            bail!(
+                "latents have the shape {:?} where [b, {from}, h, w] is expected",
+                latents.dims()
+            );
+        }
+        let planes: Vec<f32> = latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let mut output = vec![0.0; b * to * h * w];
+        self.network
+            .predict(&self.workers, &planes, rows, (h, w), &mut output)?;
+        Tensor::from_vec(output, (b, to, h, w), latents.device())?.to_dtype(latents.dtype())
+    }
+}
+
+/// A [`Unet`] in one number format or the other.
+trait Network: Send {
+    fn channels(&self) -> (usize, usize);
+    fn prepare(&self, workers: &Workers, conditioning: &Conditioning) -> Result<PreparedPrompt>;
+    fn predict(
+        &mut self,
+        workers: &Workers,
+        planes: &[f32],
+        rows: &[Row<'_>],
+        size: (usize, usize),
+        output: &mut [f32],
+    ) -> Result<()>;
+}
+
+struct Unet<E> {
+    /// Tells prompts prepared by this network from others'.
+    id: u64,
+    isa: Isa,
+    in_channels: usize,
+    groups: usize,
+    downsample_padding: usize,
+    time: TimeEmbedding,
+    conv_in: Conv<E>,
+    down: Vec<Level<E>>,
+    mid: Option<Mid<E>>,
+    up: Vec<Level<E>>,
+    norm_out: Norm,
+    conv_out: Conv<E>,
+    context_width: usize,
+    /// Numbers of heads of all cross-attentions, in order.
+    cross_heads: Vec<Heads>,
+    cross: Vec<Linear<f32>>,
+    scratch: Vec<Mutex<Scratch<E>>>,
+    time_biases: Vec<f32>,
+}
+
+/// The lowest resolution.
+struct Mid<E> {
+    first: Resnet<E>,
+    attention: Option<Transformer<E>>,
+    second: Resnet<E>,
+}
+
+struct Level<E> {
+    layers: Vec<(Resnet<E>, Option<Transformer<E>>)>,
+    end: LevelEnd<E>,
+}
+
+enum LevelEnd<E> {
+    None,
+    Halve(Conv<E>),
+    Double(Box<DoublingConv<E>>),
+}
+
+/// Two convolutions, each after a normalisation, around the time embedding; and a shortcut.
+struct Resnet<E> {
+    norm1: Norm,
+    conv1: Conv<E>,
+    /// Where this layer's bias begins in a row's time biases.
+    time_offset: usize,
+    norm2: Norm,
+    conv2: Conv<E>,
+    has_shortcut: bool,
+}
+
+/// Attention at one resolution.
+struct Transformer<E> {
+    norm: Norm,
+    proj_in: Linear<E>,
+    blocks: Vec<TransformerBlock<E>>,
+    proj_out: Linear<E>,
+    heads: usize,
+}
+
+struct TransformerBlock<E> {
+    norm1: Norm,
+    qkv: Linear<E>,
+    self_out: Linear<E>,
+    norm2: Norm,
+    cross_query: Linear<E>,
+    /// Number of this layer's keys and values in a prepared prompt.
+    cross: usize,
+    cross_out: Linear<E>,
+    norm3: Norm,
+    gate: Linear<E>,
+    feed_out: Linear<E>,
+}
+
+/// From a timestep to the biases of all residual blocks.
+struct TimeEmbedding {
+    /// Channels of the sinusoids.
+    width: usize,
+    cosine_first: bool,
+    frequency_shift: f64,
+    linear1: Linear<f32>,
+    linear2: Linear<f32>,
+    added: Option<(config::AddedConditioningConfig, Linear<f32>, Linear<f32>)>,
+    /// All residual blocks' projections on top of each other, their first convolution's bias included.
+    projections: Linear<f32>,
+}
+
+/// A prompt's keys and values for every cross-attention.
+struct CpuPrompt<E> {
+    id: u64,
+    tokens: usize,
+    layers: Vec<Vec<E>>,
+    /// Pooled embedding and time ids, where the model takes them.
+    added: Option<Vec<f32>>,
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+struct Scratch<E> {
+    statistics: Vec<f32>,
+    padded: Buffer<E>,
+    raw: Buffer<E>,
+    hidden: Buffer<f32>,
+    rows: Buffer<E>,
+    wide: Buffer<E>,
+    packed: Buffer<E>,
+    attended: Buffer<E>,
+    tokens: Buffer<f32>,
+    /// The picture on its way, and another to write to.
+    current: Buffer<f32>,
+    next: Buffer<f32>,
+    /// What the way up takes up again.
+    skips: Vec<Buffer<f32>>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// Collects what all residual blocks add to the time projections while they are loaded.
+#[derive(Default)]
+struct TimeProjections {
+    rows: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Collects the cross-attentions while they are loaded.
+struct CrossAttentions {
+    context_width: usize,
+    heads: Vec<Heads>,
+    linears: Vec<Linear<f32>>,
+}
+
+impl<E: Element> Resnet<E> {
+    fn load(
+        loader: &Loader<'_>,
+        config: &UNetConfig,
+        from: usize,
+        to: usize,
+        time: &mut TimeProjections,
+    ) -> Result<Self> {
+        let epsilon = config.norm_eps as f32;
+        let mut conv1 = Conv::load(&loader.at("conv1"), to, from)?;
+        let projection = loader.at("time_emb_proj");
+        let time_offset = time.bias.len();
+        time.rows.extend(projection.matrix(to, config.time_width)?);
+        time.bias
+            .extend(projection.bias(to)?.iter().zip(&conv1.bias).map(|(a, b)| a + b));
+        conv1.bias = Vec::new();
+        let has_shortcut = from != to;
+        let conv2 = loader.at("conv2");
+        let conv2 = if has_shortcut {
+            Conv::load_with_shortcut(&conv2, &loader.at("conv_shortcut"), to, to, from)?
+        } else {
+            Conv::load(&conv2, to, to)?
+        };
+        Ok(Self {
+            norm1: Norm::load(&loader.at("norm1"), from, epsilon)?,
+            conv1,
+            time_offset,
+            norm2: Norm::load(&loader.at("norm2"), to, epsilon)?,
+            conv2,
+            has_shortcut,
+        })
+    }
+
+    /// `sources` are one picture or two whose channels follow each other.
+    fn run(
+        &self,
+        team: Team<'_>,
+        batch: &Batch<'_, E>,
+        size: Padded,
+        sources: &[(&[f32], usize)],
+        scratch: &mut Scratch<E>,
+        out: &mut Buffer<f32>,
+    ) {
+        let images = batch.rows.len();
+        let from: usize = sources.iter().map(|source| source.1).sum();
+        let to = self.conv1.channels();
+        let area = size.height * size.width;
+        let norm = |norm: &Norm,
+                    sources: &[(&[f32], usize)],
+                    statistics: &mut Vec<f32>,
+                    target: NormTarget<'_, E>| {
+            let group_norm_of = GroupNorm {
+                sources,
+                images,
+                size,
+                groups: batch.groups,
+                epsilon: norm.epsilon,
+                weight: &norm.weight,
+                bias: &norm.bias,
+                silu: true,
+            };
+            group_norm(team, batch.isa, &group_norm_of, statistics, target);
+        };
+        let positions = images * size.positions();
+        let raw = if self.has_shortcut {
+            scratch.raw.rows(positions, from)
+        } else {
+            &mut []
+        };
+        let padded = scratch.padded.rows(positions, from);
+        norm(
+            &self.norm1,
+            sources,
+            &mut scratch.statistics,
+            NormTarget::Padded(padded, raw),
+        );
+        let hidden = scratch.hidden.rows(images * area, to);
+        let finish = Finish::<f32> {
+            bias: &batch.time_biases[self.time_offset..],
+            bias_image_stride: batch.time_stride,
+            residual: Residual::None,
+            activation: Activation::None,
+        };
+        self.conv1
+            .run(team, padded, &[], images, size, finish, hidden, Layout::List);
+        let padded = scratch.padded.rows(positions, to);
+        norm(
+            &self.norm2,
+            &[(hidden, to)],
+            &mut scratch.statistics,
+            NormTarget::Padded(padded, &mut []),
+        );
+        let residual = match sources {
+            [(source, _)] if !self.has_shortcut => Residual::From(source),
+            _ => Residual::None,
+        };
+        let finish = Finish {
+            bias: &self.conv2.bias,
+            bias_image_stride: 0,
+            residual,
+            activation: Activation::None,
+        };
+        let shortcut: &[E] = if self.has_shortcut { scratch.raw.get() } else { &[] };
+        self.conv2.run(
+            team,
+            padded,
+            shortcut,
+            images,
+            size,
+            finish,
+            out.rows(images * area, to),
+            Layout::List,
+        );
+    }
+}
+
+impl<E: Element> Transformer<E> {
+    fn load(
+        loader: &Loader<'_>,
+        channels: usize,
+        heads: usize,
+        depth: usize,
+        cross: &mut CrossAttentions,
+    ) -> Result<Self> {
+        let blocks = loader.at("transformer_blocks");
+        let blocks = (0..depth)
+            .map(|index| TransformerBlock::load(&blocks.at(index), channels, heads, cross))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            norm: Norm::load(&loader.at("norm"), channels, 1e-6)?,
+            proj_in: Linear::load(&loader.at("proj_in"), channels, channels)?,
+            blocks,
+            proj_out: Linear::load(&loader.at("proj_out"), channels, channels)?,
+            heads,
+        })
+    }
+
+    /// Changes the pictures in place.
+    fn run(
+        &self,
+        team: Team<'_>,
+        batch: &Batch<'_, E>,
+        size: Padded,
+        pictures: &mut Buffer<f32>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let images = batch.rows.len();
+        let channels = self.proj_in.weights.channels;
+        let area = size.height * size.width;
+        let count = images * area;
+        let pictures = pictures.rows(count, channels);
+        let norm = GroupNorm {
+            sources: &[(&*pictures, channels)],
+            images,
+            size,
+            groups: batch.groups,
+            epsilon: self.norm.epsilon,
+            weight: &self.norm.weight,
+            bias: &self.norm.bias,
+            silu: false,
+        };
+        let rows = scratch.rows.rows(count, channels);
+        group_norm(
+            team,
+            batch.isa,
+            &norm,
+            &mut scratch.statistics,
+            NormTarget::List(rows),
+        );
+        let tokens = scratch.tokens.rows(count, channels);
+        self.proj_in
+            .run(team, rows, count, Residual::<f32>::None, Activation::None, tokens);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let is_last = index + 1 == self.blocks.len();
+            block.run(team, batch, self.heads, area, is_last, scratch);
+        }
+        let rows = scratch.rows.get();
+        self.proj_out.run(
+            team,
+            rows,
+            count,
+            Residual::<f32>::Target,
+            Activation::None,
+            pictures,
+        );
+    }
+}
+
+impl<E: Element> TransformerBlock<E> {
+    fn load(loader: &Loader<'_>, channels: usize, heads: usize, cross: &mut CrossAttentions) -> Result<Self> {
+        let width = channels / heads;
+        let scale = 1.0 / (width as f32).sqrt();
+        let (own, other) = (loader.at("attn1"), loader.at("attn2"));
+        let norm = |name: &str| Norm::load(&loader.at(name), channels, 1e-5);
+        let index = cross.linears.len();
+        cross.heads.push(Heads {
+            count: heads,
+            width,
+            keys: 0,
+        });
+        let context = cross.context_width;
+        cross.linears.push(Linear::stacked(
+            &[other.at("to_k"), other.at("to_v")],
+            channels,
+            context,
+            1.0,
+        )?);
+        let inner = 4 * channels;
+        Ok(Self {
+            norm1: norm("norm1")?,
+            qkv: Linear::stacked(
+                &[own.at("to_q"), own.at("to_k"), own.at("to_v")],
+                channels,
+                channels,
+                scale,
+            )?,
+            self_out: Linear::load(&own.at("to_out.0"), channels, channels)?,
+            norm2: norm("norm2")?,
+            cross_query: Linear::stacked(&[other.at("to_q")], channels, channels, scale)?,
+            cross: index,
+            cross_out: Linear::load(&other.at("to_out.0"), channels, channels)?,
+            norm3: norm("norm3")?,
+            gate: Linear::load_gated(&loader.at("ff.net.0.proj"), inner, channels)?,
+            feed_out: Linear::load(&loader.at("ff.net.2"), channels, inner)?,
+        })
+    }
+
+    /// Changes `scratch.tokens`; the last block leaves them, rounded for the next product, in `scratch.rows`.
+    fn run(
+        &self,
+        team: Team<'_>,
+        batch: &Batch<'_, E>,
+        heads: usize,
+        area: usize,
+        is_last: bool,
+        scratch: &mut Scratch<E>,
+    ) {
+        let images = batch.rows.len();
+        let channels = self.self_out.weights.channels;
+        let count = images * area;
+        let isa = batch.isa;
+        let tokens = scratch.tokens.rows(count, channels);
+        let rows = scratch.rows.rows(count, channels);
+        let attended = scratch.attended.rows(count, channels);
+        let norm = |norm: &Norm, tokens: &[f32], rows: &mut [E]| {
+            let tokens = &tokens[..count * channels];
+            layer_norm(team, isa, tokens, &norm.weight, &norm.bias, norm.epsilon, rows);
+        };
+        let none = Residual::<f32>::None;
+
+        norm(&self.norm1, tokens, rows);
+        let qkv = scratch.wide.rows(count, 3 * channels);
+        self.qkv.run(team, rows, count, none, Activation::None, qkv);
+        let own = Heads {
+            count: heads,
+            width: channels / heads,
+            keys: area,
+        };
+        let image_len = own.packed_len::<E>(isa);
+        let packed = scratch.packed.rows(images, image_len);
+        let (keys, values) = (&qkv[channels..], &qkv[2 * channels..]);
+        pack_keys_and_values(team, isa, own, images, keys, values, 3 * channels, packed);
+        let packed = &*packed;
+        let of_image = |image: usize| &packed[image * image_len..][..image_len];
+        attend(
+            team,
+            isa,
+            own,
+            images,
+            area,
+            qkv,
+            3 * channels,
+            of_image,
+            attended,
+        );
+        self.self_out.run(
+            team,
+            attended,
+            count,
+            Residual::<f32>::Target,
+            Activation::None,
+            tokens,
+        );
+
+        norm(&self.norm2, tokens, rows);
+        let queries = scratch.wide.rows(count, channels);
+        self.cross_query
+            .run(team, rows, count, none, Activation::None, queries);
+        // Prompts may differ in their number of tokens, so each row of the batch attends on its own.
+        for (image, prompt) in batch.rows.iter().enumerate() {
+            let other = Heads {
+                count: heads,
+                width: channels / heads,
+                keys: prompt.tokens,
+            };
+            let packed = prompt.layers[self.cross].as_slice();
+            let queries = &queries[image * area * channels..];
+            let attended = &mut attended[image * area * channels..];
+            attend(team, isa, other, 1, area, queries, channels, |_| packed, attended);
+        }
+        self.cross_out.run(
+            team,
+            attended,
+            count,
+            Residual::<f32>::Target,
+            Activation::None,
+            tokens,
+        );
+
+        norm(&self.norm3, tokens, rows);
+        let inner = scratch.wide.rows(count, 4 * channels);
+        self.gate.run(team, rows, count, none, Activation::None, inner);
+        if is_last {
+            self.feed_out.run(
+                team,
+                inner,
+                count,
+                Residual::From(&*tokens),
+                Activation::None,
+                rows,
+            );
+        } else {
+            self.feed_out.run(
+                team,
+                inner,
+                count,
+                Residual::<f32>::Target,
+                Activation::None,
+                tokens,
+            );
+        }
+    }
+}
+
+impl TimeEmbedding {
+    /// The biases of all residual blocks, `[rows, projections]`.
+    fn biases<E: 'static>(
+        &self,
+        team: Team<'_>,
+        isa: Isa,
+        rows: &[Row<'_>],
+        prompts: &[&CpuPrompt<E>],
+        output: &mut Vec<f32>,
+    ) {
+        let count = rows.len();
+        let none = Residual::<f32>::None;
+        let mut sinusoids = Buffer::<f32>::default();
+        let input = sinusoids.rows(count, self.width);
+        for (row, input) in rows.iter().zip(input.chunks_exact_mut(self.width)) {
+            self.sinusoids(row.timestep, input);
+        }
+        let width = self.linear2.weights.channels;
+        let (mut hidden, mut embedding) = (Buffer::default(), Buffer::default());
+        let hidden = hidden.rows(count, width);
+        let embedding = embedding.rows(count, width);
+        self.linear1
+            .run(team, input, count, none, Activation::Silu, hidden);
+        self.linear2
+            .run(team, hidden, count, none, Activation::None, embedding);
+        if let Some((_, linear1, linear2)) = &self.added {
+            let mut added = Buffer::default();
+            let added_width = linear1.weights.parts[0];
+            let added = added.rows(count, added_width);
+            for (prompt, to) in prompts.iter().zip(added.chunks_exact_mut(added_width)) {
+                if let Some(from) = &prompt.added {
+                    to.copy_from_slice(from);
+                }
+            }
+            linear1.run(team, added, count, none, Activation::Silu, hidden);
+            linear2.run(
+                team,
+                hidden,
+                count,
+                Residual::<f32>::Target,
+                Activation::None,
+                embedding,
+            );
+        }
+        silu_rows(isa, embedding, hidden);
+        output.resize(count * self.projections.weights.channels, 0.0);
+        self.projections
+            .run(team, hidden, count, none, Activation::None, output);
+    }
+
+    fn sinusoids(&self, value: f64, output: &mut [f32]) {
+        sinusoids(value, self.cosine_first, self.frequency_shift, output);
+    }
+
+    /// The pooled embedding and the sinusoids of the six time ids, one after the other.
+    fn added(&self, conditioning: &Conditioning) -> Result<Option<Vec<f32>>> {
+        let Some((config, ..)) = &self.added else {
+            return Ok(None);
+        };
+        let (Some(pooled), Some(ids)) = (&conditioning.pooled, conditioning.time_ids) else {
+            bail!("this model needs a pooled prompt and time ids");
+        };
+        let mut added: Vec<f32> = pooled.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        if added.len() != config.pooled_width {
+            bail!(
+                "a pooled prompt has {} values where {} are expected",
+                added.len(),
+                config.pooled_width
+            );
+        }
+        let mut waves = vec![0.0; config.time_width];
+        for id in ids {
+            sinusoids(f64::from(id), self.cosine_first, self.frequency_shift, &mut waves);
+            added.extend_from_slice(&waves);
+        }
+        Ok(Some(added))
+    }
+}
+
+/// Cosines and sines of `value` at frequencies that fall from 1 to 1/10000.
+fn sinusoids(value: f64, cosine_first: bool, frequency_shift: f64, output: &mut [f32]) {
+    let half = output.len() / 2;
+    for index in 0..half {
+        let exponent = -(10_000.0_f64.ln()) * index as f64 / (half as f64 - frequency_shift);
+        let angle = value * f64::from(exponent.exp() as f32);
+        let (sine, cosine) = (angle.sin() as f32, angle.cos() as f32);
+        let (first, second) = if cosine_first {
+            (cosine, sine)
+        } else {
+            (sine, cosine)
+        };
+        output[index] = first;
+        output[half + index] = second;
+    }
+}
+
+/// Rows that are computed together.
+struct Batch<'a, E> {
+    isa: Isa,
+    groups: usize,
+    rows: &'a [&'a CpuPrompt<E>],
+    time_biases: &'a [f32],
+    time_stride: usize,
+}
+
+impl<E: Element> Unet<E> {
+    fn load(config: &UNetConfig, loader: &Loader<'_>) -> Result<Self> {
+        if !CpuUnet::supports(config) {
+            bail!("this configuration of a UNet has no fast way on the processor");
+        }
+        let mut time = TimeProjections::default();
+        let mut cross = CrossAttentions {
+            context_width: config.context_width,
+            heads: Vec::new(),
+            linears: Vec::new(),
+        };
+        let first = config.down.first().map_or(0, |level| level.channels);
+        let conv_in = Conv::load(&loader.at("conv_in"), first, config.in_channels)?;
+        // Channels of everything the way up takes up again.
+        let mut skips = vec![first];
+        let mut channels = first;
+        let mut down = Vec::new();
+        for (index, level) in config.down.iter().enumerate() {
+            let place = loader.at("down_blocks").at(index);
+            let mut layers = Vec::new();
+            for layer in 0..level.layers {
+                let resnet = place.at("resnets").at(layer);
+                let resnet = Resnet::load(&resnet, config, channels, level.channels, &mut time)?;
+                channels = level.channels;
+                layers.push((resnet, transformer(&place, layer, level, &mut cross)?));
+                skips.push(channels);
+            }
+            let end = if index + 1 < config.down.len() {
+                skips.push(channels);
+                LevelEnd::Halve(Conv::load(&place.at("downsamplers.0.conv"), channels, channels)?)
+            } else {
+                LevelEnd::None
+            };
+            down.push(Level { layers, end });
+        }
+        let mid = match &config.mid {
+            None => None,
+            Some(mid) => {
+                let place = loader.at("mid_block");
+                let first = Resnet::load(&place.at("resnets.0"), config, channels, channels, &mut time)?;
+                let attention = match mid.attention {
+                    None => None,
+                    Some((heads, depth)) => {
+                        let place = place.at("attentions.0");
+                        Some(Transformer::load(&place, channels, heads, depth, &mut cross)?)
+                    }
+                };
+                let second = Resnet::load(&place.at("resnets.1"), config, channels, channels, &mut time)?;
+                Some(Mid {
+                    first,
+                    attention,
+                    second,
+                })
+            }
+        };
+        let mut up = Vec::new();
+        for (index, level) in config.up.iter().enumerate() {
+            let place = loader.at("up_blocks").at(index);
+            let mut layers = Vec::new();
+            for layer in 0..level.layers {
+                let Some(skip) = skips.pop() else {
+                    bail!("the way up is longer than the way down")
+                };
+                let resnet = place.at("resnets").at(layer);
+                let resnet = Resnet::load(&resnet, config, channels + skip, level.channels, &mut time)?;
+                channels = level.channels;
+                layers.push((resnet, transformer(&place, layer, level, &mut cross)?));
+            }
+            let end = if index + 1 < config.up.len() {
+                let place = place.at("upsamplers.0.conv");
+                let plain = Conv::load(&place, channels, channels)?;
+                LevelEnd::Double(Box::new(DoublingConv::new(&place, plain)?))
+            } else {
+                LevelEnd::None
+            };
+            up.push(Level { layers, end });
+        }
+        if !skips.is_empty() {
+            bail!("the way up is shorter than the way down");
+        }
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            isa: loader.isa,
+            in_channels: config.in_channels,
+            groups: config.norm_groups,
+            downsample_padding: config.downsample_padding,
+            time: TimeEmbedding::load(config, loader, first, time)?,
+            conv_in,
+            down,
+            mid,
+            up,
+            norm_out: Norm::load(&loader.at("conv_norm_out"), channels, config.norm_eps as f32)?,
+            conv_out: Conv::load(&loader.at("conv_out"), config.out_channels, channels)?,
+            context_width: config.context_width,
+            cross_heads: cross.heads,
+            cross: cross.linears,
+            scratch: Vec::new(),
+            time_biases: Vec::new(),
+        })
+    }
+
+    /// Computes some rows: latents to predictions, both as planes.
+    fn run(
+        &self,
+        team: Team<'_>,
+        batch: &Batch<'_, E>,
+        planes: &[f32],
+        size: Padded,
+        scratch: &mut Scratch<E>,
+        output: &mut [f32],
+    ) {
+        let images = batch.rows.len();
+        let mut size = size;
+        let mut sizes = vec![size];
+        let mut skips = std::mem::take(&mut scratch.skips);
+        let mut used = 0;
+        let mut next_skip = |skips: &mut Vec<Buffer<f32>>| {
+            if skips.len() == used {
+                skips.push(Buffer::default());
+            }
+            used += 1;
+            used - 1
+        };
+        let mut channels = self.conv_in.channels();
+        let padded = scratch.padded.rows(images * size.positions(), self.in_channels);
+        padded_from_planes(
+            team,
+            planes,
+            images,
+            self.in_channels,
+            size,
+            |value| value,
+            padded,
+        );
+        let slot = next_skip(&mut skips);
+        let out = skips[slot].rows(images * size.height * size.width, channels);
+        let finish = Finish::<f32>::bias(&self.conv_in.bias);
+        self.conv_in
+            .run(team, padded, &[], images, size, finish, out, Layout::List);
+        // Sizes and channels of all skips, for the way up.
+        let mut shapes = vec![channels];
+        for level in &self.down {
+            for (resnet, transformer) in &level.layers {
+                let slot = next_skip(&mut skips);
+                let mut out = std::mem::take(&mut skips[slot]);
+                let source = [(skips[slot - 1].get(), channels)];
+                resnet.run(team, batch, size, &source, scratch, &mut out);
+                channels = resnet.conv1.channels();
+                if let Some(transformer) = transformer {
+                    transformer.run(team, batch, size, &mut out, scratch);
+                }
+                skips[slot] = out;
+                shapes.push(channels);
+            }
+            if let LevelEnd::Halve(conv) = &level.end {
+                let slot = next_skip(&mut skips);
+                let mut out = std::mem::take(&mut skips[slot]);
+                let padded = scratch.padded.rows(images * size.positions(), channels);
+                let source = skips[slot - 1].get();
+                padded_from_rows(
+                    team,
+                    self.isa,
+                    source,
+                    images,
+                    channels,
+                    (size.height, size.width),
+                    size,
+                    padded,
+                );
+                let half = halved(size, self.downsample_padding);
+                let to = out.rows(images * half.height * half.width, channels);
+                let padding = self.downsample_padding;
+                conv.run_halving(
+                    team,
+                    padded,
+                    images,
+                    size,
+                    padding,
+                    Activation::None,
+                    to,
+                    Layout::List,
+                );
+                skips[slot] = out;
+                shapes.push(channels);
+                size = half;
+                sizes.push(size);
+            }
+        }
+        let mut current = std::mem::take(&mut scratch.current);
+        let mut next = std::mem::take(&mut scratch.next);
+        // The picture on its way is the last skip until something else was made of it.
+        let mut is_skip = self.mid.is_none();
+        if let Some(Mid {
+            first,
+            attention,
+            second,
+        }) = &self.mid
+        {
+            let source = [(skips[shapes.len() - 1].get(), channels)];
+            first.run(team, batch, size, &source, scratch, &mut next);
+            if let Some(transformer) = attention {
+                transformer.run(team, batch, size, &mut next, scratch);
+            }
+            second.run(
+                team,
+                batch,
+                size,
+                &[(next.get(), channels)],
+                scratch,
+                &mut current,
+            );
+        }
+        let mut last = shapes.len();
+        for level in &self.up {
+            for (resnet, transformer) in &level.layers {
+                last -= 1;
+                let skip = skips[last].get();
+                let source = if is_skip { skip } else { current.get() };
+                let sources = [(source, channels), (skip, shapes[last])];
+                resnet.run(team, batch, size, &sources, scratch, &mut next);
+                std::mem::swap(&mut current, &mut next);
+                is_skip = false;
+                channels = resnet.conv1.channels();
+                if let Some(transformer) = transformer {
+                    transformer.run(team, batch, size, &mut current, scratch);
+                }
+            }
+            if let LevelEnd::Double(conv) = &level.end {
+                sizes.pop();
+                let from = size;
+                size = sizes.last().copied().unwrap_or(size);
+                let area = images * size.height * size.width;
+                let is_double = size.height == 2 * from.height && size.width == 2 * from.width;
+                let between = if is_double { from } else { size };
+                let padded = scratch.padded.rows(images * between.positions(), channels);
+                let sides = (from.height, from.width);
+                padded_from_rows(
+                    team,
+                    self.isa,
+                    current.get(),
+                    images,
+                    channels,
+                    sides,
+                    between,
+                    padded,
+                );
+                let to = next.rows(area, conv.channels());
+                if is_double {
+                    conv.run(team, padded, images, from, to, Layout::List);
+                } else {
+                    let finish = Finish::<f32>::bias(&conv.plain().bias);
+                    conv.plain()
+                        .run(team, padded, &[], images, size, finish, to, Layout::List);
+                }
+                std::mem::swap(&mut current, &mut next);
+            }
+        }
+        let norm = GroupNorm {
+            sources: &[(current.get(), channels)],
+            images,
+            size,
+            groups: self.groups,
+            epsilon: self.norm_out.epsilon,
+            weight: &self.norm_out.weight,
+            bias: &self.norm_out.bias,
+            silu: true,
+        };
+        let padded = scratch.padded.rows(images * size.positions(), channels);
+        let target = NormTarget::Padded(padded, &mut []);
+        group_norm(team, self.isa, &norm, &mut scratch.statistics, target);
+        let area = size.height * size.width;
+        let out_channels = self.conv_out.channels();
+        let to = next.rows(images * area, out_channels);
+        let finish = Finish::<f32>::bias(&self.conv_out.bias);
+        self.conv_out
+            .run(team, padded, &[], images, size, finish, to, Layout::List);
+        planes_from_rows(team, to, images, out_channels, area, |value| value, output);
+        scratch.skips = skips;
+        scratch.current = current;
+        scratch.next = next;
+    }
+}
+
+fn transformer<E: Element>(
+    place: &Loader<'_>,
+    layer: usize,
+    level: &config::LevelConfig,
+    cross: &mut CrossAttentions,
+) -> Result<Option<Transformer<E>>> {
+    let Some(attention) = &level.attention else {
+        return Ok(None);
+    };
+    let place = place.at("attentions").at(layer);
+    let depth = attention.depths.get(layer).copied().unwrap_or(1);
+    Transformer::load(&place, level.channels, attention.heads, depth, cross).map(Some)
+}
+
+impl TimeEmbedding {
+    fn load(config: &UNetConfig, loader: &Loader<'_>, width: usize, time: TimeProjections) -> Result<Self> {
+        let place = loader.at("time_embedding");
+        let added = match &config.added {
+            None => None,
+            Some(added) => {
+                let place = loader.at("add_embedding");
+                let from = 6 * added.time_width + added.pooled_width;
+                Some((
+                    added.clone(),
+                    Linear::load(&place.at("linear_1"), config.time_width, from)?,
+                    Linear::load(&place.at("linear_2"), config.time_width, config.time_width)?,
+                ))
+            }
+        };
+        let count = time.bias.len();
+        let columns = crate::ops::pack::Columns::Plain;
+        let weights =
+            crate::ops::pack::PackedMatrix::new(loader.isa, &time.rows, count, &[config.time_width], columns);
+        Ok(Self {
+            width,
+            cosine_first: config.cosine_first,
+            frequency_shift: config.frequency_shift,
+            linear1: Linear::load(&place.at("linear_1"), config.time_width, width)?,
+            linear2: Linear::load(&place.at("linear_2"), config.time_width, config.time_width)?,
+            added,
+            projections: Linear {
+                weights,
+                bias: time.bias,
+            },
+        })
+    }
+}
+
+impl<E: Element> Network for Unet<E> {
+    fn channels(&self) -> (usize, usize) {
+        (self.in_channels, self.conv_out.channels())
+    }
+
+    fn prepare(&self, workers: &Workers, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        let (tokens, width) = conditioning.context.dims2()?;
+        if width != self.context_width || tokens == 0 {
+            bail!(
+                "text embeddings are {width} wide where {} is expected",
+                self.context_width
+            );
+        }
+        let context: Vec<f32> = conditioning
+            .context
+            .to_dtype(DType::F32)?
+            .flatten_all()?
+            .to_vec1()?;
+        let mut input = Buffer::<f32>::default();
+        input.rows(tokens, width)[..context.len()].copy_from_slice(&context);
+        let team = Team::Full(workers);
+        let mut layers = Vec::with_capacity(self.cross.len());
+        for (linear, heads) in self.cross.iter().zip(&self.cross_heads) {
+            let channels = heads.count * heads.width;
+            let mut output = Buffer::<f32>::default();
+            let output = output.rows(tokens, 2 * channels);
+            let none = Residual::<f32>::None;
+            linear.run(team, input.get(), tokens, none, Activation::None, output);
+            let mut rows = vec![E::default(); output.len()];
+            convert_rows(self.isa, output, &mut rows);
+            let heads = Heads {
+                keys: tokens,
+                ..*heads
+            };
+            let mut packed = vec![E::default(); heads.packed_len::<E>(self.isa)];
+            let (keys, values) = (&rows[..], &rows[channels..]);
+            pack_keys_and_values(team, self.isa, heads, 1, keys, values, 2 * channels, &mut packed);
+            layers.push(packed);
+        }
+        let added = self.time.added(conditioning)?;
+        let prompt = CpuPrompt {
+            id: self.id,
+            tokens,
+            layers,
+            added,
+        };
+        Ok(PreparedPrompt(Arc::new(prompt) as Arc<dyn Any + Send + Sync>))
+    }
+
+    fn predict(
+        &mut self,
+        workers: &Workers,
+        planes: &[f32],
+        rows: &[Row<'_>],
+        (height, width): (usize, usize),
+        output: &mut [f32],
+    ) -> Result<()> {
+        let mut prompts = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.prompt.0.downcast_ref::<CpuPrompt<E>>() {
+                Some(prompt) if prompt.id == self.id => prompts.push(prompt),
+                _ => bail!("a prompt was prepared by another denoiser"),
+            }
+        }
+        let size = Padded { height, width };
+        let count = rows.len();
+        let threads = workers.count();
+        while self.scratch.len() < threads {
+            self.scratch.push(Mutex::new(Scratch::default()));
+        }
+        let mut time_biases = std::mem::take(&mut self.time_biases);
+        self.time
+            .biases(Team::Full(workers), self.isa, rows, &prompts, &mut time_biases);
+        let time_stride = self.time.projections.weights.channels;
+        let from = self.in_channels * height * width;
+        let to = self.conv_out.channels() * height * width;
+        let network = &*self;
+        let run = |team: Team<'_>, first: usize, last: usize, output: &mut [f32]| {
+            let batch = Batch {
+                isa: network.isa,
+                groups: network.groups,
+                rows: &prompts[first..last],
+                time_biases: &time_biases[first * time_stride..],
+                time_stride,
+            };
+            // One scratch a thread, so one is always free.
+            let mut scratch = loop {
+                if let Some(free) = network.scratch.iter().find_map(|scratch| scratch.try_lock()) {
+                    break free;
+                }
+                std::thread::yield_now();
+            };
+            network.run(
+                team,
+                &batch,
+                &planes[first * from..last * from],
+                size,
+                &mut scratch,
+                output,
+            );
+        };
+        // Rows that do not divide among the threads are computed by all of them together.
+        let together = if threads == 1 { 0 } else { count % threads };
+        let (first_outputs, mut outputs) = output.split_at_mut(together * to);
+        if together > 0 {
+            run(Team::Full(workers), 0, together, first_outputs);
+        }
+        // The others in pieces that give every thread equally many; large pieces first.
+        let mut pieces = Vec::new();
+        let mut first = together;
+        let mut left = (count - together) / threads;
+        while left > 0 {
+            let rows = left.min(ROWS_AT_ONCE);
+            for _ in 0..threads {
+                let (piece, rest) = outputs.split_at_mut(rows * to);
+                pieces.push((first, Mutex::new(piece)));
+                first += rows;
+                outputs = rest;
+            }
+            left -= rows;
+        }
+        workers.run(pieces.len(), |part| {
+            let (first, output) = &pieces[part];
+            let mut output = output.lock();
+            run(Team::Solo, *first, first + output.len() / to, &mut output);
+        });
+        self.time_biases = time_biases;
+        Ok(())
+    }
+}

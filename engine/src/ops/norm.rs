@@ -1,0 +1,393 @@
+//! Group and layer normalisation, written straight into the form in which the next product reads its rows.
+use super::{
+    element::Element,
+    math,
+    picture::{Padded, Shared, convert},
+    simd::{Isa, Simd, Task, dispatch},
+    workers::Team,
+};
+
+/// Positions whose sums are kept in `f32`; sums of these are taken in `f64`.
+const CHUNK: usize = 64;
+
+/// A group normalisation of pictures whose channels may come from two places.
+pub(crate) struct GroupNorm<'a> {
+    /// Pictures `[images, h * w, channels]`, with their numbers of channels; concatenated along the channels.
+    pub(crate) sources: &'a [(&'a [f32], usize)],
+    pub(crate) images: usize,
+    pub(crate) size: Padded,
+    pub(crate) groups: usize,
+    pub(crate) epsilon: f32,
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    /// Whether `x sigmoid(x)` follows.
+    pub(crate) silu: bool,
+}
+
+/// Where normalised pictures go.
+pub(crate) enum NormTarget<'a, E> {
+    /// Position after position.
+    List(&'a mut [E]),
+    /// Padded pictures; and, if it is not empty, the concatenated sources as they are, in rows of the same pitch.
+    Padded(&'a mut [E], &'a mut [E]),
+}
+
+/// Normalises. `scratch` keeps the statistics between calls, to save the allocation.
+pub(crate) fn group_norm<E: Element>(
+    team: Team<'_>,
+    isa: Isa,
+    norm: &GroupNorm<'_>,
+    scratch: &mut Vec<f32>,
+    target: NormTarget<'_, E>,
+) {
+    let channels: usize = norm.sources.iter().map(|source| source.1).sum();
+    let Padded { height, width } = norm.size;
+    let area = height * width;
+    let chunks = area.div_ceil(CHUNK);
+    assert!(
+        channels.is_multiple_of(norm.groups),
+        "{channels} channels in {} groups",
+        norm.groups
+    );
+    assert!(
+        norm.weight.len() == channels && norm.bias.len() == channels,
+        "weights do not fit"
+    );
+    for (data, channels) in norm.sources {
+        assert!(
+            data.len() >= norm.images * area * channels,
+            "a source is too short"
+        );
+    }
+    let sums = norm.images * chunks * 2 * channels;
+    scratch.resize(sums + norm.images * 2 * channels, 0.0);
+    let (sums, scales) = scratch.split_at_mut(sums);
+
+    let shared = Shared(sums.as_mut_ptr());
+    team.run(norm.images * chunks, |part| {
+        let (image, start) = (part / chunks, part % chunks * CHUNK);
+        let count = CHUNK.min(area - start);
+        // SAFETY: every part has its own sums.
+        let sums = unsafe { shared.slice(part * 2 * channels, 2 * channels) };
+        let (sum, square) = sums.split_at_mut(channels);
+        let mut first = 0;
+        for &(data, channels) in norm.sources {
+            let rows = &data[(image * area + start) * channels..][..count * channels];
+            let (sum, square) = (
+                &mut sum[first..first + channels],
+                &mut square[first..first + channels],
+            );
+            // SAFETY: `isa` exists on this processor.
+            unsafe { dispatch(isa, ChannelSums { rows, sum, square }) };
+            first += channels;
+        }
+    });
+
+    let in_group = channels / norm.groups;
+    for (image, scales) in scales.chunks_exact_mut(2 * channels).enumerate() {
+        let (scale, shift) = scales.split_at_mut(channels);
+        for group in 0..norm.groups {
+            let range = group * in_group..(group + 1) * in_group;
+            let (mut sum, mut square) = (0.0_f64, 0.0_f64);
+            for chunk in 0..chunks {
+                let sums = &sums[(image * chunks + chunk) * 2 * channels..][..2 * channels];
+                sum += sums[range.clone()]
+                    .iter()
+                    .map(|&value| f64::from(value))
+                    .sum::<f64>();
+                let squares = &sums[channels..][range.clone()];
+                square += squares.iter().map(|&value| f64::from(value)).sum::<f64>();
+            }
+            let count = (area * in_group) as f64;
+            let mean = sum / count;
+            let variance = (square / count - mean * mean).max(0.0);
+            let inverse = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
+            for channel in range {
+                let factor = inverse * f64::from(norm.weight[channel]);
+                scale[channel] = factor as f32;
+                shift[channel] = (f64::from(norm.bias[channel]) - mean * factor) as f32;
+            }
+        }
+    }
+
+    let scales = &*scales;
+    let (out, raw, pitch, origin, step) = match target {
+        NormTarget::List(out) => {
+            assert!(
+                out.len() >= norm.images * area * channels,
+                "the target is too short"
+            );
+            (Shared(out.as_mut_ptr()), None, width, 0, area)
+        }
+        NormTarget::Padded(out, raw) => {
+            let size = norm.size;
+            let step = size.positions();
+            assert!(
+                out.len() >= norm.images * step * channels,
+                "the target is too short"
+            );
+            for picture in out[..norm.images * step * channels].chunks_exact_mut(step * channels) {
+                size.clear_frame(picture, channels);
+            }
+            let end = out.len().min(norm.images * step * channels + 64);
+            out[norm.images * step * channels..end].fill(E::default());
+            let raw = (!raw.is_empty()).then(|| {
+                assert!(
+                    raw.len() >= norm.images * step * channels,
+                    "the second target is too short"
+                );
+                Shared(raw.as_mut_ptr())
+            });
+            (Shared(out.as_mut_ptr()), raw, size.pitch(), size.origin(), step)
+        }
+    };
+    team.run(norm.images * height, |part| {
+        let (image, y) = (part / height, part % height);
+        let (scale, shift) = scales[image * 2 * channels..][..2 * channels].split_at(channels);
+        // SAFETY: every part has its own row.
+        let row = unsafe { out.slice((image * step + origin + y * pitch) * channels, width * channels) };
+        // SAFETY: as above.
+        let raw =
+            raw.map(|raw| unsafe { raw.slice((image * step + y * pitch) * channels, width * channels) });
+        let apply = ApplyRow {
+            sources: norm.sources,
+            start: image * area + y * width,
+            width,
+            channels,
+            scale,
+            shift,
+            silu: norm.silu,
+            out: row,
+            raw,
+        };
+        // SAFETY: `isa` exists on this processor; bounds as asserted.
+        unsafe { dispatch(isa, apply) };
+    });
+}
+
+/// Sums and sums of squares of every channel.
+struct ChannelSums<'a> {
+    rows: &'a [f32],
+    sum: &'a mut [f32],
+    square: &'a mut [f32],
+}
+
+impl Task for ChannelSums<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let channels = self.sum.len();
+        let mut channel = 0;
+        // SAFETY: steps end before the last channel.
+        unsafe {
+            while channel + 4 * S::LANES <= channels {
+                self.some::<S, 4>(channel);
+                channel += 4 * S::LANES;
+            }
+            while channel + S::LANES <= channels {
+                self.some::<S, 1>(channel);
+                channel += S::LANES;
+            }
+        }
+        for channel in channel..channels {
+            let (mut sum, mut square) = (0.0, 0.0);
+            for row in self.rows.chunks_exact(channels) {
+                sum += row[channel];
+                square += row[channel] * row[channel];
+            }
+            (self.sum[channel], self.square[channel]) = (sum, square);
+        }
+    }
+}
+
+impl ChannelSums<'_> {
+    #[inline(always)]
+    unsafe fn some<S: Simd, const N: usize>(&self, channel: usize) {
+        unsafe {
+            let mut sums = [S::splat(0.0); N];
+            let mut squares = [S::splat(0.0); N];
+            for row in self.rows.chunks_exact(self.sum.len()) {
+                for index in 0..N {
+                    let value = S::load(row.as_ptr().add(channel + index * S::LANES));
+                    sums[index] = S::add(sums[index], value);
+                    squares[index] = S::fma(value, value, squares[index]);
+                }
+            }
+            for index in 0..N {
+                let at = channel + index * S::LANES;
+                S::store(self.sum.as_ptr().cast_mut().add(at), sums[index]);
+                S::store(self.square.as_ptr().cast_mut().add(at), squares[index]);
+            }
+        }
+    }
+}
+
+struct ApplyRow<'a, E> {
+    sources: &'a [(&'a [f32], usize)],
+    start: usize,
+    width: usize,
+    channels: usize,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    silu: bool,
+    out: &'a mut [E],
+    raw: Option<&'a mut [E]>,
+}
+
+impl<E: Element> Task for ApplyRow<'_, E> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(mut self) {
+        let mut first = 0;
+        for &(data, channels) in self.sources {
+            let rows = &data[self.start * channels..][..self.width * channels];
+            for (x, pixel) in rows.chunks_exact(channels).enumerate() {
+                let out = &mut self.out[x * self.channels + first..][..channels];
+                if let Some(raw) = &mut self.raw {
+                    let raw = &mut raw[x * self.channels + first..][..channels];
+                    // SAFETY: both are one pixel long.
+                    unsafe { convert::<S, E>(pixel, raw) };
+                }
+                let scale = &self.scale[first..][..channels];
+                let shift = &self.shift[first..][..channels];
+                let mut at = 0;
+                while at < channels {
+                    let count = S::LANES.min(channels - at);
+                    // SAFETY: all five slices have `channels` elements.
+                    unsafe {
+                        let full = count == S::LANES;
+                        let load = |from: &[f32]| {
+                            let from = from.as_ptr().add(at);
+                            if full {
+                                S::load(from)
+                            } else {
+                                S::load_partial(from, count)
+                            }
+                        };
+                        let mut value = S::fma(load(pixel), load(scale), load(shift));
+                        if self.silu {
+                            value = math::silu::<S>(value);
+                        }
+                        let to = out.as_mut_ptr().add(at);
+                        if full {
+                            E::store::<S>(to, value);
+                        } else {
+                            E::store_partial::<S>(to, value, count);
+                        }
+                    }
+                    at += S::LANES;
+                }
+            }
+            first += channels;
+        }
+    }
+}
+
+/// Layer normalisation of `rows`, `[n, channels]`.
+pub(crate) fn layer_norm<E: Element>(
+    team: Team<'_>,
+    isa: Isa,
+    rows: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    epsilon: f32,
+    out: &mut [E],
+) {
+    const ROWS: usize = 64;
+    let channels = weight.len();
+    assert!(
+        out.len() >= rows.len() && bias.len() == channels,
+        "the target is too short"
+    );
+    assert!(rows.len().is_multiple_of(channels), "rows are not whole");
+    let out = Shared(out.as_mut_ptr());
+    team.run(rows.len().div_ceil(ROWS * channels), |part| {
+        let start = part * ROWS * channels;
+        let rows = &rows[start..rows.len().min(start + ROWS * channels)];
+        // SAFETY: every part has its own rows.
+        let out = unsafe { out.slice(start, rows.len()) };
+        // SAFETY: `isa` exists on this processor.
+        unsafe {
+            dispatch(
+                isa,
+                LayerNorm {
+                    rows,
+                    weight,
+                    bias,
+                    epsilon,
+                    out,
+                },
+            );
+        };
+    });
+}
+
+struct LayerNorm<'a, E> {
+    rows: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [E],
+}
+
+impl<E: Element> Task for LayerNorm<'_, E> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let channels = self.weight.len();
+        let full = channels / S::LANES * S::LANES;
+        for (row, out) in self
+            .rows
+            .chunks_exact(channels)
+            .zip(self.out.chunks_exact_mut(channels))
+        {
+            // SAFETY: offsets stay below `channels`.
+            unsafe {
+                let each = |f: &mut dyn FnMut(usize, usize)| {
+                    (0..full).step_by(S::LANES).for_each(|at| f(at, S::LANES));
+                    if full < channels {
+                        f(full, channels - full);
+                    }
+                };
+                let load = |from: &[f32], at: usize, count: usize| {
+                    let from = from.as_ptr().add(at);
+                    if count == S::LANES {
+                        S::load(from)
+                    } else {
+                        S::load_partial(from, count)
+                    }
+                };
+                let mut sum = S::splat(0.0);
+                each(&mut |at, count| sum = S::add(sum, load(row, at, count)));
+                let mean = S::sum(sum) / channels as f32;
+                let center = S::splat(mean);
+                let mut square = S::splat(0.0);
+                each(&mut |at, count| {
+                    let value = S::sub(load(row, at, count), center);
+                    if count == S::LANES {
+                        square = S::fma(value, value, square);
+                    } else {
+                        let mut lanes = [0.0; 16];
+                        S::store_partial(lanes.as_mut_ptr(), value, count);
+                        let value = S::load(lanes.as_ptr());
+                        square = S::fma(value, value, square);
+                    }
+                });
+                let inverse = S::splat(1.0 / (S::sum(square) / channels as f32 + self.epsilon).sqrt());
+                each(&mut |at, count| {
+                    let value = S::mul(S::sub(load(row, at, count), center), inverse);
+                    let value = S::fma(value, load(self.weight, at, count), load(self.bias, at, count));
+                    let to = out.as_mut_ptr().add(at);
+                    if count == S::LANES {
+                        E::store::<S>(to, value);
+                    } else {
+                        E::store_partial::<S>(to, value, count);
+                    }
+                });
+            }
+        }
+    }
+}
