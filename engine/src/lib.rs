@@ -16,6 +16,7 @@ mod mailbox;
 pub(crate) mod models;
 pub(crate) mod nn;
 pub(crate) mod ops;
+pub(crate) mod pipeline;
 pub(crate) mod schedule;
 pub(crate) mod stream;
 mod tokenizer;
@@ -46,6 +47,10 @@ pub mod low_level {
     /// Pixels and tensors.
     pub mod image {
         pub use crate::image::*;
+    }
+    /// One-shot pictures.
+    pub mod pipeline {
+        pub use crate::pipeline::*;
     }
     /// Noise schedules and samplers.
     pub mod schedule {
