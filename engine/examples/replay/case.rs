@@ -227,20 +227,12 @@ impl Case {
 
     /// The noise schedule in the scheduler's folder that case.json names.
     pub(crate) fn noise_schedule(&self, field: &str) -> Result<NoiseSchedule> {
-        let path = self.path(field)?.join("scheduler_config.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let config: Value =
-            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        let number = |name: &str| {
-            config[name]
-                .as_f64()
-                .with_context(|| format!("{} has no {name}", path.display()))
-        };
-        Ok(NoiseSchedule::scaled_linear(
-            number("beta_start")?,
-            number("beta_end")?,
-            number("num_train_timesteps")? as usize,
-        ))
+        read_noise_schedule(&self.path(field)?)
+    }
+
+    /// The noise schedule in the folder of the model that case.json names.
+    pub(crate) fn noise_schedule_of_model(&self) -> Result<NoiseSchedule> {
+        read_noise_schedule(&self.path("model")?.join("scheduler"))
     }
 
     /// All comparisons; what the case expects and nobody computed counts as missing.
@@ -256,6 +248,22 @@ impl Case {
         }
         checks
     }
+}
+
+fn read_noise_schedule(folder: &Path) -> Result<NoiseSchedule> {
+    let path = folder.join("scheduler_config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let config: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let number = |name: &str| {
+        config[name]
+            .as_f64()
+            .with_context(|| format!("{} has no {name}", path.display()))
+    };
+    Ok(NoiseSchedule::scaled_linear(
+        number("beta_start")?,
+        number("beta_end")?,
+        number("num_train_timesteps")? as usize,
+    ))
 }
 
 fn compare(expected: &Tensor, found: &Tensor, tolerance: f64) -> Result<Outcome> {

@@ -18,6 +18,7 @@ mod image_prep;
 mod masks;
 mod networks;
 mod scheduler;
+mod single;
 mod single_file;
 mod text;
 
@@ -27,7 +28,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use wordbrush_engine::{
     api::{DeviceChoice, Precision},
-    low_level::Compute,
+    low_level::{Compute, traits::SamplerKind},
 };
 
 use case::{Case, Check};
@@ -127,6 +128,10 @@ fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
         "vae-tiny" => networks::tiny_codec(&mut case, compute)?,
         "single-file" => single_file::replay(&mut case, compute)?,
         "vae-kl" => networks::kl_codec(&mut case, compute)?,
+        "single-call" | "single-__call__" => single::call(&mut case, compute, SamplerKind::Lcm)?,
+        "single-xl-call" => single::call(&mut case, compute, SamplerKind::EulerTrailing)?,
+        "single-sample" => single::sample(&mut case, compute)?,
+        "single-sample_panorama" => single::panorama(&mut case, compute)?,
         _ => bail!("cases of kind {kind:?} are unknown"),
     }
     Ok(case.finish())

@@ -20,9 +20,8 @@ pub fn coverage_resized(coverage: &[f32], from: (usize, usize), to: (usize, usiz
         let upper = &coverage[row.first * from.1..][..from.1];
         let lower = &coverage[row.second * from.1..][..from.1];
         for column in &columns {
-            let along = |line: &[f32]| {
-                line[column.first] * (1.0 - column.share) + line[column.second] * column.share
-            };
+            let along =
+                |line: &[f32]| line[column.first] * (1.0 - column.share) + line[column.second] * column.share;
             resized.push(along(upper) * (1.0 - row.share) + along(lower) * row.share);
         }
     }

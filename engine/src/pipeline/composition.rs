@@ -115,8 +115,8 @@ impl Composition<'_> {
     /// Paints: from the first latent `[1, c, h, w]` to the finished one.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if `watch` says so; [`Error::Compute`] if a tensor operation fails or the denoiser gives
-    /// values that are no numbers.
+    /// [`Error::Cancelled`] if `watch` says so; [`Error::NotFinite`] if the denoiser gives what is not a
+    /// number; [`Error::Compute`] if a tensor operation fails.
     pub fn paint(
         &self,
         start: Tensor,
@@ -259,12 +259,6 @@ pub(super) fn check_numbers(latent: &Tensor) -> Result<()> {
     if sum.is_finite() {
         Ok(())
     } else {
-        Err(Error::Compute {
-            doing: "denoising".to_owned(),
-            source: std::sync::Arc::new(candle_core::Error::Msg(
-                "the model gave values that are no numbers; its weights may be damaged, or need more precision"
-                    .to_owned(),
-            )),
-        })
+        Err(Error::NotFinite)
     }
 }

@@ -37,8 +37,6 @@ impl Network<'_> {
             [only] => Ok(only.clone()),
             several => Tensor::cat(several, 0),
         };
-        output
-            .and_then(|output| output.to_dtype(DType::F32))
-            .doing(DOING)
+        output.and_then(|output| output.to_dtype(DType::F32)).doing(DOING)
     }
 }

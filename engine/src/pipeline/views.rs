@@ -176,7 +176,13 @@ fn even_spans(side: usize, window: usize, overlap: usize) -> Vec<Span> {
     let overlap = overlap.min(window - 1);
     let count = (side - window).div_ceil(window - overlap) + 1;
     let starts: Vec<usize> = (0..count)
-        .map(|n| if count == 1 { 0 } else { n * (side - window) / (count - 1) })
+        .map(|n| {
+            if count == 1 {
+                0
+            } else {
+                n * (side - window) / (count - 1)
+            }
+        })
         .collect();
     starts
         .iter()
@@ -190,7 +196,11 @@ fn even_spans(side: usize, window: usize, overlap: usize) -> Vec<Span> {
                 .map(|i| {
                     let rise = if i < before { rising(i, before) } else { 1.0 };
                     let from_end = window - 1 - i;
-                    let fall = if from_end < after { rising(from_end, after) } else { 1.0 };
+                    let fall = if from_end < after {
+                        rising(from_end, after)
+                    } else {
+                        1.0
+                    };
                     rise.min(fall)
                 })
                 .collect();
@@ -235,10 +245,7 @@ mod tests {
 
     #[test]
     fn weights_of_whole_windows_add_up_to_one() {
-        let canvas = LatentSize {
-            height: 8,
-            width: 24,
-        };
+        let canvas = LatentSize { height: 8, width: 24 };
         let sums = weight_sums(&Views::half_overlapping(canvas, 8));
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
         let sums = weight_sums(&Views::evenly_spread(canvas, 8, 2));

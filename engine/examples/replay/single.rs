@@ -1,0 +1,711 @@
+//! Kinds `single-call`, `single-xl-call`, `single-sample` and `single-sample_panorama`: one-shot pictures.
+
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use wordbrush_engine::{
+    api::{BackgroundNoise, ModelChoice, ModelSource},
+    low_level::{
+        Compute, LoadProgress, LoadWatch, models,
+        pipeline::{
+            Bootstrap, BootstrapNoise, ClassifierFree, Composition, GuidedPrompt, Network, Overlap, Rows,
+            Views, Watch, averaged, blended, coverage_resized, mixed, start_latent,
+        },
+        schedule::{
+            NoiseSchedule, Slot, SlotTable, StepIndex, euler,
+            lcm::{self, boundary_scalings},
+        },
+        stream::{
+            masks::{LatentSize, MaskPlanes, MaskRequest, prepare, quantise},
+            noise::{Draw, NoiseSource},
+        },
+        traits::{Conditioning, Denoiser, ModelParts, Prediction, PreparedPrompt, Row, SamplerKind},
+    },
+};
+
+use crate::{
+    case::{Case, usizes},
+    masks::{mask_mode, masks_by_region, one_or_each},
+};
+
+/// Pixels per latent cell.
+const DOWNSCALE: usize = 8;
+/// Steps of the grid that lists of indexes point into.
+const LIST_GRID: usize = 50;
+/// What the reference shows where there is no background picture.
+const WHITE_PROMPT: &str = "simple white background image";
+/// Pixels per window of a panorama, at most.
+const PANORAMA_WINDOW: usize = 512;
+/// How much the reference rescales guided noise of SDXL unless told otherwise.
+const DEFAULT_RESCALE: f64 = 0.7;
+
+/// Kinds `single-call` and `single-xl-call`: regions over a background.
+pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> Result<()> {
+    let parts = parts(case, compute)?;
+    let settings = CallSettings::read(case, sampler)?;
+    let table = table(case, sampler)?;
+    check_table(case, &table, sampler)?;
+
+    let masks = settings.masks(case)?;
+    let request = settings.mask_request(masks.len())?;
+    let planes = mask_planes(case, &settings, &masks, &request, &table)?;
+    let blurred = prepare(&masks, settings.width, &request, 1).concat();
+    let blurred = Tensor::from_vec(
+        blurred,
+        (masks.len(), 1, settings.height, settings.width),
+        &Device::Cpu,
+    )?;
+    case.check_if_expected("masks_blurred", &blurred)?;
+    let has_background = planes.background().iter().any(|&share| share > 0.0);
+
+    let prompts = settings.prompts(case, &parts, has_background, sampler)?;
+    let size = planes.size;
+    let white = encode(
+        case,
+        &parts,
+        &white_picture(&settings, compute)?,
+        Draw::EncodeWhite,
+        size,
+    )?;
+    case.check_if_expected("white_latent", &white)?;
+    let background_picture = if has_background {
+        Some(settings.background_picture(case, compute)?)
+    } else {
+        None
+    };
+    let background = background_picture
+        .as_ref()
+        .map(|picture| encode(case, &parts, picture, Draw::EncodeBackground(0), size))
+        .transpose()?;
+    if let Some(background) = &background {
+        case.check_if_expected("background_latent", background)?;
+    }
+
+    let views = settings.views(size);
+    check_views(case, &views)?;
+    let composition = Composition {
+        table: &table,
+        masks: &planes,
+        prompts: &prompts,
+        white: &white,
+        background: background.as_ref(),
+        bootstrap: settings.bootstrap(sampler)?,
+        guidance: settings.guidance(sampler)?,
+        views: &views,
+        overlap: Overlap::Averaged,
+        rows: Rows::All,
+        downscale: DOWNSCALE,
+        has_time_ids: parts.spec.has_added_conditioning,
+    };
+    let step_latents = match sampler {
+        SamplerKind::Lcm => "step_latents_before_renoise",
+        SamplerKind::EulerTrailing => "step_latents",
+    };
+    let (latent, mut parts) = paint(case, &composition, parts, background.as_ref(), step_latents)?;
+
+    let decoded = decode(&mut parts, &latent)?;
+    case.check_if_expected("decoded_image", &decoded)?;
+    let picture = match background_picture {
+        Some(background) if settings.is_blended => {
+            blended(&decoded, &background, &blurred.to_device(&compute.device)?)?
+        }
+        _ => decoded,
+    };
+    case.check_if_expected("final_image", &picture)
+}
+
+/// Kind `single-sample`: one prompt, no masks.
+pub(crate) fn sample(case: &mut Case, compute: &Compute) -> Result<()> {
+    let schedule = schedule(case)?;
+    let steps = case.settings["arguments"]["num_inference_steps"].as_u64();
+    let table = match steps {
+        Some(steps) => {
+            let all: Vec<StepIndex> = (0..steps as usize).map(StepIndex).collect();
+            lcm::Grid::new(&schedule, steps as usize)?.slots(
+                &schedule,
+                &all,
+                Prediction::Epsilon,
+                BackgroundNoise::Corrected,
+            )?
+        }
+        None => table(case, SamplerKind::Lcm)?,
+    };
+    single_prompt(case, compute, &table, None)
+}
+
+/// Kind `single-sample_panorama`: one prompt through overlapping windows.
+pub(crate) fn panorama(case: &mut Case, compute: &Compute) -> Result<()> {
+    let table = table(case, SamplerKind::Lcm)?;
+    let arguments = &case.settings["arguments"];
+    let window = match arguments["tile_size"].as_u64() {
+        Some(window) => window as usize,
+        None => side(arguments, "height")?
+            .min(side(arguments, "width")?)
+            .min(PANORAMA_WINDOW),
+    };
+    single_prompt(case, compute, &table, Some(window))
+}
+
+fn single_prompt(case: &mut Case, compute: &Compute, table: &SlotTable, window: Option<usize>) -> Result<()> {
+    let parts = parts(case, compute)?;
+    check_table(case, table, SamplerKind::Lcm)?;
+    let arguments = case.settings["arguments"].clone();
+    let size = LatentSize {
+        height: side(&arguments, "height")? / DOWNSCALE,
+        width: side(&arguments, "width")? / DOWNSCALE,
+    };
+    let positive = encode_all(&parts, &one_or_more(&arguments["prompts"])?)?;
+    let negative = encode_all(&parts, &one_or_more(&arguments["negative_prompts"])?)?;
+    check_contexts(case, "raw_text_embeds", positive.iter())?;
+    check_contexts(case, "raw_uncond_embeds", negative.iter())?;
+    let prompts = [GuidedPrompt {
+        positive: averaged(&positive)?,
+        negative: averaged(&negative)?,
+    }];
+    check_hidden_states(case, &prompts, true)?;
+
+    let everywhere = vec![1.0_f32; size.area() * table.count()];
+    let planes = MaskPlanes::new(size, table.count(), &[&everywhere]);
+    let views = match window {
+        Some(window) => Views::half_overlapping(size, window / DOWNSCALE),
+        None => Views::whole(size),
+    };
+    check_views(case, &views)?;
+    let unused = Tensor::zeros(
+        (1, parts.spec.latent_channels, size.height, size.width),
+        DType::F32,
+        &compute.device,
+    )?;
+    let composition = Composition {
+        table,
+        masks: &planes,
+        prompts: &prompts,
+        white: &unused,
+        background: None,
+        bootstrap: Bootstrap {
+            steps: 0,
+            mix_steps: 0.0,
+            leak_sensitivity: 1.0,
+            noise: BootstrapNoise::Fresh,
+        },
+        guidance: ClassifierFree {
+            scale: arguments["guidance_scale"].as_f64().unwrap_or(1.0),
+            rescale: 0.0,
+            is_always_computed: true,
+        },
+        views: &views,
+        overlap: Overlap::Summed,
+        rows: Rows::All,
+        downscale: DOWNSCALE,
+        has_time_ids: false,
+    };
+    let (latent, mut parts) = paint(case, &composition, parts, None, "step_latents_before_renoise")?;
+    case.check_if_expected("final_image", &decode(&mut parts, &latent)?)
+}
+
+/// Paints and compares what the denoiser saw, the latents of the steps and the last one.
+fn paint(
+    case: &mut Case,
+    composition: &Composition<'_>,
+    mut parts: ModelParts,
+    background: Option<&Tensor>,
+    step_latents: &str,
+) -> Result<(Tensor, ModelParts)> {
+    let size = composition.views.canvas();
+    let (channels, device) = (parts.spec.latent_channels, parts.device.clone());
+    let mut recorder = Recorder::new(parts.denoiser);
+    let mut steps = Steps::default();
+    let latent = {
+        let mut noise = RecordedNoise(case);
+        let initial = noise.draw(Draw::Initial, channels, size, &device)?;
+        let start = start_latent(composition.table, background, &initial)?;
+        let mut network = Network {
+            denoiser: &mut recorder,
+            dtype: parts.dtype,
+            most_rows: usize::MAX,
+        };
+        composition.paint(start, &mut network, &mut noise, &mut steps)?
+    };
+    case.check("final_latent", &latent)?;
+    if case.expects(step_latents) {
+        steps.0.pop();
+        case.check(step_latents, &Tensor::cat(&steps.0, 0)?)?;
+    }
+    recorder.check(case)?;
+    parts.denoiser = recorder.denoiser;
+    Ok((latent, parts))
+}
+
+/// Arguments of a call, with the constructor's where they are not given.
+struct CallSettings {
+    arguments: Value,
+    constructor: Value,
+    height: usize,
+    width: usize,
+    is_blended: bool,
+    sampler: SamplerKind,
+}
+
+impl CallSettings {
+    fn read(case: &Case, sampler: SamplerKind) -> Result<Self> {
+        let arguments = case.settings["arguments"].clone();
+        Ok(Self {
+            height: side(&arguments, "height")?,
+            width: side(&arguments, "width")?,
+            is_blended: arguments["do_blend"].as_bool().unwrap_or(true),
+            constructor: case.settings["constructor"].clone(),
+            arguments,
+            sampler,
+        })
+    }
+
+    fn value(&self, name: &str, default: &str) -> Result<&Value> {
+        let given = &self.arguments[name];
+        let value = if given.is_null() {
+            &self.constructor[default]
+        } else {
+            given
+        };
+        if value.is_null() {
+            bail!("case.json has neither {name:?} nor {default:?}");
+        }
+        Ok(value)
+    }
+
+    fn number(&self, name: &str, default: &str) -> Result<f64> {
+        self.value(name, default)?
+            .as_f64()
+            .with_context(|| format!("{name} is no number"))
+    }
+
+    /// The masks at the size of the canvas, 0 to 1.
+    fn masks(&self, case: &Case) -> Result<Vec<Vec<f32>>> {
+        one_or_more(&self.arguments["masks"])?
+            .iter()
+            .map(|name| {
+                let mask = case.input(&format!("mask.{name}"))?;
+                let (_, _, height, width) = mask.dims4()?;
+                let values = mask.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+                Ok(coverage_resized(
+                    &values,
+                    (height, width),
+                    (self.height, self.width),
+                ))
+            })
+            .collect()
+    }
+
+    fn mask_request(&self, count: usize) -> Result<MaskRequest> {
+        Ok(MaskRequest {
+            cover_alpha: self.number(
+                "preprocess_mask_cover_alpha",
+                "default_preprocess_mask_cover_alpha",
+            )? as f32,
+            stds_px: one_or_each(self.value("mask_stds", "default_mask_std")?, count)?,
+            strengths: one_or_each(self.value("mask_strengths", "default_mask_strength")?, count)?,
+        })
+    }
+
+    fn background_picture(&self, case: &Case, compute: &Compute) -> Result<Tensor> {
+        match self.arguments["background"].as_str() {
+            Some(name) => Ok(case.input(&format!("image.{name}"))?.clone()),
+            None => white_picture(self, compute),
+        }
+    }
+
+    /// Encodes all prompts and draws the regions' towards the background's.
+    fn prompts(
+        &self,
+        case: &mut Case,
+        parts: &ModelParts,
+        has_background: bool,
+        sampler: SamplerKind,
+    ) -> Result<Vec<GuidedPrompt>> {
+        let texts = one_or_more(&self.arguments["prompts"])?;
+        let mut negative_texts = one_or_more(&self.arguments["negative_prompts"])?;
+        negative_texts.resize(texts.len(), negative_texts.last().cloned().unwrap_or_default());
+        let text = |name: &str| self.arguments[name].as_str().map(str::to_owned);
+        let behind = text("background_prompt").unwrap_or_else(|| WHITE_PROMPT.to_owned());
+        let negative_behind = text("background_negative_prompt").unwrap_or_default();
+        let texts: Vec<String> = match text("suffix") {
+            Some(suffix) if has_background => texts
+                .into_iter()
+                .map(|text| format!("{text}{suffix}{behind}"))
+                .collect(),
+            _ => texts,
+        };
+        let positive = encode_all(parts, &texts)?;
+        let negative = encode_all(parts, &negative_texts)?;
+        let doubles = self.guidance(sampler)?.doubles_rows();
+        let prompts = if has_background {
+            let behind = encode_all(parts, &[behind, negative_behind])?;
+            let [behind, negative_behind] = &behind[..] else {
+                bail!("two texts give two encodings");
+            };
+            check_contexts(case, "raw_text_embeds", std::iter::once(behind).chain(&positive))?;
+            check_contexts(
+                case,
+                "raw_uncond_embeds",
+                std::iter::once(negative_behind).chain(&negative),
+            )?;
+            let strengths = one_or_each(
+                self.value("prompt_strengths", "default_prompt_strength")?,
+                texts.len(),
+            )?;
+            positive
+                .iter()
+                .zip(&negative)
+                .zip(strengths)
+                .map(|((positive, negative), strength)| {
+                    Ok(GuidedPrompt {
+                        positive: mixed(behind, positive, f64::from(strength))?,
+                        negative: mixed(negative_behind, negative, f64::from(strength))?,
+                    })
+                })
+                .collect::<Result<Vec<_>>>()?
+        } else {
+            check_contexts(case, "raw_text_embeds", positive.iter())?;
+            check_contexts(case, "raw_uncond_embeds", negative.iter())?;
+            positive
+                .into_iter()
+                .zip(negative)
+                .map(|(positive, negative)| GuidedPrompt { positive, negative })
+                .collect()
+        };
+        check_hidden_states(case, &prompts, doubles)?;
+        Ok(prompts)
+    }
+
+    fn bootstrap(&self, sampler: SamplerKind) -> Result<Bootstrap> {
+        Ok(Bootstrap {
+            steps: self.number("bootstrap_steps", "default_bootstrap_steps")? as usize,
+            mix_steps: self.number("boostrap_mix_steps", "default_boostrap_mix_steps")?,
+            leak_sensitivity: self
+                .number("bootstrap_leak_sensitivity", "default_bootstrap_leak_sensitivity")?,
+            noise: match sampler {
+                SamplerKind::Lcm => BootstrapNoise::Fresh,
+                SamplerKind::EulerTrailing => BootstrapNoise::Initial,
+            },
+        })
+    }
+
+    fn guidance(&self, sampler: SamplerKind) -> Result<ClassifierFree> {
+        let is_xl = sampler == SamplerKind::EulerTrailing;
+        let rescale = self.arguments["guidance_rescale"].as_f64();
+        Ok(ClassifierFree {
+            scale: self.arguments["guidance_scale"].as_f64().unwrap_or(1.0),
+            rescale: if is_xl {
+                rescale.unwrap_or(DEFAULT_RESCALE)
+            } else {
+                0.0
+            },
+            is_always_computed: !is_xl,
+        })
+    }
+
+    fn views(&self, size: LatentSize) -> Views {
+        let default = match self.sampler {
+            SamplerKind::Lcm => 768,
+            SamplerKind::EulerTrailing => 1024,
+        };
+        let tile = self.arguments["tile_size"].as_u64().unwrap_or(default) as usize;
+        if self.height > tile || self.width > tile {
+            Views::half_overlapping(size, tile / DOWNSCALE)
+        } else {
+            Views::whole(size)
+        }
+    }
+}
+
+fn side(arguments: &Value, name: &str) -> Result<usize> {
+    arguments[name]
+        .as_u64()
+        .map(|side| side as usize)
+        .with_context(|| format!("the arguments have no {name}"))
+}
+
+/// One text, or a list of them; one empty text if nothing is given.
+fn one_or_more(value: &Value) -> Result<Vec<String>> {
+    match value {
+        Value::Null => Ok(vec![String::new()]),
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Array(list) => list
+            .iter()
+            .map(|text| text.as_str().map(str::to_owned))
+            .collect::<Option<Vec<String>>>()
+            .with_context(|| format!("{value} is no list of texts")),
+        _ => bail!("{value} is neither a text nor a list of texts"),
+    }
+}
+
+fn parts(case: &Case, compute: &Compute) -> Result<ModelParts> {
+    let ignore = |_: LoadProgress<'_>| {};
+    let cancel = false.into();
+    let watch = LoadWatch::new(&ignore, &cancel);
+    let choice = ModelChoice::plain(ModelSource::Path(case.path("model")?));
+    Ok(models::load(&choice, compute, &watch)?.parts)
+}
+
+fn schedule(case: &Case) -> Result<NoiseSchedule> {
+    if !case.settings["schedule_override"].is_null() {
+        bail!("schedule_override is not supported");
+    }
+    case.noise_schedule_of_model()
+}
+
+/// The slots that the constructor's list of indexes makes.
+fn table(case: &Case, sampler: SamplerKind) -> Result<SlotTable> {
+    let schedule = schedule(case)?;
+    let indexes: Vec<StepIndex> = usizes(&case.settings["constructor"]["t_index_list"])?
+        .into_iter()
+        .map(StepIndex)
+        .collect();
+    Ok(match sampler {
+        SamplerKind::Lcm => lcm::Grid::new(&schedule, LIST_GRID)?.slots(
+            &schedule,
+            &indexes,
+            Prediction::Epsilon,
+            BackgroundNoise::Corrected,
+        )?,
+        SamplerKind::EulerTrailing => {
+            euler::Grid::new(&schedule, LIST_GRID)?.slots(&schedule, &indexes, Prediction::Epsilon)?
+        }
+    })
+}
+
+fn check_table(case: &mut Case, table: &SlotTable, sampler: SamplerKind) -> Result<()> {
+    let mut check = |name: &str, value: &dyn Fn(&Slot) -> f64| {
+        let values: Vec<f64> = table.slots().iter().map(value).collect();
+        case.check_if_expected(name, &Tensor::new(values, &Device::Cpu)?)
+    };
+    check("timesteps", &|slot| slot.timestep.0)?;
+    match sampler {
+        SamplerKind::Lcm => {
+            check("alpha_prod_t_sqrt", &|slot| slot.noising.signal)?;
+            check("beta_prod_t_sqrt", &|slot| slot.noising.noise)?;
+            check("c_skip", &|slot| boundary_scalings(slot.timestep).0)?;
+            check("c_out", &|slot| boundary_scalings(slot.timestep).1)
+        }
+        SamplerKind::EulerTrailing => {
+            check("sigmas", &|slot| slot.noising.noise)?;
+            check("dt", &|slot| slot.result.prediction)?;
+            case.check_if_expected(
+                "init_noise_sigma",
+                &Tensor::new(table.initial_scale, &Device::Cpu)?,
+            )
+        }
+    }
+}
+
+fn mask_planes(
+    case: &mut Case,
+    settings: &CallSettings,
+    masks: &[Vec<f32>],
+    request: &MaskRequest,
+    table: &SlotTable,
+) -> Result<MaskPlanes> {
+    let mode = mask_mode(&case.settings["constructor"]["mask_type"])?;
+    let cut: Vec<Vec<f32>> = prepare(masks, settings.width, request, DOWNSCALE)
+        .iter()
+        .map(|mask| quantise(mask, mode, table))
+        .collect();
+    let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
+    let size = LatentSize {
+        height: settings.height / DOWNSCALE,
+        width: settings.width / DOWNSCALE,
+    };
+    let planes = MaskPlanes::new(size, table.count(), &cut);
+    case.check_if_expected("fg_masks", &masks_by_region(&planes)?)?;
+    Ok(planes)
+}
+
+fn white_picture(settings: &CallSettings, compute: &Compute) -> Result<Tensor> {
+    Ok(Tensor::ones(
+        (1, 3, settings.height, settings.width),
+        DType::F32,
+        &compute.device,
+    )?)
+}
+
+/// A picture in 0..1 as a latent.
+fn encode(case: &Case, parts: &ModelParts, picture: &Tensor, draw: Draw, size: LatentSize) -> Result<Tensor> {
+    let noise = RecordedNoise(case)
+        .draw(draw, parts.spec.latent_channels, size, &parts.device)?
+        .to_dtype(parts.dtype)?;
+    let pixels = picture.affine(2.0, -1.0)?.to_dtype(parts.dtype)?;
+    Ok(parts.codec.encode(&pixels, Some(&noise))?.to_dtype(DType::F32)?)
+}
+
+/// A latent as a picture in 0..1.
+fn decode(parts: &mut ModelParts, latent: &Tensor) -> Result<Tensor> {
+    let decoded = parts.codec.decode(&latent.to_dtype(parts.dtype)?)?;
+    Ok(decoded.to_dtype(DType::F32)?.affine(0.5, 0.5)?.clamp(0.0, 1.0)?)
+}
+
+fn encode_all(parts: &ModelParts, texts: &[String]) -> Result<Vec<Conditioning>> {
+    let encode = |text: &String| Ok(parts.text_encoder.encode(text)?);
+    texts.iter().map(encode).collect()
+}
+
+fn check_contexts<'a>(
+    case: &mut Case,
+    name: &str,
+    prompts: impl Iterator<Item = &'a Conditioning>,
+) -> Result<()> {
+    let contexts: Vec<&Tensor> = prompts.map(|prompt| &prompt.context).collect();
+    case.check_if_expected(name, &Tensor::stack(&contexts, 0)?)
+}
+
+/// Compares the embeddings of all rows, those of the negative side first.
+fn check_hidden_states(case: &mut Case, prompts: &[GuidedPrompt], is_doubled: bool) -> Result<()> {
+    let negative = prompts
+        .iter()
+        .map(|prompt| &prompt.negative)
+        .filter(|_| is_doubled);
+    let rows: Vec<&Conditioning> = negative
+        .chain(prompts.iter().map(|prompt| &prompt.positive))
+        .collect();
+    check_contexts(case, "encoder_hidden_states", rows.iter().copied())?;
+    let pooled: Option<Vec<&Tensor>> = rows.iter().map(|row| row.pooled.as_ref()).collect();
+    if let Some(pooled) = pooled {
+        case.check_if_expected("text_embeds", &Tensor::stack(&pooled, 0)?)?;
+    }
+    Ok(())
+}
+
+fn check_views(case: &mut Case, views: &Views) -> Result<()> {
+    let list = views.list();
+    let bounds: Vec<i64> = list
+        .iter()
+        .flat_map(|view| {
+            [
+                view.top,
+                view.top + view.size.height,
+                view.left,
+                view.left + view.size.width,
+            ]
+        })
+        .map(|bound| bound as i64)
+        .collect();
+    case.check_if_expected("views", &Tensor::from_vec(bounds, (list.len(), 4), &Device::Cpu)?)?;
+    if case.expects("view_masks") {
+        let weights = list
+            .iter()
+            .map(|view| {
+                let weights =
+                    Tensor::from_slice(&view.weights, (view.size.height, view.size.width), &Device::Cpu)?;
+                let below = views.canvas().height - view.top - view.size.height;
+                let right = views.canvas().width - view.left - view.size.width;
+                Ok(weights
+                    .pad_with_zeros(0, view.top, below)?
+                    .pad_with_zeros(1, view.left, right)?)
+            })
+            .collect::<Result<Vec<Tensor>>>()?;
+        case.check("view_masks", &Tensor::stack(&weights, 0)?)?;
+    }
+    Ok(())
+}
+
+/// The draws that the case recorded.
+struct RecordedNoise<'a>(&'a Case);
+
+impl NoiseSource for RecordedNoise<'_> {
+    fn draw(
+        &mut self,
+        draw: Draw,
+        _channels: usize,
+        _size: LatentSize,
+        _device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let names = match draw {
+            // Of these a case has the one that its picture begins with.
+            Draw::Initial => vec![
+                "initial_add_noise".to_owned(),
+                "noise".to_owned(),
+                "init_latent".to_owned(),
+            ],
+            Draw::Bootstrap { step, view } => vec![format!("bootstrap_noise.step{step}.view{view}")],
+            Draw::Renoise(step) => vec![
+                format!("renoise.after_step{step}"),
+                format!("scheduler_step_noise.step{step}"),
+            ],
+            Draw::EncodeWhite => vec!["vae_noise.white".to_owned()],
+            Draw::EncodeBackground(_) => vec!["vae_noise.background".to_owned()],
+            Draw::Slot(_) | Draw::Fresh(_) => Vec::new(),
+        };
+        names
+            .iter()
+            .find_map(|name| self.0.input(name).ok().cloned())
+            .ok_or_else(|| candle_core::Error::Msg(format!("the case recorded no noise for {draw:?}")))
+    }
+}
+
+/// Keeps the averaged latent of every step.
+#[derive(Default)]
+struct Steps(Vec<Tensor>);
+
+impl Watch for Steps {
+    fn stepped(&mut self, _step: usize, latent: &Tensor) {
+        self.0.push(latent.clone());
+    }
+}
+
+/// A denoiser that remembers its first and its last call.
+struct Recorder {
+    denoiser: Box<dyn Denoiser>,
+    first: Option<DenoiserCall>,
+    last: Option<DenoiserCall>,
+    /// Of the prompts prepared since the last call.
+    time_ids: RefCell<Vec<[f32; 6]>>,
+}
+
+#[derive(Clone)]
+struct DenoiserCall {
+    input: Tensor,
+    output: Tensor,
+    time_ids: Vec<[f32; 6]>,
+}
+
+impl Recorder {
+    fn new(denoiser: Box<dyn Denoiser>) -> Self {
+        Self {
+            denoiser,
+            first: None,
+            last: None,
+            time_ids: RefCell::default(),
+        }
+    }
+
+    fn check(&self, case: &mut Case) -> Result<()> {
+        for (name, call) in [("first", &self.first), ("last", &self.last)] {
+            let call = call.as_ref().context("the denoiser was never called")?;
+            case.check_if_expected(&format!("debug.unet_in.{name}"), &call.input)?;
+            case.check_if_expected(&format!("debug.unet_out.{name}"), &call.output)?;
+            let time_ids: Vec<f32> = call.time_ids.concat();
+            let time_ids = Tensor::from_vec(time_ids, (call.time_ids.len(), 6), &Device::Cpu)?;
+            case.check_if_expected(&format!("debug.time_ids.{name}"), &time_ids)?;
+        }
+        Ok(())
+    }
+}
+
+impl Denoiser for Recorder {
+    fn prepare(&self, conditioning: &Conditioning) -> candle_core::Result<PreparedPrompt> {
+        self.time_ids.borrow_mut().extend(conditioning.time_ids);
+        self.denoiser.prepare(conditioning)
+    }
+
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> candle_core::Result<Tensor> {
+        let output = self.denoiser.predict(latents, rows)?;
+        let call = DenoiserCall {
+            input: latents.clone(),
+            output: output.clone(),
+            time_ids: self.time_ids.take(),
+        };
+        self.first.get_or_insert_with(|| call.clone());
+        self.last = Some(call);
+        Ok(output)
+    }
+}
