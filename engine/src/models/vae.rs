@@ -1,10 +1,13 @@
 //! AutoencoderKL: the autoencoder that Stable Diffusion was trained with.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, GroupNorm, Linear, VarBuilder};
+use candle_nn::{Conv2d, Linear, VarBuilder};
 
 use super::{config::KlConfig, traits::ImageCodec};
-use crate::nn::{AttentionMask, Downsample, ResnetBlock, ResnetConfig, Upsample, attend, conv, linear};
+use crate::nn::{
+    AttentionMask, Downsample, GroupNorm, ResnetBlock, ResnetConfig, Upsample, attend, conv, group_norm,
+    linear,
+};
 
 /// Latent cells that are decoded at once; larger canvases are cut into tiles.
 const MAX_CELLS: usize = 96 * 96;
@@ -29,7 +32,7 @@ impl SelfAttention {
     fn new(channels: usize, config: &KlConfig, vb: &VarBuilder<'_>) -> Result<Self> {
         let matrix = |name| linear(channels, channels, true, vb.pp(name));
         Ok(Self {
-            norm: candle_nn::group_norm(config.norm_groups, channels, NORM_EPS, vb.pp("group_norm"))?,
+            norm: group_norm(config.norm_groups, channels, NORM_EPS, &vb.pp("group_norm"))?,
             q: matrix("to_q")?,
             k: matrix("to_k")?,
             v: matrix("to_v")?,
@@ -248,7 +251,7 @@ impl Encoder {
             conv_in: conv(3, first, 3, vb.pp("conv_in"))?,
             levels,
             mid: Mid::new(channels, config, resnets, &vb.pp("mid_block"))?,
-            norm_out: candle_nn::group_norm(config.norm_groups, channels, NORM_EPS, vb.pp("conv_norm_out"))?,
+            norm_out: group_norm(config.norm_groups, channels, NORM_EPS, &vb.pp("conv_norm_out"))?,
             conv_out: conv(channels, 2 * config.latent_channels, 3, vb.pp("conv_out"))?,
         })
     }
@@ -291,7 +294,7 @@ impl Decoder {
             conv_in: conv(config.latent_channels, deepest, 3, vb.pp("conv_in"))?,
             mid: Mid::new(deepest, config, resnets, &vb.pp("mid_block"))?,
             levels,
-            norm_out: candle_nn::group_norm(config.norm_groups, channels, NORM_EPS, vb.pp("conv_norm_out"))?,
+            norm_out: group_norm(config.norm_groups, channels, NORM_EPS, &vb.pp("conv_norm_out"))?,
             conv_out: conv(channels, 3, 3, vb.pp("conv_out"))?,
         })
     }

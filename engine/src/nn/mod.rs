@@ -5,6 +5,7 @@
 
 mod attention;
 mod embeddings;
+mod norm;
 mod resnet;
 mod trace;
 
@@ -13,6 +14,7 @@ use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 
 pub(crate) use attention::{AttentionMask, attend};
 pub(crate) use embeddings::{TimestepEmbedding, sinusoids};
+pub(crate) use norm::{GroupNorm, group_norm};
 pub(crate) use resnet::{Downsample, ResnetBlock, ResnetConfig, Upsample};
 pub use trace::Trace;
 

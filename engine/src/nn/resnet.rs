@@ -1,9 +1,12 @@
 //! Residual blocks and changes of resolution.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, VarBuilder};
+use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 
-use super::{conv, linear};
+use super::{
+    conv, linear,
+    norm::{GroupNorm, group_norm},
+};
 use crate::models::config::Activation;
 
 /// What all residual blocks of a network share.
@@ -38,9 +41,7 @@ impl ResnetBlock {
         config: &ResnetConfig,
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
-        let norm = |channels, name| {
-            candle_nn::group_norm(config.norm_groups, channels, config.norm_eps, vb.pp(name))
-        };
+        let norm = |channels, name| group_norm(config.norm_groups, channels, config.norm_eps, &vb.pp(name));
         let time = config
             .time_width
             .map(|width| linear(width, out_channels, true, vb.pp("time_emb_proj")))

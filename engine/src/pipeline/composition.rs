@@ -206,12 +206,11 @@ impl Composition<'_> {
             let behind = view.of(self.background.unwrap_or(latent))?;
             let share = (self.bootstrap.mix_steps - step as f64).clamp(0.0, 1.0);
             let clean = ((view.of(self.white)? * share)? + (behind * (1.0 - share))?)?;
-            let noise = match pinned {
-                Some(noise) => view.of(noise)?,
-                None => {
-                    let draw = Draw::Bootstrap { step, view: index };
-                    noise.draw(draw, channels, view.size, latent.device())?
-                }
+            let noise = if let Some(noise) = pinned {
+                view.of(noise)?
+            } else {
+                let draw = Draw::Bootstrap { step, view: index };
+                noise.draw(draw, channels, view.size, latent.device())?
             };
             slot.noising.apply(&clean, &noise)
         };

@@ -1,11 +1,11 @@
 //! The attention of a UNet: picture cells look at each other and at the prompt.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, GroupNorm, LayerNorm, Linear, VarBuilder};
+use candle_nn::{Conv2d, LayerNorm, Linear, VarBuilder};
 
 use crate::{
     models::config::UNetConfig,
-    nn::{AttentionMask, Trace, attend, conv, linear},
+    nn::{AttentionMask, GroupNorm, Trace, attend, conv, group_norm, linear},
 };
 
 /// Keys and values of a prompt for one attention layer: `[n, channels]` each, or `[b, n, channels]` for a batch.
@@ -165,7 +165,7 @@ impl Transformer {
             TransformerBlock::new(channels, heads, config, &vb)
         };
         Ok(Self {
-            norm: candle_nn::group_norm(config.norm_groups, channels, 1e-6, vb.pp("norm"))?,
+            norm: group_norm(config.norm_groups, channels, 1e-6, &vb.pp("norm"))?,
             projection,
             blocks: (0..depth).map(block).collect::<Result<_>>()?,
         })

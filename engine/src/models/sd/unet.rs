@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Module as _, Result, Tensor};
-use candle_nn::{Conv2d, GroupNorm, Linear, VarBuilder};
+use candle_nn::{Conv2d, Linear, VarBuilder};
 
 use super::transformer::{KeysAndValues, Transformer};
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
         traits::{Conditioning, Denoiser, PreparedPrompt, Row},
     },
     nn::{
-        Downsample, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv, linear, sinusoids,
+        Downsample, GroupNorm, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv,
+        group_norm, linear, sinusoids,
     },
 };
 
@@ -150,11 +151,11 @@ impl UNet {
             down,
             mid,
             up,
-            norm_out: candle_nn::group_norm(
+            norm_out: group_norm(
                 config.norm_groups,
                 channels,
                 config.norm_eps,
-                vb.pp("conv_norm_out"),
+                &vb.pp("conv_norm_out"),
             )?,
             conv_out: conv(
                 channels,
