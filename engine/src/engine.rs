@@ -37,13 +37,13 @@ impl Engine {
         let status = Arc::new(Mutex::new(Status::default()));
         let (frame_sender, frames) = bounded(1);
         let (event_sender, events) = bounded(EVENT_CAPACITY);
-        let outlet = worker::Outlet::new(
+        let outlet = Arc::new(worker::Outlet::new(
             frame_sender,
             frames.clone(),
             event_sender,
             Arc::clone(&status),
             wake,
-        );
+        ));
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn({

@@ -18,6 +18,8 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct State {
     batch: CommandBatch,
+    /// The engine's own threads have something for it.
+    is_poked: bool,
     is_closed: bool,
 }
 
@@ -25,6 +27,12 @@ impl Mailbox {
     /// Adds a request; never waits for the engine.
     pub(crate) fn push(&self, command: Command) {
         self.state.lock().batch.push(command);
+        self.changed.notify_one();
+    }
+
+    /// Wakes the receiver without a request; its own threads have finished something.
+    pub(crate) fn poke(&self) {
+        self.state.lock().is_poked = true;
         self.changed.notify_one();
     }
 
@@ -52,15 +60,14 @@ impl Mailbox {
 
     /// Takes everything that waits; `None` when the sender is gone.
     pub(crate) fn take(&self) -> Option<CommandBatch> {
-        let mut state = self.state.lock();
-        (!state.is_closed).then(|| std::mem::take(&mut state.batch))
+        self.state.lock().take()
     }
 
     /// Waits until there is something or the time is over, then takes it; `None` when the sender is gone.
     pub(crate) fn wait(&self, longest: Option<Duration>) -> Option<CommandBatch> {
         let deadline = longest.map(|longest| Instant::now() + longest);
         let mut state = self.state.lock();
-        while !state.is_closed && state.batch.is_empty() {
+        while !state.is_closed && !state.is_poked && state.batch.is_empty() {
             match deadline {
                 Some(deadline) => {
                     if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -70,7 +77,14 @@ impl Mailbox {
                 None => self.changed.wait(&mut state),
             }
         }
-        (!state.is_closed).then(|| std::mem::take(&mut state.batch))
+        state.take()
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Option<CommandBatch> {
+        self.is_poked = false;
+        (!self.is_closed).then(|| std::mem::take(&mut self.batch))
     }
 }
 

@@ -79,12 +79,22 @@ impl CommandBatch {
             Command::Run(state) => self.run = Some(state),
             Command::Step => self.steps = self.steps.saturating_add(1),
             Command::Render(job) => self.renders.push(*job),
-            Command::CancelRender(id) => {
-                self.renders.retain(|job| job.id != id);
-                self.cancelled.push(id);
-            }
+            Command::CancelRender(id) => self.cancelled.push(id),
             Command::SetThreads(threads) => self.threads = Some(threads),
         }
+    }
+
+    /// Adds everything that was asked later.
+    pub fn merge(&mut self, later: Self) {
+        if let Some((revision, scene)) = later.scene {
+            self.push(Command::SetScene(revision, scene));
+        }
+        self.model = later.model.or_else(|| self.model.take());
+        self.run = later.run.or(self.run);
+        self.steps = self.steps.saturating_add(later.steps);
+        self.renders.extend(later.renders);
+        self.cancelled.extend(later.cancelled);
+        self.threads = later.threads.or(self.threads);
     }
 
     /// Whether there is nothing to do.

@@ -6,7 +6,7 @@ use super::geometry::CanvasSize;
 use crate::Error;
 
 /// An RGBA8 sRGB picture, row-major, straight alpha. Cloning shares the pixels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     size: CanvasSize,
     rgba: Arc<[u8]>,
@@ -50,5 +50,13 @@ impl Picture {
     /// Whether both share the same pixels in memory.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.rgba, &other.rgba)
+    }
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Picture")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }

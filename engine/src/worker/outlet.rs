@@ -1,16 +1,12 @@
-//! The thread "engine": take what was asked, apply it, make one step, publish, wake the app.
+//! The way up: frames (newest wins), events (all arrive), status (latest is enough).
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 
-use crate::{
-    api::{EngineConfig, Event, Frame, FrameKind, Phase, Picture, RunState, Status},
-    mailbox::Mailbox,
-};
+use crate::api::{Event, Frame, Status};
 
-/// The way up: frames (newest wins), events, status.
 pub(crate) struct Outlet {
     frames: Sender<Frame>,
     /// The app's own end, to take back a frame that nobody fetched.
@@ -54,37 +50,13 @@ impl Outlet {
         (self.wake)();
     }
 
+    /// Changes the status that the app reads.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock());
     }
-}
 
-/// Runs until the mailbox is closed.
-pub(crate) fn run(_config: EngineConfig, mailbox: &Mailbox, outlet: &Outlet) {
-    let mut run = RunState::default();
-    let mut sequence = 0;
-    while let Some(batch) = mailbox.wait(None) {
-        if let Some(state) = batch.run {
-            run = state;
-        }
-        let Some((revision, scene)) = batch.scene else {
-            continue;
-        };
-        if run == RunState::Paused {
-            continue;
-        }
-        sequence += 1;
-        outlet.set_status(|status| {
-            status.phase = Phase::Settled;
-            status.revision = revision;
-        });
-        outlet.publish(Frame {
-            revision,
-            sequence,
-            picture: Picture::solid(scene.size, [255, 255, 255, 255]),
-            kind: FrameKind::Complete,
-            steps_until_settled: 0,
-            timings: crate::api::StageTimings::default(),
-        });
+    /// Tells the app that there is something new to read.
+    pub(crate) fn wake(&self) {
+        (self.wake)();
     }
 }

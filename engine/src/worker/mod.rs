@@ -1,0 +1,391 @@
+//! The thread "engine": take what was asked, apply it, make one step, publish, wake the app.
+//!
+//! Everything slow that is not a step has a thread of its own: models are loaded by [`loader`], prompts are encoded by
+//! [`prompts`]; both poke the mailbox when they are done. A panic in a step is caught here: the model is loaded anew and
+//! the scene, which the worker keeps, is painted again.
+
+mod calibration;
+mod loader;
+mod meter;
+mod outlet;
+mod painter;
+mod prompts;
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use loader::{Loader, Place};
+pub(crate) use outlet::Outlet;
+use painter::Painter;
+
+use crate::{
+    Error,
+    api::{
+        CommandBatch, DeviceChoice, EngineConfig, Event, JobId, ModelChoice, Notice, NoticeLevel, Phase,
+        RenderJob, Revision, RunState, Scene,
+    },
+    mailbox::Mailbox,
+};
+
+/// A step that takes longer than this is not begun while edits still come in ...
+const SLOW_STEP: Duration = Duration::from_millis(1500);
+/// ... but only after this long without one.
+const QUIET_TIME: Duration = Duration::from_millis(250);
+/// Unexpected ends in a row, without a frame between them, after which the engine waits for the user.
+const MAX_RESTARTS: u32 = 3;
+
+/// Runs until the mailbox is closed.
+pub(crate) fn run(config: EngineConfig, mailbox: &Arc<Mailbox>, outlet: &Arc<Outlet>) {
+    let mut worker = Worker::new(config, Arc::clone(mailbox), Arc::clone(outlet));
+    worker.start_configured_model();
+    while let Some(batch) = if worker.has_work() {
+        mailbox.take()
+    } else {
+        mailbox.wait(None)
+    } {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.turn(batch))) {
+            worker.restart(&panic_text(&*panic));
+        }
+    }
+}
+
+struct Worker {
+    config: EngineConfig,
+    mailbox: Arc<Mailbox>,
+    outlet: Arc<Outlet>,
+    /// The newest scene; kept through restarts.
+    scene: Option<(Revision, Box<Scene>)>,
+    run: RunState,
+    /// Frames asked for while paused.
+    steps: u32,
+    renders: VecDeque<RenderJob>,
+    loader: Option<Loader>,
+    /// What the loader was asked for, to ask again.
+    choice: Option<ModelChoice>,
+    painter: Option<Painter>,
+    /// The last step failed; nothing is tried until something changes.
+    is_stuck: bool,
+    restarts: u32,
+}
+
+impl Worker {
+    fn new(config: EngineConfig, mailbox: Arc<Mailbox>, outlet: Arc<Outlet>) -> Self {
+        Self {
+            config,
+            mailbox,
+            outlet,
+            scene: None,
+            run: RunState::default(),
+            steps: 0,
+            renders: VecDeque::new(),
+            loader: None,
+            choice: None,
+            painter: None,
+            is_stuck: false,
+            restarts: 0,
+        }
+    }
+
+    fn start_configured_model(&mut self) {
+        if let Some(choice) = self.config.model.clone() {
+            self.load(choice);
+        }
+    }
+
+    fn load(&mut self, choice: ModelChoice) {
+        let place = Place {
+            device: self.config.device,
+            precision: self.config.precision,
+        };
+        self.choice = Some(choice.clone());
+        if self.painter.is_none() {
+            self.set_phase(Phase::Loading {
+                what: "the model".to_owned(),
+                fraction: 0.0,
+            });
+        }
+        self.loader = Some(Loader::start(choice, place, &self.outlet, &self.mailbox));
+    }
+
+    /// Whether the next turn would compute something.
+    fn has_work(&self) -> bool {
+        let Some(painter) = &self.painter else {
+            return false;
+        };
+        if self.is_stuck || self.scene.is_none() {
+            return !self.renders.is_empty();
+        }
+        let wants_frames =
+            (self.steps > 0 && painter.has_scene()) || (self.run == RunState::Running && painter.can_step());
+        !self.renders.is_empty() || wants_frames
+    }
+
+    fn turn(&mut self, batch: CommandBatch) {
+        let batch = self.wait_for_quiet(batch);
+        self.take_orders(batch);
+        self.take_model();
+        self.apply_scene();
+        if let Some(job) = self.renders.pop_front() {
+            self.render(&job);
+        } else if self.has_work() {
+            self.step();
+        }
+        self.report_rest();
+    }
+
+    /// On slow devices a step would be outdated before it ends: lets a running stroke come to a pause first.
+    fn wait_for_quiet(&self, mut batch: CommandBatch) -> CommandBatch {
+        if batch.scene.is_none()
+            || self
+                .painter
+                .as_ref()
+                .is_none_or(|painter| painter.last_step() < SLOW_STEP)
+        {
+            return batch;
+        }
+        while let Some(more) = self.mailbox.wait(Some(QUIET_TIME)) {
+            let is_quiet = more.scene.is_none();
+            batch.merge(more);
+            if is_quiet {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn take_orders(&mut self, batch: CommandBatch) {
+        if let Some(state) = batch.run {
+            self.run = state;
+        }
+        self.steps = self.steps.saturating_add(batch.steps);
+        if let Some(threads) = batch.threads {
+            self.config.threads = threads;
+        }
+        self.renders.extend(batch.renders);
+        for id in batch.cancelled {
+            let before = self.renders.len();
+            self.renders.retain(|job| job.id != id);
+            if self.renders.len() < before {
+                self.outlet.report(Event::RenderFailed {
+                    job: id,
+                    error: Error::Cancelled,
+                });
+            }
+        }
+        match batch.model {
+            Some(Some(choice)) => {
+                self.restarts = 0;
+                self.load(choice);
+            }
+            Some(None) => {
+                if self.loader.take().is_some() {
+                    self.outlet.report(Event::ModelFailed(Error::Cancelled));
+                }
+            }
+            None => {}
+        }
+        if let Some(scene) = batch.scene {
+            self.is_stuck = false;
+            if self.painter.is_none() && self.loader.is_none() && self.restarts >= MAX_RESTARTS {
+                // The user changed something after the engine had given up: that may have been the reason.
+                self.restarts = 0;
+                if let Some(choice) = self.choice.clone() {
+                    self.load(choice);
+                }
+            }
+            self.scene = Some(scene);
+            if let Some(painter) = &mut self.painter {
+                painter.expect_scene();
+            }
+        }
+    }
+
+    fn take_model(&mut self) {
+        let Some(result) = self.loader.as_ref().and_then(Loader::take) else {
+            return;
+        };
+        self.loader = None;
+        match result.and_then(|loaded| {
+            let remark = loaded.remark;
+            Painter::new(loaded.model, Arc::clone(&self.mailbox)).map(|painter| (painter, remark))
+        }) {
+            Ok((painter, remark)) => {
+                let summary = painter.summary().clone();
+                self.outlet
+                    .set_status(|status| status.device.clone_from(&summary.device));
+                self.painter = Some(painter);
+                self.is_stuck = false;
+                self.outlet.report(Event::ModelLoaded(summary));
+                if let Some(text) = remark {
+                    self.outlet.report(Event::Notice(Notice {
+                        level: NoticeLevel::Info,
+                        text,
+                    }));
+                }
+            }
+            Err(error) => {
+                if self.painter.is_none() {
+                    self.set_phase(Phase::Failed);
+                }
+                self.outlet.report(Event::ModelFailed(error));
+            }
+        }
+    }
+
+    /// Gives the painter the newest scene, or again where prompts have been encoded since.
+    fn apply_scene(&mut self) {
+        let (Some(painter), Some((revision, scene))) = (&mut self.painter, &self.scene) else {
+            return;
+        };
+        if let Some(error) = painter.take_prompt_failure() {
+            self.outlet.report(Event::Failed(error));
+        }
+        if !painter.wants_scene() {
+            return;
+        }
+        match painter.apply(*revision, scene) {
+            Ok(unchanged) => {
+                self.is_stuck = false;
+                if let Some(frame) = unchanged {
+                    self.outlet.publish(frame);
+                }
+                let revision = *revision;
+                let left = painter.steps_until_settled();
+                self.outlet.set_status(|status| {
+                    status.revision = revision;
+                    status.steps_until_settled = left;
+                });
+            }
+            Err(error) => self.outlet.report(Event::Failed(error)),
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(painter) = &mut self.painter else { return };
+        let phase = if self.loader.is_some() {
+            None
+        } else {
+            Some(Phase::Streaming)
+        };
+        if let Some(phase) = phase {
+            self.outlet.set_status(|status| status.phase = phase);
+        }
+        match painter.step() {
+            Ok(frame) => {
+                let (rate, memory, left) = (
+                    painter.frames_per_second(),
+                    meter::memory_bytes(),
+                    painter.steps_until_settled(),
+                );
+                self.outlet.set_status(|status| {
+                    status.frames_per_second = rate;
+                    status.device_memory_bytes = memory;
+                    status.steps_until_settled = left;
+                });
+                if let Some(frame) = frame {
+                    self.restarts = 0;
+                    self.steps = self.steps.saturating_sub(1);
+                    self.outlet.set_status(|status| status.timings = frame.timings);
+                    self.outlet.publish(frame);
+                }
+            }
+            Err(error) => self.give_up_step(error),
+        }
+    }
+
+    /// A step failed: the device is left where it was lost, otherwise the stream rests until something changes.
+    fn give_up_step(&mut self, error: Error) {
+        self.steps = 0;
+        let is_on_cpu = self.painter.as_ref().is_none_or(Painter::is_on_cpu);
+        if is_on_cpu || matches!(error, Error::OutOfMemory { .. } | Error::NotFinite) {
+            self.is_stuck = true;
+            self.outlet.report(Event::Failed(error));
+        } else {
+            self.config.device = DeviceChoice::Cpu;
+            self.config.precision = None;
+            self.restart(&format!(
+                "the graphics card was lost ({error}); going on with the processor"
+            ));
+        }
+    }
+
+    fn render(&mut self, job: &RenderJob) {
+        let Some(painter) = &mut self.painter else { return };
+        self.outlet
+            .set_status(|status| status.phase = Phase::Rendering(job.id));
+        let (outlet, mailbox) = (&self.outlet, &self.mailbox);
+        let result = painter.render(
+            job,
+            &mut |done, total| {
+                outlet.report(Event::RenderProgress {
+                    job: job.id,
+                    done,
+                    total,
+                })
+            },
+            &|| is_cancelled(mailbox, job.id),
+        );
+        match result {
+            Ok(picture) => self.outlet.report(Event::RenderDone { job: job.id, picture }),
+            Err(error) => self.outlet.report(Event::RenderFailed { job: job.id, error }),
+        }
+    }
+
+    /// Starts over after a panic or a lost device, with everything the user made.
+    fn restart(&mut self, reason: &str) {
+        tracing::error!("the engine starts over: {reason}");
+        self.painter = None;
+        self.loader = None;
+        self.restarts += 1;
+        self.outlet.report(Event::Restarted {
+            reason: reason.to_owned(),
+        });
+        match self.choice.clone() {
+            Some(choice) if self.restarts < MAX_RESTARTS => self.load(choice),
+            _ => self.set_phase(Phase::Failed),
+        }
+    }
+
+    /// Says what the engine does when it has nothing left to do.
+    fn report_rest(&self) {
+        if self.has_work() || self.loader.is_some() {
+            return;
+        }
+        let phase = match &self.painter {
+            None => return,
+            Some(_) if self.is_stuck => Phase::Failed,
+            Some(painter) if painter.is_settled() => Phase::Settled,
+            Some(_) if self.run == RunState::Paused => Phase::Paused,
+            // A prompt is still being encoded.
+            Some(_) => Phase::Streaming,
+        };
+        self.outlet.set_status(|status| {
+            status.phase = phase;
+            status.frames_per_second = 0.0;
+        });
+        self.outlet.wake();
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.outlet.set_status(|status| status.phase = phase);
+        self.outlet.wake();
+    }
+}
+
+/// Whether the user gave a render up, or the app ends.
+fn is_cancelled(mailbox: &Mailbox, job: JobId) -> bool {
+    mailbox.is_closed() || mailbox.peek(|batch| batch.cancelled.contains(&job))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown reason".to_owned())
+}

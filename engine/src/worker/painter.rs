@@ -1,0 +1,287 @@
+//! A loaded model with its stream: scenes in, frames out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{calibration, meter::FrameMeter, prompts::PromptEncoder};
+use crate::{
+    Error, Result,
+    api::{Frame, ModelSummary, PassOrder, Picture, PictureMode, RenderJob, Revision, Scene, StageTimings},
+    error::Doing as _,
+    mailbox::Mailbox,
+    models::{
+        LoadedModel,
+        traits::{Conditioning, ModelParts},
+    },
+    stream::Session,
+};
+
+pub(super) struct Painter {
+    parts: ModelParts,
+    summary: ModelSummary,
+    prompts: PromptEncoder,
+    session: Session,
+    /// The newest frame, to be stamped anew when an edit changes nothing.
+    last_frame: Option<Frame>,
+    sequence: u64,
+    meter: FrameMeter,
+    last_step: Duration,
+    /// Time spent on masks, prompts and background since the last frame.
+    preparation_ms: f32,
+    /// Prompts that the scene waits for.
+    missing: Vec<String>,
+    /// The newest scene whose prompts were all there; frames claim to show no newer one.
+    shown_revision: Option<Revision>,
+    has_new_scene: bool,
+    is_calibrated: bool,
+}
+
+impl Painter {
+    /// Takes a model into use.
+    ///
+    /// # Errors
+    /// If the system gives no thread for the text encoder.
+    pub(super) fn new(model: LoadedModel, mailbox: Arc<Mailbox>) -> Result<Self> {
+        let LoadedModel { parts, summary } = model;
+        let prompts = PromptEncoder::start(Arc::clone(&parts.text_encoder), mailbox)?;
+        let session = Session::new(&parts);
+        Ok(Self {
+            parts,
+            summary,
+            prompts,
+            session,
+            last_frame: None,
+            sequence: 0,
+            meter: FrameMeter::default(),
+            last_step: Duration::ZERO,
+            preparation_ms: 0.0,
+            missing: Vec::new(),
+            shown_revision: None,
+            has_new_scene: true,
+            is_calibrated: false,
+        })
+    }
+
+    pub(super) fn summary(&self) -> &ModelSummary {
+        &self.summary
+    }
+
+    pub(super) fn is_on_cpu(&self) -> bool {
+        self.parts.device.is_cpu()
+    }
+
+    /// How long the last step took.
+    pub(super) fn last_step(&self) -> Duration {
+        self.last_step
+    }
+
+    pub(super) fn frames_per_second(&self) -> f32 {
+        self.meter.per_second()
+    }
+
+    pub(super) fn steps_until_settled(&self) -> u32 {
+        self.session.steps_until_settled()
+    }
+
+    /// Whether nothing would come of another step.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.has_new_scene && self.missing.is_empty() && self.session.is_settled()
+    }
+
+    /// Whether the next step would give a frame; false while all that is new waits for its prompts.
+    pub(super) fn can_step(&self) -> bool {
+        self.has_scene() && (self.has_new_scene || !self.session.is_settled())
+    }
+
+    /// Whether there is something to paint; the very first scene waits for its prompts.
+    pub(super) fn has_scene(&self) -> bool {
+        self.has_new_scene || self.shown_revision.is_some()
+    }
+
+    /// A newer scene waits.
+    pub(super) fn expect_scene(&mut self) {
+        self.has_new_scene = true;
+    }
+
+    /// Whether the scene is new, or waits for prompts that have been encoded since.
+    pub(super) fn wants_scene(&self) -> bool {
+        self.has_new_scene
+            || self
+                .missing
+                .iter()
+                .any(|prompt| self.prompts.find(prompt).is_some())
+    }
+
+    /// Why a prompt could not be encoded, once.
+    pub(super) fn take_prompt_failure(&self) -> Option<Error> {
+        self.prompts.take_failure()
+    }
+
+    /// Takes a scene over. Gives the last frame with the new revision if the picture stays as it is.
+    ///
+    /// # Errors
+    /// If the scene contradicts itself or a tensor operation fails; the stream goes on with the scene it had.
+    pub(super) fn apply(&mut self, revision: Revision, scene: &Scene) -> Result<Option<Frame>> {
+        let start = Instant::now();
+        self.has_new_scene = false;
+        let prompts = &self.prompts;
+        let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
+        let applied = self.session.apply(revision, scene, &find, &self.parts)?;
+        self.missing = applied.missing_prompts;
+        self.prompts.want(&self.missing);
+        self.preparation_ms += millis(start.elapsed());
+        if self.missing.is_empty() {
+            self.shown_revision = Some(revision);
+            if self.calibrate(scene) {
+                // The measurement may choose another order of the passes; now is when nothing is lost by that.
+                let prompts = &self.prompts;
+                let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
+                self.session.apply(revision, scene, &find, &self.parts)?;
+            }
+        }
+        if applied.has_changed || !self.session.is_settled() || !self.missing.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.last_frame.as_mut().map(|frame| {
+            frame.revision = revision;
+            frame.clone()
+        }))
+    }
+
+    /// Measures the device once, when there is a scene to measure with. Whether it did.
+    fn calibrate(&mut self, scene: &Scene) -> bool {
+        if self.is_calibrated || scene.settings.pass_order != PassOrder::Auto || scene.regions.is_empty() {
+            return false;
+        }
+        self.is_calibrated = true;
+        let (Some(geometry), Some(conditioning)) = (
+            self.session.geometry().cloned(),
+            self.prompts.find(&scene.regions[0].prompt),
+        ) else {
+            return false;
+        };
+        let levels = scene.settings.steps.count();
+        match calibration::measure(
+            &mut self.parts,
+            &conditioning,
+            &geometry,
+            scene.regions.len(),
+            levels,
+        ) {
+            Ok(Some(throughput)) => {
+                tracing::info!(
+                    one_level = throughput.one_level,
+                    all_levels = throughput.all_levels,
+                    "rows per second"
+                );
+                self.session.set_throughput(throughput);
+                true
+            }
+            Ok(None) => false,
+            // The stream meets the same failure at its first step and reports it there.
+            Err(error) => {
+                tracing::warn!("the device could not be measured: {error}");
+                false
+            }
+        }
+    }
+
+    /// One step of the stream; not every step gives a frame.
+    ///
+    /// # Errors
+    /// If a tensor operation fails or gives no numbers; the stream keeps its last good state.
+    pub(super) fn step(&mut self) -> Result<Option<Frame>> {
+        let start = Instant::now();
+        let outcome = self.session.step(&mut *self.parts.denoiser)?;
+        let denoised = Instant::now();
+        let Some(latent) = outcome.latent else {
+            self.preparation_ms += millis(start.elapsed());
+            return Ok(None);
+        };
+        let decoded = self.parts.codec.decode(&latent).doing("decoding a picture")?;
+        let decoded_at = Instant::now();
+        let picture = self.session.picture(&decoded)?;
+        let end = Instant::now();
+        self.last_step = end - start;
+        self.meter.count(end);
+        self.sequence += 1;
+        let timings = StageTimings {
+            encode_ms: 0.0,
+            masks_ms: std::mem::take(&mut self.preparation_ms),
+            denoise_ms: millis(denoised - start),
+            blend_ms: 0.0,
+            decode_ms: millis(decoded_at - denoised),
+            copy_ms: millis(end - decoded_at),
+            total_ms: millis(end - start),
+        };
+        let frame = Frame {
+            revision: self
+                .shown_revision
+                .map_or(outcome.revision, |shown| shown.min(outcome.revision)),
+            sequence: self.sequence,
+            picture,
+            kind: outcome.kind,
+            steps_until_settled: outcome
+                .steps_until_settled
+                .max(u32::from(!self.missing.is_empty())),
+            timings,
+        };
+        self.last_frame = Some(frame.clone());
+        Ok(Some(frame))
+    }
+
+    /// Renders a picture from scratch.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if `is_cancelled` says so; otherwise what failed.
+    pub(super) fn render(
+        &mut self,
+        job: &RenderJob,
+        progress: &mut dyn FnMut(u32, u32),
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Picture> {
+        if job.size != job.scene.size {
+            return Err(Error::Scene {
+                reason: "rendering at another size is not possible yet".to_owned(),
+            });
+        }
+        let mut scene = job.scene.clone();
+        scene.settings.pass_order = PassOrder::Sequential;
+        scene.settings.picture = PictureMode::Held;
+        let prompts = &self.prompts;
+        for region in &scene.regions {
+            prompts.encode_now(&region.prompt).doing("encoding a prompt")?;
+            prompts
+                .encode_now(&region.negative_prompt)
+                .doing("encoding a prompt")?;
+        }
+        prompts
+            .encode_now(&scene.background.prompt)
+            .doing("encoding a prompt")?;
+        prompts
+            .encode_now(&scene.background.negative_prompt)
+            .doing("encoding a prompt")?;
+        let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
+        let mut session = Session::new(&self.parts);
+        session.apply(Revision(1), &scene, &find, &self.parts)?;
+        let total = scene.settings.steps.count() as u32;
+        let mut latent = None;
+        while !session.is_settled() {
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let outcome = session.step(&mut *self.parts.denoiser)?;
+            progress(total - outcome.steps_until_settled.min(total), total);
+            latent = outcome.latent.or(latent);
+        }
+        let latent = latent.ok_or(Error::NoModel)?;
+        let decoded = self.parts.codec.decode(&latent).doing("decoding a picture")?;
+        session.picture(&decoded)
+    }
+}
+
+fn millis(duration: Duration) -> f32 {
+    duration.as_secs_f32() * 1000.0
+}
