@@ -47,12 +47,6 @@ impl Mailbox {
         self.state.lock().is_closed
     }
 
-    /// Whether something waits.
-    pub(crate) fn has_mail(&self) -> bool {
-        let state = self.state.lock();
-        state.is_closed || !state.batch.is_empty()
-    }
-
     /// Looks at what waits without taking it.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&CommandBatch) -> R) -> R {
         look(&self.state.lock().batch)
@@ -107,7 +101,7 @@ mod tests {
         assert_eq!(batch.run, Some(RunState::Running));
         assert_eq!(batch.steps, 2);
         assert_eq!(batch.cancelled, [JobId(3)]);
-        assert!(!mailbox.has_mail());
+        assert!(mailbox.peek(CommandBatch::is_empty));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     device::Compute,
     mailbox::Mailbox,
     models::{self, LoadedModel},
+    ops::Workers,
     weights::LoadWatch,
 };
 
@@ -38,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) model: LoadedModel,
     /// Why it does not run where it was hoped for, if so.
     pub(super) remark: Option<String>,
+    /// The threads that it shares among its kernels.
+    pub(super) workers: Arc<Workers>,
 }
 
 impl Loader {
@@ -108,5 +111,6 @@ fn load(choice: &ModelChoice, place: Place, outlet: &Outlet, cancel: &AtomicBool
     Ok(Loaded {
         model,
         remark: compute.remark,
+        workers: compute.workers,
     })
 }

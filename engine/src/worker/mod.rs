@@ -30,6 +30,7 @@ use crate::{
         RenderJob, Revision, RunState, Scene,
     },
     mailbox::Mailbox,
+    ops::leave_room_for_the_window,
 };
 
 /// A step that takes longer than this is not begun while edits still come in ...
@@ -41,6 +42,7 @@ const MAX_RESTARTS: u32 = 3;
 
 /// Runs until the mailbox is closed.
 pub(crate) fn run(config: EngineConfig, mailbox: &Arc<Mailbox>, outlet: &Arc<Outlet>) {
+    leave_room_for_the_window();
     let mut worker = Worker::new(config, Arc::clone(mailbox), Arc::clone(outlet));
     worker.start_configured_model();
     while let Some(batch) = if worker.has_work() {
@@ -165,6 +167,9 @@ impl Worker {
         self.steps = self.steps.saturating_add(batch.steps);
         if let Some(threads) = batch.threads {
             self.config.threads = threads;
+            if let Some(painter) = &self.painter {
+                painter.allow_threads(threads);
+            }
         }
         self.renders.extend(batch.renders);
         for id in batch.cancelled {
@@ -210,11 +215,12 @@ impl Worker {
             return;
         };
         self.loader = None;
-        match result.and_then(|loaded| {
-            let remark = loaded.remark;
-            Painter::new(loaded.model, Arc::clone(&self.mailbox)).map(|painter| (painter, remark))
+        match result.and_then(|mut loaded| {
+            let remark = loaded.remark.take();
+            Painter::new(loaded, Arc::clone(&self.mailbox)).map(|painter| (painter, remark))
         }) {
             Ok((painter, remark)) => {
+                painter.allow_threads(self.config.threads);
                 let summary = painter.summary().clone();
                 self.outlet
                     .set_status(|status| status.device.clone_from(&summary.device));

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{calibration, meter::FrameMeter, prompts::PromptEncoder};
+use super::{calibration, loader::Loaded, meter::FrameMeter, prompts::PromptEncoder};
 use crate::{
     Error, Result,
     api::{Frame, ModelSummary, PassOrder, Picture, PictureMode, RenderJob, Revision, Scene, StageTimings},
@@ -15,11 +15,13 @@ use crate::{
         LoadedModel,
         traits::{Conditioning, ModelParts},
     },
+    ops::Workers,
     stream::Session,
 };
 
 pub(super) struct Painter {
     parts: ModelParts,
+    workers: Arc<Workers>,
     summary: ModelSummary,
     prompts: PromptEncoder,
     session: Session,
@@ -43,12 +45,17 @@ impl Painter {
     ///
     /// # Errors
     /// If the system gives no thread for the text encoder.
-    pub(super) fn new(model: LoadedModel, mailbox: Arc<Mailbox>) -> Result<Self> {
-        let LoadedModel { parts, summary } = model;
+    pub(super) fn new(loaded: Loaded, mailbox: Arc<Mailbox>) -> Result<Self> {
+        let Loaded {
+            model: LoadedModel { parts, summary },
+            workers,
+            ..
+        } = loaded;
         let prompts = PromptEncoder::start(Arc::clone(&parts.text_encoder), mailbox)?;
         let session = Session::new(&parts);
         Ok(Self {
             parts,
+            workers,
             summary,
             prompts,
             session,
@@ -62,6 +69,11 @@ impl Painter {
             has_new_scene: true,
             is_calibrated: false,
         })
+    }
+
+    /// How many threads the kernels may use; `None` for all.
+    pub(super) fn allow_threads(&self, count: Option<usize>) {
+        self.workers.allow(count);
     }
 
     pub(super) fn summary(&self) -> &ModelSummary {
