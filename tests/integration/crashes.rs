@@ -208,7 +208,7 @@ fn kill_once(seed: u64) -> u128 {
     let mut dice = Script::new(seed);
     let painter = Painter::start(home.path(), seed, |command| command);
     // Some before the first record, most while painting, some after more than a second.
-    let life = Duration::from_millis(20 + dice.number(if seed % 3 == 0 { 2500 } else { 700 }));
+    let life = Duration::from_millis(20 + dice.number(if seed.is_multiple_of(3) { 2500 } else { 700 }));
     std::thread::sleep(life);
     let (lines, killed_at) = painter.kill();
 
@@ -441,17 +441,16 @@ fn wait_for_event(autosave: &Autosave) -> String {
 fn a_read_only_folder_is_told_and_left_as_it_is() {
     let disk = SmallDisk::new("size=2m");
     let plain = tempfile::tempdir().unwrap();
-    let folder = disk.as_ref().map_or(plain.path(), SmallDisk::path);
+    let folder = disk.as_ref().map_or_else(|| plain.path(), SmallDisk::path);
     let path = folder.join("old.wordbrush");
     let old = Project::new(Script::new(1).document);
     project_file::save(&old, &path).unwrap();
-    match &disk {
-        Some(disk) => assert!(disk.mount("remount,ro")),
-        None => {
-            let mut permissions = std::fs::metadata(folder).unwrap().permissions();
-            permissions.set_readonly(true);
-            std::fs::set_permissions(folder, permissions).unwrap();
-        }
+    if let Some(disk) = &disk {
+        assert!(disk.mount("remount,ro"));
+    } else {
+        let mut permissions = std::fs::metadata(folder).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(folder, permissions).unwrap();
     }
     let mut other = old.clone();
     other.document.seed = Seed(5);

@@ -359,7 +359,8 @@ fn redirects_are_followed_and_the_token_stays_at_home() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    let cases: [(u16, fn(&PullError) -> bool, &str, bool); 6] = [
+    type IsExpected = fn(&PullError) -> bool;
+    let cases: [(u16, IsExpected, &str, bool); 6] = [
         (
             401,
             |error| matches!(error, PullError::AccessRefused { .. }),

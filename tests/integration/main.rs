@@ -11,5 +11,9 @@ mod downloads;
 mod harness;
 /// Every panel and command through the accessibility tree.
 mod panels;
+/// Every reader survives every input.
+mod readers;
+/// What other programs read of ours.
+mod readers_of_others;
 /// Whatever is saved or exported comes back as it was.
 mod round_trips;

@@ -23,8 +23,14 @@ pub(crate) fn project() -> Project {
         delta: 0.5,
     };
     document.settings.bootstrap_steps = 2;
-    document.background.prompt = "a \"white\" <background> & more".to_owned();
-    document.background.negative_prompt = "żółć 木 🌳\nsecond line".to_owned();
+    document
+        .background
+        .prompt
+        .push_str("a \"white\" <background> & more");
+    document
+        .background
+        .negative_prompt
+        .push_str("żółć 木 🌳\nsecond line");
     document.background.image = Some(gradient(size, 3));
     for index in 0..4_u64 {
         document.regions.push(RegionLayer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use crossbeam_channel::{Receiver, bounded};
 use wordbrush_engine::{
     Engine,
@@ -53,6 +53,18 @@ impl Headless {
         std::mem::take(&mut self.notices)
     }
 
+    pub(crate) fn status(&self) -> Status {
+        self.engine.status()
+    }
+
+    /// Waits until the model is there, or cannot be.
+    pub(crate) fn wait_for_model(&mut self) -> anyhow::Result<()> {
+        while self.model.is_none() {
+            self.look()?;
+        }
+        Ok(())
+    }
+
     /// Runs the stream on a scene until its picture went through every step.
     pub(crate) fn settled_frame(
         &mut self,
@@ -74,18 +86,22 @@ impl Headless {
         is_wanted: impl Fn(&Frame) -> bool,
     ) -> anyhow::Result<Frame> {
         loop {
-            // A wake-up that was missed only costs one interval.
-            self.wakes.recv_timeout(LOOK_INTERVAL).ok();
-            self.take_events()?;
-            progress(&self.engine.status());
             if let Some(frame) = self.engine.take_frame().filter(|frame| is_wanted(frame)) {
                 return Ok(frame);
             }
-            if !self.engine.is_alive() {
-                self.take_events()?;
-                bail!("the engine has stopped");
-            }
+            self.look()?;
+            progress(&self.engine.status());
         }
+    }
+
+    /// Waits for the engine to say something, and takes it.
+    fn look(&mut self) -> anyhow::Result<()> {
+        // A wake-up that was missed only costs one interval.
+        self.wakes.recv_timeout(LOOK_INTERVAL).ok();
+        let is_alive = self.engine.is_alive();
+        self.take_events()?;
+        ensure!(is_alive, "the engine has stopped");
+        Ok(())
     }
 
     fn take_events(&mut self) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 failed, with one line on stderr that says what, why, and what to do; 2 wrong usage.
 //! Results go to stdout, progress and messages to stderr, and progress is drawn on a terminal only.
 
+mod bench;
 mod export;
 mod headless;
 mod info;
@@ -12,7 +13,8 @@ mod values;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +41,20 @@ enum Command {
     Export(export::ExportArguments),
     Info(info::InfoArguments),
     Models(models::ModelsArguments),
+    Bench(bench::BenchArguments),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  wordbrush completions bash > ~/.local/share/bash-completion/completions/wordbrush
+  wordbrush completions zsh > ~/.zfunc/_wordbrush
+  wordbrush completions fish > ~/.config/fish/completions/wordbrush.fish";
 
 /// Why a command ended without doing what was asked.
 #[derive(Debug)]
@@ -72,6 +87,8 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
         Some(Command::Export(arguments)) => export::run(&arguments),
         Some(Command::Info(arguments)) => info::run(&arguments),
         Some(Command::Models(arguments)) => models::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
+        Some(Command::Completions { shell }) => print_completions(shell),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +102,14 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
             ExitCode::from(2)
         }
     }
+}
+
+fn print_completions(shell: Shell) -> Result<(), Failure> {
+    // Into memory first: the generator panics where stdout is closed.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "wordbrush", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
+    Ok(())
 }
 
 /// One line on stderr, whatever the message holds.
@@ -103,8 +128,6 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -9,6 +9,8 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 const MAX_ENTRIES: usize = 20_000;
 /// What one entry may unpack to.
 const MAX_ENTRY_BYTES: u64 = 512 << 20;
+/// What an entry of words and numbers may unpack to.
+const MAX_DESCRIPTION_BYTES: u64 = 64 << 20;
 /// What all entries that are read may unpack to together.
 const MAX_TOTAL_BYTES: u64 = 2 << 30;
 
@@ -40,11 +42,20 @@ impl<'a> ArchiveReader<'a> {
 
     /// Unpacks an entry.
     pub(super) fn read(&mut self, name: &str) -> anyhow::Result<Vec<u8>> {
-        self.try_read(name).with_context(|| format!("entry {name:?}"))
+        self.read_up_to(name, MAX_ENTRY_BYTES)
     }
 
-    fn try_read(&mut self, name: &str) -> anyhow::Result<Vec<u8>> {
-        let limit = MAX_ENTRY_BYTES.min(self.bytes_left);
+    /// Unpacks an entry that holds words and numbers only.
+    pub(super) fn read_description(&mut self, name: &str) -> anyhow::Result<Vec<u8>> {
+        self.read_up_to(name, MAX_DESCRIPTION_BYTES)
+    }
+
+    fn read_up_to(&mut self, name: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
+        self.try_read(name, limit.min(self.bytes_left))
+            .with_context(|| format!("entry {name:?}"))
+    }
+
+    fn try_read(&mut self, name: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
         let entry = self.zip.by_name(name)?;
         if entry.encrypted() {
             bail!("it is encrypted");

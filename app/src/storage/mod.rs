@@ -43,4 +43,4 @@ pub mod sessions;
 pub mod settings;
 
 pub use manifest::FORMAT_VERSION;
-pub(crate) use manifest::hex_from_colour;
+pub(crate) use manifest::{hex_from_colour, program_name};

@@ -238,7 +238,7 @@ pub(super) fn is_ora(bytes: &[u8]) -> bool {
 /// If it is no such file, is damaged, or would take too much memory.
 pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
     let mut archive = ArchiveReader::new(bytes)?;
-    let stack = Stack::parse(&archive.read(STACK_ENTRY)?)?;
+    let stack = Stack::parse(&archive.read_description(STACK_ENTRY)?)?;
     if archive.contains(STATE_ENTRY) {
         restored(&mut archive, &stack)
     } else {
@@ -248,7 +248,7 @@ pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
 
 /// Our own file: the state from its entry, masks, order and visibility from the layers as they are now.
 fn restored(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Project> {
-    let manifest = manifest_from_json(&archive.read(STATE_ENTRY)?)?;
+    let manifest = manifest_from_json(&archive.read_description(STATE_ENTRY)?)?;
     let mut project = manifest.into_project(&mut BlobReader::new(|name: &str| {
         archive.read(&format!("{STATE_FOLDER}{name}"))
     }))?;

@@ -62,7 +62,7 @@ pub fn to_bytes(project: &Project) -> anyhow::Result<Vec<u8>> {
 /// If it is no project, is damaged, was written by a newer version, or would take too much memory.
 pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
     let mut archive = ArchiveReader::new(bytes)?;
-    let manifest = manifest_from_json(&archive.read(MANIFEST_ENTRY)?)?;
+    let manifest = manifest_from_json(&archive.read_description(MANIFEST_ENTRY)?)?;
     manifest.into_project(&mut BlobReader::new(|name: &str| archive.read(name)))
 }
 

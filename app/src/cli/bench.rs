@@ -1,0 +1,390 @@
+//! `wordbrush bench`: what this machine can do, measured through the engine as the window uses it.
+
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde::Serialize;
+use wordbrush_engine::api::{
+    CanvasSize, Command, DeviceChoice, EngineConfig, Frame, FrameKind, Mask, PassOrder, PictureMode,
+    RegionId, Revision, RunState, StageTimings, StepList,
+};
+
+use super::{Failure, headless::Headless, render::progress_bar, values};
+use crate::document::{Document, RegionLayer, region_colour};
+
+const EXAMPLES: &str = "\
+Examples:
+  wordbrush bench
+  wordbrush bench --size 512x512 --regions 3 --steps 5 --json > here.json
+  wordbrush bench --model random-sd15 --device cuda";
+
+/// Measure this machine: frames per second, milliseconds per stage, edit to picture, memory
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct BenchArguments {
+    /// pocket, random-sd15 (full size, random weights), a name from `wordbrush models list`, or a path
+    #[arg(long, default_value = "pocket", value_name = "MODEL")]
+    model: String,
+    /// Canvas in pixels
+    #[arg(long, default_value = "256x256", value_name = "WxH", value_parser = values::parse_size)]
+    size: CanvasSize,
+    /// Number of painted regions
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
+    regions: u8,
+    /// Number of steps
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
+    steps: u8,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = values::parse_device)]
+    device: DeviceChoice,
+    /// CPU threads; all if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Order of the passes: auto, batch or sequential
+    #[arg(long, default_value = "auto", value_name = "ORDER", value_parser = parse_order)]
+    order: PassOrder,
+    /// How long frames are counted
+    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Edits that are timed
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    edits: u8,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_order(text: &str) -> Result<PassOrder, String> {
+    match text {
+        "auto" => Ok(PassOrder::Auto),
+        "batch" => Ok(PassOrder::StreamBatch),
+        "sequential" => Ok(PassOrder::Sequential),
+        _ => Err("write auto, batch or sequential".to_owned()),
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    program: String,
+    model: String,
+    parameters: u64,
+    device: String,
+    threads: usize,
+    size: [u32; 2],
+    regions: u8,
+    steps: u8,
+    load_ms: f64,
+    /// From the first scene to the first finished picture.
+    first_picture_ms: f64,
+    /// While nothing is edited, with new noise for each frame.
+    frames_per_second: f64,
+    frames: u64,
+    /// Milliseconds per frame, by stage.
+    stages: StageTimings,
+    edit_to_first_preview_ms: Spread,
+    edit_to_final_ms: Spread,
+    memory: Memory,
+}
+
+/// Of several measurements.
+#[derive(Serialize)]
+struct Spread {
+    median: f64,
+    best: f64,
+    worst: f64,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    /// Weights, caches and the stream's state, as the engine counts them.
+    device_bytes: u64,
+    /// The most that the process had so far, where the system tells.
+    process_peak_bytes: Option<u64>,
+}
+
+pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    let report = Bench::start(arguments)?.run(arguments)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        report.print(&mut out)?;
+    }
+    Ok(())
+}
+
+struct Bench {
+    engine: Headless,
+    document: Document,
+    revision: Revision,
+    load_ms: f64,
+}
+
+impl Bench {
+    fn start(arguments: &BenchArguments) -> anyhow::Result<Self> {
+        let model = values::model_from_name(&arguments.model, std::path::Path::new("."))?;
+        let mut document = scene(arguments);
+        document.model = model.clone();
+        let begun = Instant::now();
+        let mut engine = Headless::start(EngineConfig {
+            model: Some(model),
+            device: arguments.device,
+            precision: None,
+            threads: arguments.threads.map(usize::from),
+        })?;
+        engine.wait_for_model()?;
+        Ok(Self {
+            engine,
+            document,
+            revision: Revision(0),
+            load_ms: millis(begun),
+        })
+    }
+
+    fn run(mut self, arguments: &BenchArguments) -> anyhow::Result<Report> {
+        let bar = progress_bar(u64::from(arguments.edits) + u64::from(arguments.seconds));
+        bar.set_message("first picture");
+        let begun = Instant::now();
+        self.settle()?;
+        let first_picture_ms = millis(begun);
+
+        bar.set_message("edits");
+        let (mut previews, mut finals) = (Vec::new(), Vec::new());
+        for number in 0..arguments.edits {
+            let (preview, settled) = self.time_edit(number)?;
+            previews.push(preview);
+            finals.push(settled);
+            bar.inc(1);
+        }
+
+        bar.set_message("frames");
+        let (frames, seconds, stages) = self.count_frames(arguments, &mut |second| {
+            bar.set_position(u64::from(arguments.edits) + second);
+        })?;
+        bar.finish_and_clear();
+        let status = self.engine.status();
+        Ok(Report {
+            program: crate::storage::program_name(),
+            model: self
+                .engine
+                .model()
+                .map_or_else(|| arguments.model.clone(), |model| model.name.clone()),
+            parameters: self.engine.model().map_or(0, |model| model.parameters),
+            device: status.device,
+            threads: arguments
+                .threads
+                .map(usize::from)
+                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+                .unwrap_or(1),
+            size: [arguments.size.width(), arguments.size.height()],
+            regions: arguments.regions,
+            steps: arguments.steps,
+            load_ms: self.load_ms,
+            first_picture_ms,
+            frames_per_second: frames as f64 / seconds,
+            frames,
+            stages,
+            edit_to_first_preview_ms: Spread::of(previews),
+            edit_to_final_ms: Spread::of(finals),
+            memory: Memory {
+                device_bytes: status.device_memory_bytes,
+                process_peak_bytes: process_peak_bytes(),
+            },
+        })
+    }
+
+    fn send_scene(&mut self) {
+        self.revision.0 += 1;
+        let scene = Box::new(self.document.scene());
+        self.engine.send(Command::SetScene(self.revision, scene));
+    }
+
+    fn wait(&mut self, is_wanted: impl Fn(&Frame) -> bool) -> anyhow::Result<Frame> {
+        self.engine.wait_for_frame(&mut |_| (), is_wanted)
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.engine.send(Command::Run(RunState::Running));
+        self.send_scene();
+        let revision = self.revision;
+        self.wait(|frame| is_final(frame, revision)).map(drop)
+    }
+
+    /// Paints a spot; answers with the milliseconds to its first look and to its finished picture.
+    fn time_edit(&mut self, number: u8) -> anyhow::Result<(f64, f64)> {
+        let size = self.document.size;
+        match self.document.regions.last_mut() {
+            Some(region) => {
+                let across = f64::from(number % 8 + 1) / 9.0;
+                region.mask = disc(size, across, 0.5, 0.15);
+            }
+            None => self.document.background.prompt = format!("sky {number}"),
+        }
+        let begun = Instant::now();
+        self.send_scene();
+        let revision = self.revision;
+        let first = self.wait(|frame| frame.revision >= revision)?;
+        let preview = millis(begun);
+        if !is_final(&first, revision) {
+            self.wait(|frame| is_final(frame, revision))?;
+        }
+        Ok((preview, millis(begun)))
+    }
+
+    /// Frames, the seconds they took, and their stages on average.
+    fn count_frames(
+        &mut self,
+        arguments: &BenchArguments,
+        told: &mut dyn FnMut(u64),
+    ) -> anyhow::Result<(u64, f64, StageTimings)> {
+        self.document.settings.picture = PictureMode::Dream;
+        self.send_scene();
+        let revision = self.revision;
+        // The first ones belong to the change.
+        let mut last = self.wait(|frame| is_final(frame, revision))?;
+        let (first_sequence, begun) = (last.sequence, Instant::now());
+        let mut sum = StageTimings::default();
+        let mut received = 0.0_f32;
+        while begun.elapsed() < Duration::from_secs(arguments.seconds.into()) {
+            last = self.wait(|_| true)?;
+            add(&mut sum, &last.timings);
+            received += 1.0;
+            told(begun.elapsed().as_secs());
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok((last.sequence - first_sequence, seconds, divided(&sum, received)))
+    }
+}
+
+fn is_final(frame: &Frame, revision: Revision) -> bool {
+    frame.revision >= revision && frame.kind == FrameKind::Complete && frame.steps_until_settled == 0
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Overlapping spots on a sky.
+fn scene(arguments: &BenchArguments) -> Document {
+    const WORDS: [&str; 8] = ["grass", "tree", "sun", "house", "sea", "flower", "forest", "cat"];
+    let mut document = Document::new(arguments.size);
+    "sky".clone_into(&mut document.background.prompt);
+    document.settings.steps = StepList::with_count(arguments.steps.into());
+    document.settings.pass_order = arguments.order;
+    let count = f64::from(arguments.regions);
+    for number in 0..arguments.regions {
+        let across = (f64::from(number) + 0.5) / count;
+        let word = WORDS[usize::from(number) % WORDS.len()];
+        let id = RegionId(u64::from(number) + 1);
+        document.regions.push(RegionLayer {
+            mask: disc(arguments.size, across, 0.55, 0.25),
+            ..RegionLayer::new(id, arguments.size, region_colour(number.into()), word)
+        });
+    }
+    document
+}
+
+/// A disc by its centre and radius as parts of the canvas.
+fn disc(size: CanvasSize, x: f64, y: f64, radius: f64) -> Mask {
+    let (width, height) = (f64::from(size.width()), f64::from(size.height()));
+    let radius = radius * width.min(height);
+    let coverage: Vec<u8> = (0..size.area())
+        .map(|pixel| {
+            let column = (pixel % size.width() as usize) as f64 - x * width;
+            let row = (pixel / size.width() as usize) as f64 - y * height;
+            if column.hypot(row) < radius { 255 } else { 0 }
+        })
+        .collect();
+    Mask::from_coverage(size, &coverage).unwrap_or_else(|_| Mask::new(size))
+}
+
+fn add(sum: &mut StageTimings, one: &StageTimings) {
+    sum.encode_ms += one.encode_ms;
+    sum.masks_ms += one.masks_ms;
+    sum.denoise_ms += one.denoise_ms;
+    sum.blend_ms += one.blend_ms;
+    sum.decode_ms += one.decode_ms;
+    sum.copy_ms += one.copy_ms;
+    sum.total_ms += one.total_ms;
+}
+
+fn divided(sum: &StageTimings, count: f32) -> StageTimings {
+    let count = count.max(1.0);
+    StageTimings {
+        encode_ms: sum.encode_ms / count,
+        masks_ms: sum.masks_ms / count,
+        denoise_ms: sum.denoise_ms / count,
+        blend_ms: sum.blend_ms / count,
+        decode_ms: sum.decode_ms / count,
+        copy_ms: sum.copy_ms / count,
+        total_ms: sum.total_ms / count,
+    }
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+        Self {
+            median: at(values.len() / 2),
+            best: at(0),
+            worst: at(values.len().saturating_sub(1)),
+        }
+    }
+}
+
+/// From the kernel, on Linux.
+fn process_peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+impl Report {
+    fn print(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        let [width, height] = self.size;
+        let Self { regions, steps, .. } = self;
+        writeln!(out, "{} on {}, {} threads", self.model, self.device, self.threads)?;
+        writeln!(out, "{width} x {height}, {regions} regions, {steps} steps")?;
+        writeln!(out, "loading              {:>9.1} ms", self.load_ms)?;
+        writeln!(out, "first picture        {:>9.1} ms", self.first_picture_ms)?;
+        let latencies = [
+            ("edit, first preview", &self.edit_to_first_preview_ms),
+            ("edit, final", &self.edit_to_final_ms),
+        ];
+        for (name, spread) in latencies {
+            let Spread { median, best, worst } = spread;
+            writeln!(out, "{name:<20} {median:>9.1} ms   ({best:.1} to {worst:.1})")?;
+        }
+        writeln!(
+            out,
+            "frames per second    {:>9.2}      ({} frames)",
+            self.frames_per_second, self.frames
+        )?;
+        let stages = &self.stages;
+        for (name, value) in [
+            ("encode", stages.encode_ms),
+            ("masks", stages.masks_ms),
+            ("denoise", stages.denoise_ms),
+            ("blend", stages.blend_ms),
+            ("decode", stages.decode_ms),
+            ("copy", stages.copy_ms),
+            ("all", stages.total_ms),
+        ] {
+            writeln!(out, "  {name:<18} {value:>9.2} ms a frame")?;
+        }
+        writeln!(
+            out,
+            "memory of the engine {:>9.1} MB",
+            self.memory.device_bytes as f64 / 1e6
+        )?;
+        if let Some(bytes) = self.memory.process_peak_bytes {
+            writeln!(out, "memory of the process{:>9.1} MB at most", bytes as f64 / 1e6)?;
+        }
+        Ok(())
+    }
+}
