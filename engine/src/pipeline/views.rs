@@ -3,7 +3,7 @@
 //! Where windows overlap, their results are averaged under weights that fall towards a window's inner edges, so that no
 //! seam shows.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::stream::masks::LatentSize;
 
@@ -120,6 +120,17 @@ impl Views {
     /// The windows, row by row.
     pub fn list(&self) -> &[View] {
         &self.views
+    }
+
+    /// The windows' weights, `[1, 1, h, w]` each.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub(super) fn weights(&self, device: &Device) -> Result<Vec<Tensor>> {
+        self.views
+            .iter()
+            .map(|view| Tensor::from_slice(&view.weights, (1, 1, view.size.height, view.size.width), device))
+            .collect()
     }
 
     /// Adds up what was computed in each window: `n` values `[b, c, h, w]` to `[b, c, H, W]`.

@@ -37,7 +37,11 @@ impl Geometry {
     /// Lays a canvas on a model's grid.
     pub fn new(canvas: CanvasSize, spec: &ModelSpec) -> Self {
         let limit = u64::from(spec.native_side) * MAX_NATIVE_SIDES;
-        let working = limited(canvas, limit * limit);
+        Self::at_size(canvas, limited(canvas, limit * limit), spec)
+    }
+
+    /// Lays a canvas on the grid of a picture of another size.
+    pub fn at_size(canvas: CanvasSize, working: CanvasSize, spec: &ModelSpec) -> Self {
         let downscale = spec.downscale.max(1);
         let cells = |pixels: u32| (pixels as usize).div_ceil(downscale).max(MIN_CELLS);
         let latent = LatentSize {
