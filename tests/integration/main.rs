@@ -15,5 +15,7 @@ mod panels;
 mod readers;
 /// What other programs read of ours.
 mod readers_of_others;
+/// Recorded strokes give the masks they are known for.
+mod recordings;
 /// Whatever is saved or exported comes back as it was.
 mod round_trips;
