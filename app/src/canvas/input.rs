@@ -39,6 +39,8 @@ pub(super) struct TimedEvent {
     pub(super) time_secs: f64,
     /// 0 to 1; 1 where the device does not know.
     pub(super) pressure: f32,
+    /// Keys that were held at that moment, which in a slow frame may be others than at its end.
+    pub(super) keys: HeldKeys,
 }
 
 /// Keys that change what a drag does while they are held.
@@ -62,33 +64,24 @@ pub(super) struct FrameInput {
 pub(super) struct InputReader {
     last_time_secs: Option<f64>,
     force: Option<f32>,
+    keys: HeldKeys,
 }
 
 impl InputReader {
     /// Reads the events of this frame.
     pub(super) fn read(&mut self, context: &egui::Context) -> FrameInput {
+        let (events, modifiers, time_secs) =
+            context.input(|input| (input.events.clone(), input.modifiers, input.time));
         let is_typing = context.text_edit_focused();
-        let (events, modifiers, time_secs, space, r) = context.input(|input| {
-            (
-                input.events.clone(),
-                input.modifiers,
-                input.time,
-                input.key_down(Key::Space),
-                input.key_down(Key::R),
-            )
-        });
         FrameInput {
-            events: self.timed(&events, time_secs),
-            keys: HeldKeys {
-                space: space && !is_typing,
-                r: r && !is_typing,
-            },
+            events: self.timed(&events, time_secs, is_typing),
+            keys: self.keys,
             modifiers,
             time_secs,
         }
     }
 
-    fn timed(&mut self, events: &[Event], now_secs: f64) -> Vec<TimedEvent> {
+    fn timed(&mut self, events: &[Event], now_secs: f64, is_typing: bool) -> Vec<TimedEvent> {
         // A long pause between two frames was no slow stroke.
         let start = self
             .last_time_secs
@@ -96,16 +89,30 @@ impl InputReader {
         self.last_time_secs = Some(now_secs);
         let mut timed: Vec<TimedEvent> = Vec::with_capacity(events.len());
         for event in events {
-            if let Event::Touch { phase, force, .. } = event {
-                self.force = match phase {
-                    TouchPhase::Start | TouchPhase::Move => *force,
-                    TouchPhase::End | TouchPhase::Cancel => None,
-                };
+            match event {
+                Event::Touch { phase, force, .. } => {
+                    self.force = match phase {
+                        TouchPhase::Start | TouchPhase::Move => *force,
+                        TouchPhase::End | TouchPhase::Cancel => None,
+                    };
+                }
+                Event::Key {
+                    key: Key::Space,
+                    pressed,
+                    ..
+                } => self.keys.space = *pressed && !is_typing,
+                Event::Key {
+                    key: Key::R, pressed, ..
+                } => self.keys.r = *pressed && !is_typing,
+                // Nobody will say that a key was lifted.
+                Event::WindowFocused(false) => self.keys = HeldKeys::default(),
+                _ => {}
             }
             timed.extend(translated(event).map(|event| TimedEvent {
                 event,
                 time_secs: now_secs,
                 pressure: self.force.unwrap_or(1.0),
+                keys: self.keys,
             }));
         }
         // egui knows only when the frame began; the events are spread evenly over the time since the last one.
@@ -188,9 +195,9 @@ mod tests {
     #[test]
     fn every_move_of_a_frame_is_kept_in_order_and_time() {
         let mut reader = InputReader::default();
-        reader.timed(&[], 10.0);
+        reader.timed(&[], 10.0, false);
         let moves: Vec<Event> = (0..4).map(|x| Event::PointerMoved(pos2(x as f32, 0.0))).collect();
-        let timed = reader.timed(&moves, 10.04);
+        let timed = reader.timed(&moves, 10.04, false);
         assert_eq!(timed.len(), 4);
         for (index, event) in timed.iter().enumerate() {
             assert_eq!(event.event, PointerEvent::Move(pos2(index as f32, 0.0)));
@@ -213,9 +220,29 @@ mod tests {
                 moved,
             ],
             1.0,
+            false,
         );
         let pressures: Vec<f32> = timed.iter().map(|event| event.pressure).collect();
         assert_eq!(pressures, [0.25, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn keys_count_as_they_were_at_each_event_and_not_while_typing() {
+        let key = |pressed| Event::Key {
+            key: Key::R,
+            physical_key: None,
+            pressed,
+            repeat: false,
+            modifiers: Modifiers::NONE,
+        };
+        let moved = || Event::PointerMoved(pos2(1.0, 1.0));
+        let events = [moved(), key(true), moved(), key(false), moved()];
+        let held = |is_typing| -> Vec<bool> {
+            let timed = InputReader::default().timed(&events, 1.0, is_typing);
+            timed.iter().map(|event| event.keys.r).collect()
+        };
+        assert_eq!(held(false), [false, true, false]);
+        assert_eq!(held(true), [false, false, false]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use wordbrush_engine::api::{Mask, RegionId};
 use super::{
     Blocked, CanvasAction, CanvasInputs, CanvasLayout, decorations,
     display::{FillSource, Pane, Tool, wipe_x},
-    input::{FrameInput, HeldKeys, PointerEvent, TimedEvent},
+    input::{FrameInput, PointerEvent, TimedEvent},
     view::{Placement, View},
 };
 use crate::{
@@ -324,9 +324,7 @@ impl Tools {
             } => {
                 if self.drag.is_none() && scene.is_free(position) {
                     let pane = scene.pane_at(position, *wipe);
-                    let kind = self.pressed(
-                        scene, input.keys, modifiers, button, position, timed, view, *wipe, actions,
-                    );
+                    let kind = self.pressed(scene, modifiers, button, position, timed, view, *wipe, actions);
                     self.drag = kind.map(|kind| Drag {
                         kind,
                         button,
@@ -395,7 +393,6 @@ impl Tools {
     fn pressed(
         &mut self,
         scene: &Scene<'_>,
-        keys: HeldKeys,
         modifiers: Modifiers,
         button: PointerButton,
         position: Pos2,
@@ -404,7 +401,7 @@ impl Tools {
         wipe: f32,
         actions: &mut Vec<CanvasAction>,
     ) -> Option<DragKind> {
-        let inputs = scene.inputs;
+        let (inputs, keys) = (scene.inputs, timed.keys);
         let zoom = DragKind::Zoom { anchor: position };
         match button {
             PointerButton::Middle if modifiers.command => return Some(zoom),
