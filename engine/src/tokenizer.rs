@@ -78,7 +78,7 @@ impl PromptTokenizer {
     /// The vocabulary that every published CLIP text encoder shares, from its list of merges. Prompts are padded with
     /// `padding`, or with the end token.
     pub(crate) fn clip(merges: &str, padding: Option<&str>, capacity: usize) -> Result<Self, TokenizerError> {
-        let vocabulary = Vocabulary::from_clip_merges(merges);
+        let vocabulary = Vocabulary::from_clip_merges(merges)?;
         Self::from_parts(vocabulary, &SpecialTokens::clip(padding), capacity)
     }
 
@@ -260,12 +260,8 @@ impl Vocabulary {
 
     /// CLIP numbers its tokens by rule: the 256 byte characters, the same at a word's end, one token per merge, and
     /// the two special ones.
-    fn from_clip_merges(text: &str) -> Self {
-        let merges: Vec<(String, String)> = text
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(first, second)| (first.to_owned(), second.to_owned()))
-            .collect();
+    fn from_clip_merges(text: &str) -> Result<Self, TokenizerError> {
+        let merges = merges_from_text(text)?;
         let letters = byte_characters();
         let singles = letters.iter().map(char::to_string);
         let finals = letters.iter().map(|letter| format!("{letter}{WORD_END}"));
@@ -277,11 +273,11 @@ impl Vocabulary {
             .chain(special)
             .zip(0..)
             .collect();
-        Self {
+        Ok(Self {
             file: "merges.txt",
             ids,
             merges,
-        }
+        })
     }
 
     /// Checks what the crate `tokenizers` takes for granted (it panics on a merge whose result is unknown).
@@ -456,4 +452,126 @@ struct ModelJson {
 enum MergeJson {
     Pair(String, String),
     Line(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clip() -> PromptTokenizer {
+        let merges = include_str!("../../assets/clip/merges.txt");
+        PromptTokenizer::clip(merges, None, 77).unwrap()
+    }
+
+    /// Every byte is a token, and so is "cat".
+    fn small_vocabulary() -> (String, String) {
+        let merges = "#version: 0.2\nc a\nca t</w>\n";
+        let mut ids = Vocabulary::from_clip_merges("c a\nca t</w>").unwrap().ids;
+        ids.insert("!".to_owned(), 0);
+        (serde_json::to_string(&ids).unwrap(), merges.to_owned())
+    }
+
+    fn made(vocab: &[u8], merges: &[u8]) -> Result<PromptTokenizer, TokenizerError> {
+        let files = TokenizerFiles {
+            vocab: Some(vocab),
+            merges: Some(merges),
+            ..TokenizerFiles::default()
+        };
+        PromptTokenizer::new(&files, 8)
+    }
+
+    #[test]
+    fn the_built_in_vocabulary_is_clips() {
+        let tokenizer = clip();
+        assert_eq!(tokenizer.largest_id(), 49407);
+        let ids = tokenizer.encode("A photo of a  cat");
+        assert_eq!(ids[..8], [49406, 320, 1125, 539, 320, 2368, 49407, 49407]);
+        assert_eq!(ids.len(), 77);
+        assert_eq!(tokenizer.count("a photo of a cat"), 7);
+        assert_eq!(tokenizer.count(""), 2);
+    }
+
+    #[test]
+    fn a_prompt_of_ten_thousand_characters_is_cut_to_fit() {
+        let tokenizer = clip();
+        for prompt in ["very ".repeat(2000), "x".repeat(10_000), "🦊".repeat(2_500)] {
+            let ids = tokenizer.encode(&prompt);
+            assert_eq!(ids.len(), 77);
+            assert_eq!(ids[76], 49407);
+            assert!(tokenizer.count(&prompt) > 77);
+        }
+    }
+
+    #[test]
+    fn vocabularies_may_come_in_either_form() {
+        let (vocab, merges) = small_vocabulary();
+        let from_pair = made(vocab.as_bytes(), merges.as_bytes()).unwrap();
+        let json = format!(
+            r#"{{"added_tokens": [], "model": {{"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {vocab}, "merges": ["c a", ["ca", "t</w>"]]}}}}"#
+        );
+        let files = TokenizerFiles {
+            tokenizer: Some(json.as_bytes()),
+            ..TokenizerFiles::default()
+        };
+        let from_json = PromptTokenizer::new(&files, 8).unwrap();
+        for prompt in ["cat", "a cat!", "<|endoftext|> cats"] {
+            assert_eq!(from_pair.encode(prompt), from_json.encode(prompt));
+        }
+        assert_eq!(from_pair.count("cat"), 3);
+    }
+
+    #[test]
+    fn damaged_vocabularies_are_refused_by_file() {
+        let (vocab, merges) = small_vocabulary();
+        let (vocab, merges) = (vocab.as_bytes(), merges.as_bytes());
+        for (vocab, merges, file) in [
+            (&b"\xff\xfe{}"[..], merges, "vocab.json"),
+            (b"{\"a\": -1}", merges, "vocab.json"),
+            (b"[]", merges, "vocab.json"),
+            (vocab, b"c a\n\xff\xff", "merges.txt"),
+            (vocab, b"c a t", "merges.txt"),
+            (vocab, b"c unknown", "merges.txt"),
+            // Its halves are known, but not what it makes: the crate `tokenizers` would panic.
+            (vocab, b"cat</w> cat</w>", "merges.txt"),
+            (b"{\"a\": 0}", b"", "merges.txt"),
+        ] {
+            let error = made(vocab, merges).unwrap_err().to_string();
+            assert!(error.contains(file), "{error}");
+        }
+        let nothing = PromptTokenizer::new(&TokenizerFiles::default(), 8);
+        assert_eq!(nothing.unwrap_err(), TokenizerError::NoVocabulary);
+    }
+
+    proptest! {
+        #[test]
+        fn any_prompt_gives_exactly_the_capacity(prompt in any::<String>()) {
+            let (vocab, merges) = small_vocabulary();
+            let tokenizer = made(vocab.as_bytes(), merges.as_bytes()).unwrap();
+            prop_assert_eq!(tokenizer.encode(&prompt).len(), 8);
+            prop_assert!(tokenizer.count(&prompt) >= 2);
+        }
+
+        #[test]
+        fn any_files_are_refused_or_used(
+            vocab in r#"\{("[a-c<>/w]{1,6}":-?[0-9]{1,12},?){0,6}\}"#,
+            merges in "([a-c]{1,3} [a-c]{0,3}(</w>)?\n){0,4}",
+            config in r#"\{("(bos|eos|pad)_token":("[a-c]?"|\{"content":"a"\}|1),?){0,3}\}"#,
+            damage in any::<Vec<u8>>(),
+        ) {
+            for (vocab, merges) in [(vocab.as_bytes(), merges.as_bytes()), (&damage, merges.as_bytes()), (vocab.as_bytes(), &damage)] {
+                let files = TokenizerFiles {
+                    vocab: Some(vocab),
+                    merges: Some(merges),
+                    tokenizer: Some(&damage),
+                    config: Some(config.as_bytes()),
+                    special_tokens: Some(config.as_bytes()),
+                };
+                if let Ok(tokenizer) = PromptTokenizer::new(&files, 4) {
+                    tokenizer.encode("abc cab");
+                }
+            }
+        }
+    }
 }

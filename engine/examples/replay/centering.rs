@@ -6,7 +6,7 @@ use wordbrush_engine::low_level::stream::{
     masks::LatentSize,
 };
 
-use crate::case::Case;
+use super::case::Case;
 
 pub(crate) fn replay(case: &mut Case) -> Result<()> {
     let sets: Vec<String> = case.settings["mask_names"]

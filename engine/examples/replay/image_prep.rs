@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use wordbrush_engine::low_level::image::{Filter, resize};
 
-use crate::case::Case;
+use super::case::Case;
 
 /// Pixels are multiples of this.
 const STEP: f64 = 1.0 / 255.0;

@@ -12,7 +12,7 @@
     reason = "the report is what this program is for"
 )]
 
-mod case;
+pub(crate) mod case;
 mod centering;
 mod image_prep;
 mod masks;
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
 }
 
 /// Computes everything that a case expects and compares it.
-fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
+pub(crate) fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
     let kind = case.kind()?.to_owned();
     match kind.as_str() {
         "lcm-scheduler" => scheduler::replay(&mut case)?,

@@ -12,7 +12,7 @@ use wordbrush_engine::{
     },
 };
 
-use crate::case::{Case, usizes};
+use super::case::{Case, usizes};
 
 /// Pixels per latent cell.
 const DOWNSCALE: usize = 8;

@@ -8,7 +8,7 @@ use wordbrush_engine::low_level::{
     traits::{Conditioning, Denoiser as _, ImageCodec as _, PreparedPrompt, Row},
 };
 
-use crate::case::Case;
+use super::case::Case;
 
 /// Kind "unet": a forward pass per batch, every row at its own timestep.
 pub(crate) fn unet(case: &mut Case, compute: &Compute) -> Result<()> {

@@ -13,7 +13,7 @@ use wordbrush_engine::{
     },
 };
 
-use crate::case::{Case, usizes};
+use super::case::{Case, usizes};
 
 /// Steps of the grid that the lists of indexes point into.
 const LIST_GRID: usize = 50;

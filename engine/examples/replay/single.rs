@@ -25,7 +25,7 @@ use wordbrush_engine::{
     },
 };
 
-use crate::{
+use super::{
     case::{Case, usizes},
     masks::{mask_mode, masks_by_region, one_or_each},
 };

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use serde_json::Value;
 use wordbrush_engine::low_level::{Checkpoint, Compute, models::folder::ModelFolder};
 
-use crate::case::Case;
+use super::case::Case;
 
 /// Kind "single-file": every weight of the checkpoint equals the named weight of the folder.
 pub(crate) fn replay(case: &mut Case, compute: &Compute) -> Result<()> {

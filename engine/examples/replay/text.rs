@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use wordbrush_engine::low_level::{Compute, models::folder::TextNetwork};
 
-use crate::case::{Case, with_folder};
+use super::case::{Case, with_folder};
 
 /// Kind "tokenizer": prompts to ids, and their length without truncation.
 pub(crate) fn tokenizer(case: &mut Case, compute: &Compute) -> Result<()> {

@@ -2,7 +2,8 @@
 //!
 //! The `…Json` types mirror the files with their defaults; the others cannot be contradictory once they exist.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 /// Longest list and largest number that a configuration may hold; beyond them it is damaged.
 const MAX_LEVELS: usize = 8;
@@ -25,6 +26,12 @@ pub enum Activation {
     QuickGelu,
     /// `max(x, 0)`.
     Relu,
+}
+
+/// Reads an object; a list would pass as an object whose fields all have their defaults.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    T::deserialize(Value::Object(fields)).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -236,7 +243,7 @@ impl UNetConfig {
     /// # Errors
     /// If it is no JSON, contradicts itself, or describes a variant that is not supported.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: UNetJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let json: UNetJson = parse(bytes)?;
         json.refuse_unknown_variants()?;
         json.check_sizes()?;
         json.into_config()
@@ -363,7 +370,7 @@ impl UNetJson {
                 &self.up_block_types[level],
                 ["UpBlock2D", "CrossAttnUpBlock2D"],
                 self.block_out_channels[below],
-                layers[below] + 1,
+                layers[below].saturating_add(1),
                 heads[below],
                 &up_depths[level],
             )?);
@@ -539,7 +546,7 @@ impl ClipConfig {
     /// # Errors
     /// If it is no JSON or contradicts itself.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: ClipJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let json: ClipJson = parse(bytes)?;
         sides_in_range(&[
             ("vocab_size", json.vocab_size.div_ceil(8)),
             ("hidden_size", json.hidden_size),
@@ -594,7 +601,7 @@ impl CodecConfig {
             #[serde(rename = "_class_name")]
             class_name: Option<String>,
         }
-        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let kind: Kind = parse(bytes)?;
         match kind.class_name.as_deref() {
             Some("AutoencoderTiny") => TinyConfig::from_json(bytes).map(Self::Tiny),
             Some("AutoencoderKL") | None => KlConfig::from_json(bytes).map(Self::Kl),
@@ -689,7 +696,7 @@ impl TinyConfig {
     /// # Errors
     /// If it is no JSON or contradicts itself.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: TinyJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let json: TinyJson = parse(bytes)?;
         if json.in_channels != 3 || json.out_channels != 3 {
             return Err("pictures must have three channels".to_owned());
         }
@@ -805,7 +812,7 @@ pub struct KlConfig {
 
 impl KlConfig {
     fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: KlJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let json: KlJson = parse(bytes)?;
         if json.in_channels != 3 || json.out_channels != 3 {
             return Err("pictures must have three channels".to_owned());
         }
@@ -918,7 +925,7 @@ impl SchedulerConfig {
     /// # Errors
     /// If it is no JSON, or describes a schedule that is not supported.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: SchedulerJson = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let json: SchedulerJson = parse(bytes)?;
         if json.beta_schedule != "scaled_linear" || json.trained_betas.is_some() {
             return Err(format!(
                 "the noise schedule {:?} is not supported, only \"scaled_linear\"",
@@ -942,5 +949,113 @@ impl SchedulerConfig {
             is_lcm: json.class_name.starts_with("LCM"),
             is_euler_trailing: json.class_name.starts_with("Euler") && json.timestep_spacing == "trailing",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn head_counts_hide_behind_the_name_of_head_widths() {
+        let config =
+            UNetConfig::from_json(br#"{"attention_head_dim": 8, "cross_attention_dim": 768}"#).unwrap();
+        assert_eq!(config.down[0].attention.as_ref().unwrap().heads, 8);
+        assert_eq!(config.down[0].attention.as_ref().unwrap().depths, [1, 1]);
+        assert_eq!(config.down[3].attention, None);
+        assert_eq!(config.up[0].layers, 3);
+        assert_eq!(config.context_width, 768);
+        assert_eq!(config.time_width, 1280);
+    }
+
+    #[test]
+    fn transformer_depths_may_differ_per_block_and_per_layer() {
+        let config = UNetConfig::from_json(
+            br#"{
+                "block_out_channels": [320, 640, 1280],
+                "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+                "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+                "attention_head_dim": [5, 10, 20],
+                "transformer_layers_per_block": [0, [2, 2], [4, 4]],
+                "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 1],
+                "mid_block_type": "UNetMidBlock2D"
+            }"#,
+        )
+        .unwrap();
+        assert_eq!(config.down[2].attention.as_ref().unwrap().depths, [4, 4]);
+        assert_eq!(config.up[0].attention.as_ref().unwrap().depths, [4, 4, 10]);
+        assert_eq!(config.up[0].attention.as_ref().unwrap().heads, 20);
+        assert_eq!(config.mid, Some(MidConfig { attention: None }));
+    }
+
+    #[test]
+    fn contradictions_and_unknown_variants_are_refused_by_name() {
+        for (json, word) in [
+            (r#"{"attention_head_dim": 7}"#, "heads"),
+            (r#"{"attention_head_dim": [8, 8]}"#, "attention_head_dim"),
+            (r#"{"attention_head_dim": 0}"#, "heads"),
+            (r#"{"norm_num_groups": 0}"#, "norm_num_groups"),
+            (r#"{"norm_num_groups": 33}"#, "norm_num_groups"),
+            (r#"{"block_out_channels": []}"#, "resolutions"),
+            (r#"{"block_out_channels": [320]}"#, "down_block_types"),
+            (r#"{"class_embed_type": "timestep"}"#, "class_embed_type"),
+            (r#"{"addition_embed_type": "image"}"#, "addition_embed_type"),
+            (
+                r#"{"addition_embed_type": "text_time"}"#,
+                "addition_time_embed_dim",
+            ),
+            (r#"{"layers_per_block": 18446744073709551615}"#, "layers"),
+            (r#"{"in_channels": 0}"#, "in_channels"),
+            ("[]", ""),
+            ("", ""),
+        ] {
+            let error = UNetConfig::from_json(json.as_bytes()).unwrap_err();
+            assert!(error.contains(word), "{json}: {error}");
+        }
+        assert!(SchedulerConfig::from_json(br#"{"beta_schedule": "linear"}"#).is_err());
+        assert!(SchedulerConfig::from_json(br#"{"prediction_type": "sample"}"#).is_err());
+        assert!(CodecConfig::from_json(br#"{"_class_name": "VQModel"}"#).is_err());
+        assert!(ClipConfig::from_json(br#"{"num_attention_heads": 0}"#).is_err());
+    }
+
+    #[test]
+    fn tiny_autoencoders_may_have_levels_without_blocks() {
+        let json = br#"{"_class_name": "AutoencoderTiny", "num_encoder_blocks": [0, 1, 2, 3], "num_decoder_blocks": [4, 3, 1, 0]}"#;
+        let CodecConfig::Tiny(config) = CodecConfig::from_json(json).unwrap() else {
+            panic!("not tiny");
+        };
+        assert_eq!(config.encoder[0].blocks, 0);
+        assert_eq!(config.decoder[3].blocks, 0);
+        assert_eq!(config.downscale(), 8);
+    }
+
+    proptest! {
+        #[test]
+        fn no_configuration_makes_the_parsers_panic(
+            fields in prop::collection::vec(
+                (
+                    prop::sample::select(vec![
+                        "block_out_channels", "layers_per_block", "attention_head_dim", "cross_attention_dim",
+                        "transformer_layers_per_block", "norm_num_groups", "in_channels", "sample_size",
+                        "addition_time_embed_dim", "projection_class_embeddings_input_dim", "time_embedding_dim",
+                        "hidden_size", "num_attention_heads", "num_hidden_layers", "latent_channels",
+                        "num_decoder_blocks", "decoder_block_out_channels", "scaling_factor", "num_train_timesteps",
+                        "beta_start",
+                    ]),
+                    r"[0-9]{1,20}|-1|null|1e400|\[[0-9]{1,4}(,[0-9]{1,4}){0,4}\]|\[\[1,2\],3\]",
+                ),
+                0..5,
+            ),
+            tail in prop::sample::select(vec!["", r#","addition_embed_type":"text_time""#, r#","_class_name":"AutoencoderTiny""#]),
+        ) {
+            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let json = format!("{{\"x\":0{}{}{tail}}}", if fields.is_empty() { "" } else { "," }, fields.join(","));
+            drop(UNetConfig::from_json(json.as_bytes()));
+            drop(ClipConfig::from_json(json.as_bytes()));
+            drop(CodecConfig::from_json(json.as_bytes()));
+            drop(SchedulerConfig::from_json(json.as_bytes()));
+        }
     }
 }

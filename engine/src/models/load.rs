@@ -257,3 +257,271 @@ fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
         train_steps: scheduler.train_steps,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::{Path, PathBuf},
+        sync::{
+            Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use candle_core::{DType, Tensor};
+
+    use super::*;
+    use crate::{models::traits::Row, weights::LoadProgress};
+
+    fn load_quietly(source: ModelSource) -> Result<LoadedModel> {
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = AtomicBool::new(false);
+        load(
+            &ModelChoice::plain(source),
+            &Compute::cpu(),
+            &LoadWatch::new(&ignore, &cancel),
+        )
+    }
+
+    fn tiny_model() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/models/tiny-sd15")
+    }
+
+    /// A copy of the tiny model that a test may damage.
+    fn copied_model() -> tempfile::TempDir {
+        fn copy(from: &Path, to: &Path) {
+            std::fs::create_dir_all(to).unwrap();
+            for entry in std::fs::read_dir(from).unwrap() {
+                let entry = entry.unwrap();
+                let target = to.join(entry.file_name());
+                if entry.path().is_dir() {
+                    copy(&entry.path(), &target);
+                } else {
+                    std::fs::copy(entry.path(), target).unwrap();
+                }
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        copy(&tiny_model(), folder.path());
+        folder
+    }
+
+    #[cfg(feature = "pocket")]
+    #[test]
+    fn the_pocket_model_loads_and_predicts() {
+        let seen = Mutex::new(Vec::new());
+        let report = |progress: LoadProgress<'_>| seen.lock().unwrap().push(progress.fraction);
+        let cancel = AtomicBool::new(false);
+        let watch = LoadWatch::new(&report, &cancel);
+        let choice = ModelChoice::plain(ModelSource::Pocket);
+        let LoadedModel { mut parts, summary } = load(&choice, &Compute::cpu(), &watch).unwrap();
+        let seen = seen.into_inner().unwrap();
+        assert!(seen.is_sorted(), "progress never goes back");
+        assert_eq!(seen.last(), Some(&1.0));
+        assert_eq!(summary.tokenizer.capacity(), 32);
+        assert_eq!(summary.fingerprint.len(), 10);
+        assert!(summary.parameters > 1_000_000);
+        assert_eq!(parts.spec.prediction, Prediction::V);
+
+        let conditioning = parts.text_encoder.encode("a large tree").unwrap();
+        let prompt = parts.denoiser.prepare(&conditioning).unwrap();
+        let latents = Tensor::randn(0f32, 1.0, (2, 4, 16, 24), &parts.device).unwrap();
+        let rows = [999.0, 19.0].map(|timestep| Row {
+            timestep,
+            prompt: &prompt,
+        });
+        let velocity = parts.denoiser.predict(&latents, &rows).unwrap();
+        assert_eq!(velocity.dims(), latents.dims());
+        let picture = parts.codec.decode(&latents).unwrap();
+        assert_eq!(picture.dims(), [2, 3, 128, 192]);
+    }
+
+    #[test]
+    fn loading_can_be_cancelled_on_the_way() {
+        let cancel = AtomicBool::new(false);
+        let report = |progress: LoadProgress<'_>| {
+            if progress.fraction > 0.3 {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        };
+        let watch = LoadWatch::new(&report, &cancel);
+        let choice = ModelChoice::plain(ModelSource::Path(tiny_model()));
+        let result = load(&choice, &Compute::cpu(), &watch);
+        assert!(matches!(result, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn prompts_of_any_length_can_be_encoded() {
+        let model = load_quietly(ModelSource::Path(tiny_model())).unwrap();
+        for prompt in ["", "a cat", &"long ".repeat(2000)] {
+            let conditioning = model.parts.text_encoder.encode(prompt).unwrap();
+            assert_eq!(conditioning.context.dims(), [77, 32]);
+            let sum = conditioning
+                .context
+                .sum_all()
+                .unwrap()
+                .to_dtype(DType::F32)
+                .unwrap();
+            assert!(sum.to_scalar::<f32>().unwrap().is_finite());
+        }
+    }
+
+    #[test]
+    fn a_prompt_of_another_model_is_refused() {
+        let mut model = load_quietly(ModelSource::Path(tiny_model())).unwrap();
+        let latents = Tensor::zeros((1, 4, 8, 8), DType::F32, &model.parts.device).unwrap();
+        let prompt = crate::models::traits::PreparedPrompt(Arc::new(0u8));
+        let rows = [Row {
+            timestep: 1.0,
+            prompt: &prompt,
+        }];
+        assert!(model.parts.denoiser.predict(&latents, &rows).is_err());
+    }
+
+    #[test]
+    fn damaged_folders_are_refused_with_the_file_at_fault() {
+        let unet = "unet/diffusion_pytorch_model.safetensors";
+        type Damage = fn(&Path);
+        let damages: [(Damage, &str); 8] = [
+            (
+                |path| std::fs::remove_file(path.join("unet/config.json")).unwrap(),
+                "unet/config.json",
+            ),
+            (
+                |path| std::fs::write(path.join("unet/config.json"), "{").unwrap(),
+                "unet/config.json",
+            ),
+            (
+                |path| std::fs::write(path.join("vae/config.json"), [0xff, 0xfe]).unwrap(),
+                "vae/config.json",
+            ),
+            (|path| std::fs::remove_dir_all(path.join("unet")).unwrap(), "unet"),
+            (
+                |path| std::fs::remove_dir_all(path.join("tokenizer")).unwrap(),
+                "tokenizer",
+            ),
+            (
+                |path| std::fs::write(path.join("tokenizer/vocab.json"), [0xff]).unwrap(),
+                "vocab.json",
+            ),
+            (
+                |path| {
+                    let path = path.join("unet/diffusion_pytorch_model.safetensors");
+                    let bytes = std::fs::read(&path).unwrap();
+                    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+                },
+                unet,
+            ),
+            (
+                |path| {
+                    let path = path.join("unet");
+                    std::fs::remove_file(path.join("diffusion_pytorch_model.safetensors")).unwrap();
+                    std::fs::write(path.join("diffusion_pytorch_model.bin"), "").unwrap();
+                },
+                ".bin files are Python pickles",
+            ),
+        ];
+        for (damage, word) in damages {
+            let folder = copied_model();
+            damage(folder.path());
+            let result = load_quietly(ModelSource::Path(folder.path().to_owned()));
+            let error = result.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn weights_of_another_configuration_are_named() {
+        let folder = copied_model();
+        let path = folder.path().join("unet/config.json");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(
+            &path,
+            config.replace("\"cross_attention_dim\": 32", "\"cross_attention_dim\": 48"),
+        )
+        .unwrap();
+        let error = load_quietly(ModelSource::Path(folder.path().to_owned()))
+            .err()
+            .unwrap();
+        assert!(matches!(error, Error::UnsupportedModel { .. }), "{error}");
+
+        std::fs::write(&path, config.replace("\"in_channels\": 4", "\"in_channels\": 9")).unwrap();
+        let error = load_quietly(ModelSource::Path(folder.path().to_owned()))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("inpainting"), "{error}");
+
+        std::fs::write(
+            &path,
+            config.replace("32\n  ],\n  \"center", "64\n  ],\n  \"center"),
+        )
+        .unwrap();
+        let error = load_quietly(ModelSource::Path(folder.path().to_owned()))
+            .err()
+            .unwrap();
+        assert!(matches!(error, Error::Weight { .. }), "{error}");
+    }
+
+    #[test]
+    fn half_precision_variants_and_shards_are_found() {
+        let folder = copied_model();
+        let unet = folder.path().join("unet");
+        let whole = unet.join("diffusion_pytorch_model.safetensors");
+        let fp16 = unet.join("diffusion_pytorch_model.fp16.safetensors");
+        std::fs::rename(&whole, &fp16).unwrap();
+        assert!(load_quietly(ModelSource::Path(folder.path().to_owned())).is_ok());
+
+        let shard = unet.join("diffusion_pytorch_model-00001-of-00001.safetensors");
+        std::fs::rename(&fp16, &shard).unwrap();
+        let index = unet.join("diffusion_pytorch_model.safetensors.index.json");
+        let name = shard.file_name().unwrap().to_str().unwrap();
+        std::fs::write(
+            &index,
+            format!(r#"{{"weight_map": {{"conv_in.weight": "{name}"}}}}"#),
+        )
+        .unwrap();
+        assert!(load_quietly(ModelSource::Path(folder.path().to_owned())).is_ok());
+
+        std::fs::write(
+            &index,
+            r#"{"weight_map": {"conv_in.weight": "../../secret.safetensors"}}"#,
+        )
+        .unwrap();
+        let error = load_quietly(ModelSource::Path(folder.path().to_owned()))
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("not the name of a file beside it"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let pickle = folder.path().join("model.ckpt");
+        std::fs::write(&pickle, "").unwrap();
+        let text = folder.path().join("notes.safetensors");
+        std::fs::write(&text, "hello").unwrap();
+        let lora = folder.path().join("lora.safetensors");
+        std::fs::write(
+            &lora,
+            safetensors::serialize([("lora_unet_x.alpha", view())], None).unwrap(),
+        )
+        .unwrap();
+        for (path, word) in [
+            (folder.path().to_owned(), "unet"),
+            (pickle, "pickle"),
+            (text, "safetensors"),
+            (lora, "LoRA"),
+            (folder.path().join("absent.safetensors"), "missing"),
+        ] {
+            let error = load_quietly(ModelSource::Path(path)).err().unwrap().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    fn view() -> safetensors::tensor::TensorView<'static> {
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap()
+    }
+}

@@ -239,3 +239,29 @@ impl ImageCodec for TinyAutoencoder {
         self.decode_raw(&raw)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::weights::{LoadProgress, LoadWatch, random_weights};
+
+    #[test]
+    fn tiles_give_exactly_what_the_whole_gives() {
+        let json = br#"{"encoder_block_out_channels": [4, 4], "decoder_block_out_channels": [4, 4],
+            "num_encoder_blocks": [1, 1], "num_decoder_blocks": [2, 1]}"#;
+        let config = TinyConfig::from_json(json).unwrap();
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = false.into();
+        let watch = LoadWatch::new(&ignore, &cancel);
+        let vb = random_weights("codec", DType::F32, &Device::Cpu, &watch);
+        let codec = TinyAutoencoder::new(config, &vb).unwrap();
+        let latents = Tensor::randn(0f32, 1.0, (1, 4, 100, 210), &Device::Cpu).unwrap();
+        let whole = codec.decode_whole(&latents).unwrap();
+        let tiled = codec.decode_tiles(&latents).unwrap();
+        assert_eq!(whole.dims(), tiled.dims());
+        let difference = (whole - tiled).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
+    }
+}

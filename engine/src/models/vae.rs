@@ -412,3 +412,49 @@ fn joined(before: &Tensor, next: &Tensor, dim: usize, shared: usize) -> Result<T
     let rest = next.narrow(dim, shared, next.dim(dim)? - shared)?;
     Tensor::cat(&[&kept, &faded, &rest], dim)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn tiles_of_a_picture_make_the_picture() {
+        for (h, w) in [(64, 64), (65, 130), (200, 64), (113, 97)] {
+            let picture = Tensor::randn(0f32, 1.0, (1, 2, h * 2, w * 2), &Device::Cpu).unwrap();
+            let tiled = Tiling::new(h, w)
+                .run(2, |y, x, height, width| {
+                    picture.narrow(2, 2 * y, 2 * height)?.narrow(3, 2 * x, 2 * width)
+                })
+                .unwrap();
+            assert_eq!(tiled.dims(), picture.dims());
+            let difference = (tiled - picture).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn one_tile_fades_into_the_next() {
+        let tiled = Tiling::new(64, 112)
+            .run(1, |_, x, height, width| {
+                Tensor::full(
+                    if x == 0 { 0f32 } else { 1.0 },
+                    (1, 1, height, width),
+                    &Device::Cpu,
+                )
+            })
+            .unwrap();
+        let row = tiled
+            .get(0)
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        assert!(row.is_sorted());
+        assert_eq!((row[47], row[64]), (0.0, 1.0));
+    }
+}

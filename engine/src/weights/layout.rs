@@ -46,8 +46,7 @@ impl UNetLayout {
                     .is_some_and(|rest| rest.starts_with('.'))
             })
         };
-        let mut layout =
-            Self::with_ends(has("middle_block.1.transformer_blocks") || has("middle_block.1.norm"));
+        let mut layout = Self::with_ends(!has("middle_block.1.in_layers"));
         let (mut level, mut layer) = (0, 0);
         for block in (1..).take_while(|block| has(&format!("input_blocks.{block}"))) {
             let at = format!("input_blocks.{block}");

@@ -320,3 +320,178 @@ fn fitted(tensor: Tensor, shape: &Shape, name: &str) -> candle_core::Result<Tens
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+
+    use super::{
+        tensor_file::tests::{f32_bytes, file_bytes, parsed},
+        *,
+    };
+    use crate::{Result, api::LoraSource, error::Doing as _};
+
+    fn quietly<T>(run: impl FnOnce(&LoadWatch<'_>) -> T) -> T {
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = false.into();
+        run(&LoadWatch::new(&ignore, &cancel))
+    }
+
+    fn weights() -> Weights {
+        let stacked: Vec<f32> = (0..12).map(|value| value as f32).collect();
+        let file = Arc::new(
+            parsed(file_bytes(&[
+                ("stacked", &[6, 2], Dtype::F32, f32_bytes(&stacked)),
+                (
+                    "conv",
+                    &[2, 2, 1, 1],
+                    Dtype::F32,
+                    f32_bytes(&[1.0, 2.0, 3.0, 4.0]),
+                ),
+            ]))
+            .unwrap(),
+        );
+        let mut weights = Weights::default();
+        weights.insert(
+            "third.weight".to_owned(),
+            &file,
+            "stacked",
+            Part::Slice { index: 2, count: 3 },
+        );
+        weights.insert("turned.weight".to_owned(), &file, "stacked", Part::Transposed);
+        weights.insert("matrix.weight".to_owned(), &file, "conv", Part::Whole);
+        weights
+    }
+
+    fn get(weights: &Weights, shape: &[usize], name: &str) -> Result<Vec<f32>> {
+        quietly(|watch| {
+            let adapters = Adapters::default();
+            let vb = weights.builder(Network::Denoiser, DType::F32, &Device::Cpu, &adapters, watch);
+            let tensor = vb.get(shape, name).doing("reading")?;
+            Ok(tensor.flatten_all().unwrap().to_vec1().unwrap())
+        })
+    }
+
+    #[test]
+    fn parts_of_stored_tensors_are_cut_turned_and_reshaped() {
+        let weights = weights();
+        assert_eq!(
+            get(&weights, &[2, 2], "third.weight").unwrap(),
+            [8.0, 9.0, 10.0, 11.0]
+        );
+        assert_eq!(weights.shape("third.weight").unwrap(), [2, 2]);
+        let turned = get(&weights, &[2, 6], "turned.weight").unwrap();
+        assert_eq!(turned[..7], [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 1.0]);
+        assert_eq!(
+            get(&weights, &[2, 2], "matrix.weight").unwrap(),
+            [1.0, 2.0, 3.0, 4.0]
+        );
+    }
+
+    #[test]
+    fn missing_and_misshapen_weights_are_named() {
+        let weights = weights();
+        for (shape, name) in [(&[4, 2][..], "third.weight"), (&[2, 2], "absent.weight")] {
+            match get(&weights, shape, name).unwrap_err() {
+                Error::Weight { name: named, .. } => assert_eq!(named, name),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn loading_stops_when_it_is_cancelled() {
+        let weights = weights();
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = true.into();
+        let watch = LoadWatch::new(&ignore, &cancel);
+        let adapters = Adapters::default();
+        let vb = weights.builder(Network::Denoiser, DType::F32, &Device::Cpu, &adapters, &watch);
+        let error = vb.get((2, 2), "matrix.weight").doing("reading").unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error}");
+    }
+
+    /// A LoRA of rank 1 for `matrix.weight`: it adds `alpha / rank * up down`.
+    fn lora(folder: &Path, name: &str, alpha: f32) -> LoraSource {
+        let bytes = file_bytes(&[
+            (
+                "lora_unet_matrix.lora_down.weight",
+                &[1, 2],
+                Dtype::F32,
+                f32_bytes(&[1.0, 10.0]),
+            ),
+            (
+                "lora_unet_matrix.lora_up.weight",
+                &[2, 1],
+                Dtype::F32,
+                f32_bytes(&[1.0, -1.0]),
+            ),
+            ("lora_unet_matrix.alpha", &[], Dtype::F32, f32_bytes(&[alpha])),
+        ]);
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        LoraSource { path, scale: 1.0 }
+    }
+
+    #[test]
+    fn loras_are_fused_and_can_be_retuned_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sources = vec![
+            lora(folder.path(), "one.safetensors", 2.0),
+            lora(folder.path(), "two.safetensors", 1.0),
+        ];
+        sources[1].scale = 0.5;
+        let mut networks = BTreeMap::from([(Network::Denoiser, Arc::new(weights()))]);
+        let mut adapters = Adapters::attach(&sources, &mut networks).unwrap();
+        let held = quietly(|watch| {
+            let weights = &networks[&Network::Denoiser];
+            let vb = weights.builder(Network::Denoiser, DType::F32, &Device::Cpu, &adapters, watch);
+            vb.get((2, 2), "matrix.weight").unwrap()
+        });
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&held), [1.0 + 2.5, 2.0 + 25.0, 3.0 - 2.5, 4.0 - 25.0]);
+
+        sources[0].scale = 0.0;
+        assert!(adapters.retune(&sources).unwrap());
+        assert_eq!(values(&held), [1.0 + 0.5, 2.0 + 5.0, 3.0 - 0.5, 4.0 - 5.0]);
+        sources[1].scale = 0.0;
+        assert!(adapters.retune(&sources).unwrap());
+        assert_eq!(values(&held), [1.0, 2.0, 3.0, 4.0]);
+        assert!(
+            !adapters.retune(&sources[..1]).unwrap(),
+            "another list needs another load"
+        );
+    }
+
+    #[test]
+    fn loras_that_do_not_fit_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let attach = |tensors: &[(&str, &[usize], Dtype, Vec<u8>)]| {
+            let path = folder.path().join("lora.safetensors");
+            std::fs::write(&path, file_bytes(tensors)).unwrap();
+            let mut networks = BTreeMap::from([(Network::Denoiser, Arc::new(weights()))]);
+            Adapters::attach(&[LoraSource { path, scale: 1.0 }], &mut networks)
+                .unwrap_err()
+                .to_string()
+        };
+        let ones = |count: usize| f32_bytes(&vec![1.0; count]);
+        let down = "lora_unet_matrix.lora_down.weight";
+        let up = "lora_unet_matrix.lora_up.weight";
+        let misshapen = attach(&[
+            (down, &[1, 3], Dtype::F32, ones(3)),
+            (up, &[2, 1], Dtype::F32, ones(2)),
+        ]);
+        assert!(misshapen.contains("matrix.weight"), "{misshapen}");
+        let half = attach(&[(down, &[1, 2], Dtype::F32, ones(2))]);
+        assert!(half.contains("only one"), "{half}");
+        let foreign = attach(&[
+            ("lora_unet_other.lora_down.weight", &[1, 2], Dtype::F32, ones(2)),
+            ("lora_unet_other.lora_up.weight", &[2, 1], Dtype::F32, ones(2)),
+        ]);
+        assert!(foreign.contains("another family"), "{foreign}");
+        let kind = attach(&[("lora_unet_matrix.hada_w1_a", &[1, 2], Dtype::F32, ones(2))]);
+        assert!(kind.contains("LoHa"), "{kind}");
+        let none = attach(&[("something", &[1], Dtype::F32, ones(1))]);
+        assert!(none.contains("no LoRA"), "{none}");
+    }
+}

@@ -266,3 +266,188 @@ fn floats(bytes: &[u8], stored: Dtype) -> Option<Vec<f32>> {
         });
     Some(values)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    /// A safetensors file in memory.
+    pub(in crate::weights) fn file_bytes(tensors: &[(&str, &[usize], Dtype, Vec<u8>)]) -> Vec<u8> {
+        let views = tensors.iter().map(|(name, shape, dtype, bytes)| {
+            (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
+        });
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    pub(in crate::weights) fn f32_bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    pub(in crate::weights) fn parsed(bytes: Vec<u8>) -> Result<TensorFile> {
+        TensorFile::embedded("test.safetensors", Box::leak(bytes.into_boxed_slice()))
+    }
+
+    fn small_file() -> Vec<u8> {
+        file_bytes(&[
+            ("a", &[2, 2], Dtype::F32, f32_bytes(&[1.0, 2.0, 3.0, 4.0])),
+            ("b", &[3], Dtype::F16, vec![0; 6]),
+        ])
+    }
+
+    fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let whole = small_file();
+        for length in 0..whole.len() {
+            let error = parsed(whole[..length].to_vec()).unwrap_err();
+            assert!(matches!(error, Error::InvalidFile { .. }), "{error}");
+        }
+        assert!(parsed(whole).is_ok());
+    }
+
+    #[test]
+    fn impossible_headers_are_refused() {
+        let mut oversized = small_file();
+        oversized[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        let overlapping = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#;
+        let outside = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
+        let wrong_length = r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#;
+        let overflowing =
+            r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8]}}"#;
+        let backwards = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#;
+        for bytes in [
+            oversized,
+            with_header(overlapping, &[0; 6]),
+            with_header(outside, &[0; 8]),
+            with_header(wrong_length, &[0; 8]),
+            with_header(overflowing, &[0; 8]),
+            with_header(backwards, &[0; 8]),
+            with_header("{", &[]),
+            with_header("[1, 2]", &[]),
+            Vec::new(),
+        ] {
+            assert!(matches!(parsed(bytes), Err(Error::InvalidFile { .. })));
+        }
+    }
+
+    #[test]
+    fn other_files_are_named_for_what_they_are() {
+        for (bytes, word) in [
+            (&b"PK\x03\x04 archive/data.pkl"[..], "pickle"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "LFS"),
+            (b"<!DOCTYPE html><html>please log in</html>", "web page"),
+        ] {
+            let error = parsed(bytes.to_vec()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        for name in ["model.ckpt", "model.PT", "x/pytorch_model.bin"] {
+            let error = TensorFile::open(Path::new(name)).unwrap_err().to_string();
+            assert!(
+                error.contains("pickle") && error.contains(".safetensors"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_float_formats_read_the_same() {
+        let values = [0.5f32, -2.0, 1024.0, 0.0];
+        let halves = values
+            .iter()
+            .flat_map(|&value| f16::from_f32(value).to_le_bytes())
+            .collect();
+        let bfloats = values
+            .iter()
+            .flat_map(|&value| bf16::from_f32(value).to_le_bytes())
+            .collect();
+        let doubles = values
+            .iter()
+            .flat_map(|&value| f64::from(value).to_le_bytes())
+            .collect();
+        let file = parsed(file_bytes(&[
+            ("f32", &[2, 2], Dtype::F32, f32_bytes(&values)),
+            ("f16", &[2, 2], Dtype::F16, halves),
+            ("bf16", &[2, 2], Dtype::BF16, bfloats),
+            ("f64", &[2, 2], Dtype::F64, doubles),
+        ]))
+        .unwrap();
+        for name in ["f32", "f16", "bf16", "f64"] {
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                let tensor = file.read(name, dtype, &Device::Cpu).unwrap();
+                assert_eq!(tensor.dtype(), dtype);
+                let read = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+                assert_eq!(read.to_vec1::<f32>().unwrap(), values, "{name} as {dtype:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_tensors_of_halves_are_read_whole() {
+        let values: Vec<f32> = (0..3 * CHUNK + 7).map(|index| (index % 2048) as f32).collect();
+        let halves = values
+            .iter()
+            .flat_map(|&value| f16::from_f32(value).to_le_bytes())
+            .collect();
+        let file = parsed(file_bytes(&[("a", &[values.len()], Dtype::F16, halves)])).unwrap();
+        let read = file.read("a", DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(read.to_vec1::<f32>().unwrap(), values);
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_refused_with_the_weights_name() {
+        let infinite_half = f16::INFINITY.to_le_bytes().to_vec();
+        let file = parsed(file_bytes(&[
+            ("conv_in.weight", &[2], Dtype::F32, f32_bytes(&[1.0, f32::NAN])),
+            ("half", &[1], Dtype::F16, infinite_half),
+            ("whole", &[1], Dtype::I64, vec![0; 8]),
+        ]))
+        .unwrap();
+        for (name, dtype, word) in [
+            ("conv_in.weight", DType::F32, "NaN"),
+            ("half", DType::F32, "NaN"),
+            ("half", DType::F16, "NaN"),
+            ("whole", DType::F32, "number format"),
+            ("absent", DType::F32, "missing"),
+        ] {
+            let error = file.read(name, dtype, &Device::Cpu).unwrap_err();
+            assert!(
+                matches!(&error, Error::Weight { name: named, .. } if named == name),
+                "{error}"
+            );
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_bytes_never_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = small_file();
+            for (index, value) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = value;
+            }
+            if let Ok(file) = parsed(bytes) {
+                let names: Vec<String> = file.shapes().map(|(name, _)| name.to_owned()).collect();
+                for name in names {
+                    drop(file.read(&name, DType::F32, &Device::Cpu));
+                }
+            }
+        }
+
+        #[test]
+        fn any_header_is_refused_or_read(header in r#"\{("[ab]":\{"dtype":"(F32|F16|U8|X)","shape":\[[0-9,]{0,24}\],"data_offsets":\[[0-9]{1,20},[0-9]{1,20}\]\},?){0,3}\}"#) {
+            drop(parsed(with_header(&header, &[0; 16])));
+        }
+    }
+}
