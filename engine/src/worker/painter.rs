@@ -8,7 +8,7 @@ use std::{
 use super::{calibration, loader::Loaded, meter::FrameMeter, prompts::PromptEncoder};
 use crate::{
     Error, Result,
-    api::{Frame, ModelSummary, PassOrder, Picture, PictureMode, RenderJob, Revision, Scene, StageTimings},
+    api::{Frame, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
@@ -16,6 +16,7 @@ use crate::{
         traits::{Conditioning, ModelParts},
     },
     ops::Workers,
+    pipeline,
     stream::Session,
 };
 
@@ -254,43 +255,16 @@ impl Painter {
         progress: &mut dyn FnMut(u32, u32),
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Picture> {
-        if job.size != job.scene.size {
-            return Err(Error::Scene {
-                reason: "rendering at another size is not possible yet".to_owned(),
-            });
-        }
-        let mut scene = job.scene.clone();
-        scene.settings.pass_order = PassOrder::Sequential;
-        scene.settings.picture = PictureMode::Held;
         let prompts = &self.prompts;
-        for region in &scene.regions {
-            prompts.encode_now(&region.prompt).doing("encoding a prompt")?;
-            prompts
-                .encode_now(&region.negative_prompt)
-                .doing("encoding a prompt")?;
-        }
-        prompts
-            .encode_now(&scene.background.prompt)
-            .doing("encoding a prompt")?;
-        prompts
-            .encode_now(&scene.background.negative_prompt)
-            .doing("encoding a prompt")?;
-        let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
-        let mut session = Session::new(&self.parts);
-        session.apply(Revision(1), &scene, &find, &self.parts)?;
-        let total = scene.settings.steps.count() as u32;
-        let mut latent = None;
-        while !session.is_settled() {
-            if is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let outcome = session.step(&mut *self.parts.denoiser)?;
-            progress(total - outcome.steps_until_settled.min(total), total);
-            latent = outcome.latent.or(latent);
-        }
-        let latent = latent.ok_or(Error::NoModel)?;
-        let decoded = self.parts.codec.decode(&latent).doing("decoding a picture")?;
-        session.picture(&decoded)
+        let encode = |prompt: &str| prompts.encode_now(prompt).doing("encoding a prompt");
+        pipeline::render(
+            &mut self.parts,
+            &job.scene,
+            job.size,
+            &encode,
+            progress,
+            is_cancelled,
+        )
     }
 }
 
