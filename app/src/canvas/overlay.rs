@@ -171,6 +171,8 @@ impl Overlay {
 }
 
 /// Lays one line of a region over what is there.
+///
+/// Most pixels of a mask are unpainted or solid, so these are dealt with by eights.
 fn lay_line(
     rgba: &mut [u8],
     marks: &mut [u8],
@@ -179,26 +181,48 @@ fn lay_line(
     number: u8,
     is_active: bool,
 ) {
+    const RUN: usize = 8;
     let [red, green, blue] = colour;
-    let colour = [red, green, blue, 255];
+    let solid = [red, green, blue, 255];
+    let solid_mark = |mark: &mut [u8; 2]| {
+        mark[0] = number;
+        if is_active {
+            mark[1] = 255;
+        }
+    };
     let (pixels, _) = rgba.as_chunks_mut::<4>();
     let (marks, _) = marks.as_chunks_mut::<2>();
-    for ((pixel, mark), &coverage) in pixels.iter_mut().zip(marks).zip(coverage) {
-        if coverage == 0 {
+    let runs = pixels
+        .chunks_mut(RUN)
+        .zip(marks.chunks_mut(RUN))
+        .zip(coverage.chunks(RUN));
+    for ((pixels, marks), coverage) in runs {
+        if coverage.iter().all(|&value| value == 0) {
             continue;
         }
-        let part = u32::from(coverage);
-        for (below, colour) in pixel.iter_mut().zip(colour) {
-            let mixed = u32::from(colour) * part + u32::from(*below) * (255 - part);
-            // Divides by 255, rounded.
-            *below = ((mixed + 128 + ((mixed + 128) >> 8)) >> 8) as u8;
+        if coverage.iter().all(|&value| value == 255) {
+            pixels.fill(solid);
+            marks.iter_mut().for_each(solid_mark);
+            continue;
         }
-        if coverage >= 128 {
-            mark[0] = number;
+        for ((pixel, mark), &coverage) in pixels.iter_mut().zip(marks).zip(coverage) {
+            lay_pixel(pixel, solid, coverage);
+            if coverage >= 128 {
+                mark[0] = number;
+            }
+            if is_active {
+                mark[1] = coverage;
+            }
         }
-        if is_active {
-            mark[1] = coverage;
-        }
+    }
+}
+
+fn lay_pixel(pixel: &mut [u8; 4], colour: [u8; 4], coverage: u8) {
+    let part = u32::from(coverage);
+    for (below, colour) in pixel.iter_mut().zip(colour) {
+        let mixed = u32::from(colour) * part + u32::from(*below) * (255 - part);
+        // Divides by 255, rounded.
+        *below = ((mixed + 128 + ((mixed + 128) >> 8)) >> 8) as u8;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dabs to coverage, tile by tile.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{Mask, RegionId, TILE_SIDE, TileData};
@@ -50,6 +50,8 @@ pub struct StrokeBuffer {
     tiles: Vec<Option<Box<[f32; PIXELS]>>>,
     is_dirty: Vec<bool>,
     dirty: Vec<usize>,
+    /// What was handed out last for each tile the stroke went over.
+    handed_out: BTreeMap<usize, Option<Arc<TileData>>>,
 }
 
 impl StrokeBuffer {
@@ -63,6 +65,7 @@ impl StrokeBuffer {
             tiles: vec![None; count],
             is_dirty: vec![false; count],
             dirty: Vec::new(),
+            handed_out: BTreeMap::new(),
         }
     }
 
@@ -101,25 +104,34 @@ impl StrokeBuffer {
     }
 
     /// The tiles that changed since the last call, as they look with the stroke laid over the mask.
+    ///
+    /// Tiles that look as before, because a brush went over what it had painted already, are not among them.
     pub fn take_changes(&mut self, region: RegionId, ink: Ink, opacity: f32) -> Option<MaskTiles> {
         if self.dirty.is_empty() {
             return None;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
-        let tiles = dirty
-            .iter()
-            .filter_map(|&index| {
-                self.is_dirty[index] = false;
-                let stroke = self.tiles[index].as_deref()?;
-                let (column, row) = ((index % self.columns) as u32, (index / self.columns) as u32);
-                let base = self.base.tile(column, row);
-                let rect = self.base.tile_rect(column, row);
-                let inside = (rect.width() as usize, rect.height() as usize);
-                let data = laid_over(base, stroke, ink, opacity, inside);
-                Some(MaskTile { column, row, data })
-            })
-            .collect();
+        let mut tiles = Vec::with_capacity(dirty.len());
+        for index in dirty {
+            self.is_dirty[index] = false;
+            let Some(stroke) = self.tiles[index].as_deref() else {
+                continue;
+            };
+            let (column, row) = ((index % self.columns) as u32, (index / self.columns) as u32);
+            let base = self.base.tile(column, row);
+            let rect = self.base.tile_rect(column, row);
+            let inside = (rect.width() as usize, rect.height() as usize);
+            let data = laid_over(base, stroke, ink, opacity, inside);
+            let before = self.handed_out.get(&index).map_or(base, Option::as_ref);
+            if before != data.as_ref() {
+                self.handed_out.insert(index, data.clone());
+                tiles.push(MaskTile { column, row, data });
+            }
+        }
+        if tiles.is_empty() {
+            return None;
+        }
         Some(MaskTiles { region, tiles })
     }
 }
@@ -351,6 +363,25 @@ mod tests {
         let often = painted(&mask(128, 128), &[faint; 100], Ink::Paint, 1.0);
         let full = painted(&mask(128, 128), &[dab(64.0, 64.0, 40.0, 0.5)], Ink::Paint, 1.0);
         assert_eq!(often, full);
+    }
+
+    #[test]
+    fn tiles_that_look_as_before_are_not_handed_out_again() {
+        let mut buffer = StrokeBuffer::new(mask(200, 64));
+        let fetch = |buffer: &mut StrokeBuffer| {
+            let change = buffer.take_changes(REGION, Ink::Paint, 1.0)?;
+            Some(change.tiles.iter().map(|tile| tile.column).collect::<Vec<_>>())
+        };
+        buffer.add(&dab(60.0, 30.0, 20.0, 0.5));
+        assert_eq!(fetch(&mut buffer), Some(vec![0, 1]));
+        buffer.add(&dab(60.0, 30.0, 20.0, 0.5));
+        assert_eq!(fetch(&mut buffer), None);
+        buffer.add(&dab(110.0, 30.0, 25.0, 0.5));
+        assert_eq!(fetch(&mut buffer), Some(vec![1, 2]));
+
+        let mut eraser = StrokeBuffer::new(mask(200, 64));
+        eraser.add(&dab(60.0, 30.0, 20.0, 0.5));
+        assert!(eraser.take_changes(REGION, Ink::Erase, 1.0).is_none());
     }
 
     #[test]
