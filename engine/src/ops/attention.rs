@@ -316,6 +316,16 @@ impl<E: Element> Task for Block<'_, E> {
 }
 
 impl<E: Element> Block<'_, E> {
+    /// Where the score of a row and a key lies: panels of some keys, each with `E::ROWS` rows.
+    #[inline(always)]
+    fn place<S: Simd>(&self, row: usize, key: usize, count: usize) -> usize {
+        let Plan { panel, unit, .. } = self.plan;
+        // Panels are two vectors of a power of two wide.
+        let first = key & !(panel - 1);
+        let columns = if count - first > unit { panel } else { unit };
+        first * E::ROWS + row * columns + (key - first)
+    }
+
     /// Exponentials of one row's scores above its largest; returns what earlier sums must be multiplied with.
     ///
     /// # Safety
@@ -330,32 +340,23 @@ impl<E: Element> Block<'_, E> {
         total: &mut f32,
         weights: *mut E,
     ) -> f32 {
-        // Score of key `k`: panels of `columns` keys, `ROWS` rows each.
-        let place = |key: usize| {
-            let first = key / self.plan.panel * self.plan.panel;
-            let columns = if count - first > self.plan.unit {
-                self.plan.panel
-            } else {
-                self.plan.unit
-            };
-            first * E::ROWS + row * columns + (key - first)
-        };
         unsafe {
             let full = count / S::LANES * S::LANES;
+            let scores = scores.as_ptr();
             let mut most = S::splat(f32::NEG_INFINITY);
             for key in (0..full).step_by(S::LANES) {
-                most = S::max(most, S::load(scores.as_ptr().add(place(key))));
+                most = S::max(most, S::load(scores.add(self.place::<S>(row, key, count))));
             }
             let mut most = S::largest(most);
             for key in full..count {
-                most = most.max(scores[place(key)]);
+                most = most.max(*scores.add(self.place::<S>(row, key, count)));
             }
             let most = most.max(*largest);
             let correction = (*largest - most).exp();
             let shift = S::splat(most);
             let mut sum = S::splat(0.0);
             for key in (0..full).step_by(S::LANES) {
-                let score = S::load(scores.as_ptr().add(place(key)));
+                let score = S::load(scores.add(self.place::<S>(row, key, count)));
                 let weight = math::exp::<S>(S::sub(score, shift));
                 sum = S::add(sum, weight);
                 E::store::<S>(weights.add(key), weight);
@@ -363,7 +364,7 @@ impl<E: Element> Block<'_, E> {
             let mut sum = S::sum(sum);
             if full < count {
                 let left = count - full;
-                let score = S::load_partial(scores.as_ptr().add(place(full)), left);
+                let score = S::load_partial(scores.add(self.place::<S>(row, full, count)), left);
                 let weight = math::exp::<S>(S::sub(score, shift));
                 let mut lanes = [0.0; 16];
                 S::store(lanes.as_mut_ptr(), weight);

@@ -56,6 +56,7 @@ impl Element for f32 {
     fn panel_columns(isa: Isa) -> (usize, usize) {
         (3 * isa.lanes(), isa.lanes())
     }
+    #[inline(always)]
     fn position_in_panel(k: usize, column: usize, width: usize) -> usize {
         k * width + column
     }
@@ -98,6 +99,7 @@ impl Element for bf16 {
     fn panel_columns(_isa: Isa) -> (usize, usize) {
         (2 * TILE_COLUMNS, TILE_COLUMNS)
     }
+    #[inline(always)]
     fn position_in_panel(k: usize, column: usize, width: usize) -> usize {
         let (step, pair, side) = (k / STEP_BF16, k % STEP_BF16 / 2, k % 2);
         let (tile, column) = (column / TILE_COLUMNS, column % TILE_COLUMNS);

@@ -30,6 +30,8 @@ pub(crate) mod pack;
 pub(crate) mod picture;
 mod simd;
 mod tile;
+#[cfg(test)]
+mod twins;
 mod workers;
 
 pub use simd::Isa;

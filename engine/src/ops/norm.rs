@@ -252,32 +252,29 @@ impl<E: Element> Task for ApplyRow<'_, E> {
                 }
                 let scale = &self.scale[first..][..channels];
                 let shift = &self.shift[first..][..channels];
-                let mut at = 0;
-                while at < channels {
-                    let count = S::LANES.min(channels - at);
-                    // SAFETY: all five slices have `channels` elements.
-                    unsafe {
-                        let full = count == S::LANES;
-                        let load = |from: &[f32]| {
-                            let from = from.as_ptr().add(at);
-                            if full {
-                                S::load(from)
-                            } else {
-                                S::load_partial(from, count)
-                            }
-                        };
-                        let mut value = S::fma(load(pixel), load(scale), load(shift));
+                let (pixel, out) = (pixel.as_ptr(), out.as_mut_ptr());
+                let (scale, shift) = (scale.as_ptr(), shift.as_ptr());
+                let full = channels / S::LANES * S::LANES;
+                // SAFETY: all slices have `channels` elements.
+                unsafe {
+                    for at in (0..full).step_by(S::LANES) {
+                        let value = S::load(pixel.add(at));
+                        let mut value = S::fma(value, S::load(scale.add(at)), S::load(shift.add(at)));
                         if self.silu {
                             value = math::silu::<S>(value);
                         }
-                        let to = out.as_mut_ptr().add(at);
-                        if full {
-                            E::store::<S>(to, value);
-                        } else {
-                            E::store_partial::<S>(to, value, count);
-                        }
+                        E::store::<S>(out.add(at), value);
                     }
-                    at += S::LANES;
+                    let left = channels - full;
+                    if left > 0 {
+                        let scale = S::load_partial(scale.add(full), left);
+                        let shift = S::load_partial(shift.add(full), left);
+                        let mut value = S::fma(S::load_partial(pixel.add(full), left), scale, shift);
+                        if self.silu {
+                            value = math::silu::<S>(value);
+                        }
+                        E::store_partial::<S>(out.add(full), value, left);
+                    }
                 }
             }
             first += channels;
@@ -339,54 +336,46 @@ impl<E: Element> Task for LayerNorm<'_, E> {
     unsafe fn run<S: Simd>(self) {
         let channels = self.weight.len();
         let full = channels / S::LANES * S::LANES;
+        let left = channels - full;
+        let (weight, bias) = (self.weight.as_ptr(), self.bias.as_ptr());
         for (row, out) in self
             .rows
             .chunks_exact(channels)
             .zip(self.out.chunks_exact_mut(channels))
         {
-            // SAFETY: offsets stay below `channels`.
+            let (row, out) = (row.as_ptr(), out.as_mut_ptr());
             unsafe {
-                let each = |f: &mut dyn FnMut(usize, usize)| {
-                    (0..full).step_by(S::LANES).for_each(|at| f(at, S::LANES));
-                    if full < channels {
-                        f(full, channels - full);
-                    }
-                };
-                let load = |from: &[f32], at: usize, count: usize| {
-                    let from = from.as_ptr().add(at);
-                    if count == S::LANES {
-                        S::load(from)
-                    } else {
-                        S::load_partial(from, count)
-                    }
-                };
                 let mut sum = S::splat(0.0);
-                each(&mut |at, count| sum = S::add(sum, load(row, at, count)));
+                for at in (0..full).step_by(S::LANES) {
+                    sum = S::add(sum, S::load(row.add(at)));
+                }
+                if left > 0 {
+                    sum = S::add(sum, S::load_partial(row.add(full), left));
+                }
                 let mean = S::sum(sum) / channels as f32;
                 let center = S::splat(mean);
                 let mut square = S::splat(0.0);
-                each(&mut |at, count| {
-                    let value = S::sub(load(row, at, count), center);
-                    if count == S::LANES {
-                        square = S::fma(value, value, square);
-                    } else {
-                        let mut lanes = [0.0; 16];
-                        S::store_partial(lanes.as_mut_ptr(), value, count);
-                        let value = S::load(lanes.as_ptr());
-                        square = S::fma(value, value, square);
-                    }
-                });
-                let inverse = S::splat(1.0 / (S::sum(square) / channels as f32 + self.epsilon).sqrt());
-                each(&mut |at, count| {
-                    let value = S::mul(S::sub(load(row, at, count), center), inverse);
-                    let value = S::fma(value, load(self.weight, at, count), load(self.bias, at, count));
-                    let to = out.as_mut_ptr().add(at);
-                    if count == S::LANES {
-                        E::store::<S>(to, value);
-                    } else {
-                        E::store_partial::<S>(to, value, count);
-                    }
-                });
+                for at in (0..full).step_by(S::LANES) {
+                    let value = S::sub(S::load(row.add(at)), center);
+                    square = S::fma(value, value, square);
+                }
+                let mut square = S::sum(square);
+                for at in full..channels {
+                    let value = *row.add(at) - mean;
+                    square += value * value;
+                }
+                let inverse = S::splat(1.0 / (square / channels as f32 + self.epsilon).sqrt());
+                for at in (0..full).step_by(S::LANES) {
+                    let value = S::mul(S::sub(S::load(row.add(at)), center), inverse);
+                    let value = S::fma(value, S::load(weight.add(at)), S::load(bias.add(at)));
+                    E::store::<S>(out.add(at), value);
+                }
+                if left > 0 {
+                    let value = S::mul(S::sub(S::load_partial(row.add(full), left), center), inverse);
+                    let weight = S::load_partial(weight.add(full), left);
+                    let value = S::fma(value, weight, S::load_partial(bias.add(full), left));
+                    E::store_partial::<S>(out.add(full), value, left);
+                }
             }
         }
     }

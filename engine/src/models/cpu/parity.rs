@@ -186,3 +186,40 @@ fn tiny_autoencoders_in_bf16_come_close_to_the_reference() {
         }
     }
 }
+
+#[test]
+fn threads_do_not_change_a_single_bit_of_a_prediction() {
+    let (config, vb) = weights("tiny-sd15", "unet");
+    let config = UNetConfig::from_json(&config).unwrap();
+    let inputs = tensors("unet-sd15/inputs.safetensors");
+    let sample = &inputs["a.sample"];
+    for precision in [CpuPrecision::F32, CpuPrecision::Bf16] {
+        let outputs: Vec<Vec<f32>> = (1..=3)
+            .map(|threads| {
+                let workers = Arc::new(Workers::new(threads));
+                let mut unet = CpuUnet::load(&config, vb.clone(), precision, workers).unwrap();
+                let context = inputs["a.encoder_hidden_states"].get(0).unwrap();
+                let conditioning = Conditioning {
+                    context,
+                    pooled: None,
+                    time_ids: None,
+                };
+                let prompt = unet.prepare(&conditioning).unwrap();
+                let rows = vec![
+                    Row {
+                        timestep: 499.0,
+                        prompt: &prompt
+                    };
+                    sample.dim(0).unwrap()
+                ];
+                unet.predict(sample, &rows)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap()
+            })
+            .collect();
+        assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]), "{precision:?}");
+    }
+}
