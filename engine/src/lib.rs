@@ -42,7 +42,7 @@ pub mod low_level {
     }
     /// Kernels for processors.
     pub mod ops {
-        pub use crate::ops::{Isa, Team, Workers, leave_room_for_the_window};
+        pub use crate::ops::{Isa, KernelBench, Team, Workers, leave_room_for_the_window};
     }
     /// Pixels and tensors.
     pub mod image {

@@ -21,6 +21,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub(crate) mod attention;
+mod bench;
 pub(crate) mod buffer;
 pub(crate) mod element;
 mod math;
@@ -34,5 +35,6 @@ mod tile;
 mod twins;
 mod workers;
 
+pub use bench::KernelBench;
 pub use simd::Isa;
 pub use workers::{Team, Workers, leave_room_for_the_window};

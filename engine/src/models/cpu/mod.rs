@@ -28,10 +28,7 @@ use super::{
     config::{CodecConfig, UNetConfig},
     traits::{Denoiser, ImageCodec},
 };
-use crate::{
-    api::Precision,
-    ops::{Isa, Workers},
-};
+use crate::{api::Precision, ops::Workers};
 
 /// Number format of matrix products on the processor; everything between them is `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +45,6 @@ impl From<Precision> for CpuPrecision {
         match precision {
             Precision::F32 => Self::F32,
             Precision::F16 | Precision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-impl CpuPrecision {
-    /// The faster one of those that look the same on this processor.
-    pub fn best() -> Self {
-        if Isa::best().has_fast_bf16() {
-            Self::Bf16
-        } else {
-            Self::F32
         }
     }
 }
