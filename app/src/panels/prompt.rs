@@ -41,6 +41,7 @@ pub fn prompt_ui(
 
     let name_response = ui
         .horizontal(|ui| {
+            ui.spacing_mut().interact_size.y = 16.0;
             let response = caption(ui, name);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 if let Some(tokenizer) = aids.tokenizer {
@@ -129,7 +130,7 @@ pub fn prompt_ui(
 fn token_count_ui(ui: &mut Ui, tokenizer: &Arc<PromptTokenizer>, text: &str) {
     let colours = palette(ui);
     let room = tokenizer.capacity().saturating_sub(2);
-    let used = text.split_whitespace().count();
+    let used = tokenizer.count(text).saturating_sub(2);
     let colour = if used > room {
         colours.error
     } else {

@@ -50,12 +50,15 @@ pub fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, outbox: &mut Outbox) {
                     }
                 });
             }
-        });
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.spacing_mut().item_spacing.x = space::XS;
-            controls_ui(ui, view, outbox);
-            freshness_ui(ui, &view.link.freshness(), room > 640.0);
-            title_ui(ui, view);
+            // The bar takes the whole width, so that the rest of it stands inside.
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.spacing_mut().item_spacing.x = space::XS;
+                controls_ui(ui, view, outbox);
+                ui.add_space(space::M);
+                freshness_ui(ui, &view.link.freshness(), room > 640.0);
+                ui.add_space(space::M);
+                title_ui(ui, view);
+            });
         });
     });
 }
@@ -280,7 +283,6 @@ fn freshness_ui(ui: &mut Ui, freshness: &Freshness, has_words: bool) {
         })
         .response;
     response.on_hover_ui(|ui| tooltip(ui, &text, hint, ""));
-    ui.add_space(space::S);
 }
 
 fn paint_light(ui: &Ui, at: Pos2, light: Light, colour: Color32) {

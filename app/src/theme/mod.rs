@@ -262,6 +262,7 @@ fn visuals(theme: Theme, palette: &Palette) -> Visuals {
     visuals.popup_shadow = shadow(4, 16, 70);
     visuals.window_shadow = shadow(8, 32, 90);
     visuals.slider_trailing_fill = true;
+    visuals.handle_shape = egui::style::HandleShape::Circle;
     visuals.indent_has_left_vline = false;
     visuals.interact_cursor = None;
     visuals

@@ -229,6 +229,8 @@ pub fn slider_row(
                 .inner;
             ui.spacing_mut().slider_width = ui.available_width();
             ui.spacing_mut().interact_size.y = 20.0;
+            // The filled part of the rail takes this colour.
+            ui.visuals_mut().selection.bg_fill = palette(ui).accent;
             let rail = ui.add(
                 Slider::new(&mut shown, shown_range)
                     .show_value(false)
