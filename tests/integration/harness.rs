@@ -31,6 +31,7 @@ pub(crate) fn app_of_size(width: f32, height: f32) -> Harness<'static, Option<Ap
     };
     let mut harness: Harness<'static, Option<App>> = HarnessBuilder::default()
         .with_size(egui::vec2(width, height))
+        .with_step_dt(1.0 / 60.0)
         .with_context_setup(wordbrush::theme::install)
         .build_ui_state(show, None);
     harness.run_steps(4);

@@ -4,6 +4,8 @@
     reason = "a scenario that cannot go on is a failed one, also in its helpers"
 )]
 
+/// Every command: by key, by the palette, by its window.
+mod commands;
 /// What survives when the program is killed, the disk is full, or a folder is read-only.
 mod crashes;
 /// Models are fetched whole or not at all, whatever the server does.

@@ -1,6 +1,9 @@
-//! Every panel and command through the accessibility tree.
+//! Every panel through the accessibility tree.
 
-use egui_kittest::kittest::Queryable as _;
+use egui::{Modifiers, accesskit::Role};
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use wordbrush::document::Target;
+use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
 use crate::harness::{AppHarness as _, app, app_of_size};
 
@@ -9,15 +12,320 @@ fn the_first_start_shows_a_painted_sample_and_a_frame() {
     let mut harness = app();
     harness.run_until_fresh();
     assert_eq!(harness.app().document().regions.len(), 4);
-    harness.get_by_label("Region Meadow");
+    assert_eq!(harness.app().selected(), Target::Region(RegionId(4)));
+    for name in ["Region Meadow", "Region Sky", "Region Sun", "Region Tree"] {
+        harness.get_by_label(name);
+    }
+    harness.get_by_role_and_label(Role::ListBoxOption, "Background");
 }
 
 #[test]
-fn zz_look() {
-    for (w, h, name) in [(1360.0, 860.0, "a"), (1024.0, 700.0, "b")] {
-        let mut harness = app_of_size(w, h);
-        harness.run_until_fresh();
-        let image = harness.render().unwrap();
-        image.save(format!("/tmp/look-{name}.png")).unwrap();
+fn a_new_region_takes_the_keyboard_and_its_prompt_is_one_undo_step() {
+    let mut harness = app();
+    harness.get_by_label("New region").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 5);
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .type_text("red ");
+    harness.run_steps(2);
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .type_text("house");
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions[4].prompt, "red house");
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions[4].prompt, "");
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 4);
+}
+
+#[test]
+fn eye_lock_duplicate_and_delete_work_from_the_list() {
+    let mut harness = app();
+    harness.get_by_label("Hide Sun").click();
+    harness.run_steps(3);
+    let visible = |harness: &egui_kittest::Harness<'static, _>| -> Vec<bool> {
+        harness
+            .app()
+            .document()
+            .regions
+            .iter()
+            .map(|region| region.visible)
+            .collect()
+    };
+    assert_eq!(visible(&harness), [true, true, false, true]);
+    harness.get_by_label("Hide Sky").click_modifiers(Modifiers::ALT);
+    harness.run_steps(3);
+    assert_eq!(
+        visible(&harness),
+        [true, false, false, false],
+        "Alt-click on an eye shows only that region"
+    );
+    harness.get_by_label("Lock Sky").click();
+    harness.run_steps(3);
+    assert!(harness.app().document().regions[0].locked);
+    harness.get_by_label("Region Meadow").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().selected(), Target::Region(RegionId(2)));
+    harness.get_by_label("Duplicate region").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 5);
+    assert_eq!(harness.app().document().regions[2].prompt, "grass");
+    harness.get_by_label("Delete region").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 4);
+}
+
+#[test]
+fn a_double_click_renames_a_region() {
+    let mut harness = app();
+    let row = harness.get_by_label("Region Sun");
+    row.click();
+    row.click();
+    harness.run_steps(3);
+    harness.get_by_label("Region name").type_text("Star");
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.app().document().regions[2].name.contains("Star"));
+    assert_eq!(harness.app().document().regions[2].prompt, "sun");
+}
+
+#[test]
+fn dragging_a_row_reorders_the_regions() {
+    let mut harness = app();
+    let from = harness.get_by_label("Region Tree").rect().center();
+    let to = harness.get_by_label("Region Sky").rect().center_bottom() - egui::vec2(0.0, 4.0);
+    harness.drag_at(from);
+    harness.run_steps(2);
+    for step in 1..=4 {
+        harness.hover_at(from + (to - from) * (step as f32 / 4.0));
+        harness.run_steps(2);
     }
+    harness.drop_at(to);
+    harness.run_steps(3);
+    let names: Vec<_> = harness
+        .app()
+        .document()
+        .regions
+        .iter()
+        .map(|region| region.name.clone())
+        .collect();
+    assert_eq!(names, ["Tree", "Sky", "Meadow", "Sun"]);
+}
+
+#[test]
+fn the_sliders_of_a_region_change_it() {
+    let mut harness = app();
+    for (name, value) in [
+        ("Prompt strength", 75.0),
+        ("Mask strength", 60.0),
+        ("Edge softness", 20.0),
+    ] {
+        harness
+            .get_by_role_and_label(Role::Slider, name)
+            .set_value_accesskit(value);
+        harness.run_steps(3);
+    }
+    let region = &harness.app().document().regions[3];
+    assert!(
+        (region.prompt_strength - 0.75).abs() < 0.01,
+        "{}",
+        region.prompt_strength
+    );
+    assert!(
+        (region.mask_strength - 0.6).abs() < 0.01,
+        "{}",
+        region.mask_strength
+    );
+    assert!((region.mask_std_px - 20.0).abs() < 0.6, "{}", region.mask_std_px);
+    assert_eq!(region.seed, None);
+    harness.get_by_label("Reroll region").scroll_to_me();
+    harness.run_steps(3);
+    harness.get_by_label("Reroll region").click();
+    harness.run_steps(3);
+    assert!(harness.app().document().regions[3].seed.is_some());
+}
+
+#[test]
+fn the_background_is_the_lowest_entry_with_its_own_prompt() {
+    let mut harness = app();
+    harness
+        .get_by_role_and_label(Role::ListBoxOption, "Background")
+        .click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().selected(), Target::Background);
+    let prompt = harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    prompt.focus();
+    prompt.type_text("snow");
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().background.prompt, "snow");
+}
+
+#[test]
+fn the_stream_panel_changes_every_setting() {
+    let mut harness = app_of_size(1280.0, 1400.0);
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    for choice in ["Picture: Dream", "Mask mode: Soft", "Guidance: Self"] {
+        harness.get_by_label(choice).click();
+        harness.run_steps(3);
+    }
+    harness
+        .get_by_role_and_label(Role::Slider, "Steps")
+        .set_value_accesskit(4.0);
+    harness
+        .get_by_role_and_label(Role::Slider, "Bootstrap steps")
+        .set_value_accesskit(2.0);
+    harness.run_steps(3);
+    harness.get_by_label("Advanced").click();
+    harness.run_steps(60);
+    for choice in ["Edits: Start over", "Pass order: Batch"] {
+        harness.get_by_label(choice).click();
+        harness.run_steps(3);
+    }
+    let settings = harness.app().document().settings.clone();
+    assert_eq!(settings.picture, PictureMode::Dream);
+    assert_eq!(settings.mask_mode, MaskMode::Continuous);
+    assert!(matches!(settings.guidance, Guidance::SelfNegative { .. }));
+    assert_eq!(settings.steps.count(), 4);
+    assert_eq!(settings.bootstrap_steps, 2);
+    assert_eq!(settings.edits, EditPolicy::Flush);
+    assert_eq!(settings.pass_order, PassOrder::StreamBatch);
+}
+
+#[test]
+fn the_history_strip_brings_a_whole_state_back() {
+    let mut harness = app();
+    harness.run_until("the first frame kept", |app| app.strip().len() == 1);
+    let before = harness.app().document().clone();
+    harness.get_by_label("Delete region").click();
+    harness.run_steps(2);
+    harness.get_by_label("Reroll").click();
+    harness.run_until("a second frame kept", |app| {
+        app.strip().len() >= 2 && app.is_up_to_date()
+    });
+    harness.get_by_label("Frame 1").click();
+    harness.run_steps(3);
+    let mut now = harness.app().document().clone();
+    now.next_region_id = before.next_region_id;
+    assert!(now == before, "regions, masks, prompts and seed are back");
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert_eq!(
+        harness.app().document().regions.len(),
+        3,
+        "undo leaves the brought back state again"
+    );
+}
+
+#[test]
+fn the_stream_controls_pause_and_run() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.get_by_label("Pause").click();
+    harness.run_steps(3);
+    harness.get_by_label("Run").click();
+    harness.run_steps(3);
+    harness.get_by_label("Dream").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().settings.picture, PictureMode::Dream);
+    harness.get_by_label("Hold the picture").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().settings.picture, PictureMode::Held);
+    harness.run_until_fresh();
+}
+
+#[test]
+fn a_stroke_paints_the_region_and_one_undo_takes_it_back() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let before = harness.app().document().regions[3].mask.clone();
+    let canvas = harness.get_by_label("Canvas").rect();
+    let begin = canvas.center() + egui::vec2(120.0, 60.0);
+    harness.drag_at(begin);
+    harness.run_steps(1);
+    for step in 1..=6 {
+        harness.hover_at(begin + egui::vec2(10.0 * step as f32, 4.0 * step as f32));
+        harness.run_steps(1);
+    }
+    harness.drop_at(begin + egui::vec2(60.0, 24.0));
+    harness.run_steps(3);
+    let painted = harness.app().document().regions[3].mask.clone();
+    assert!(painted != before, "ink is in the mask");
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::Z);
+    harness.run_steps(3);
+    assert!(
+        harness.app().document().regions[3].mask == before,
+        "one undo takes the stroke back"
+    );
+}
+
+#[test]
+fn every_control_lies_inside_the_window_from_the_smallest_size_up() {
+    for (width, height, scale) in [
+        (1024.0, 700.0, 1.0),
+        (1024.0, 700.0, 1.5),
+        (1024.0, 700.0, 2.0),
+        (1600.0, 1000.0, 1.0),
+    ] {
+        let mut harness = app_of_size(width / scale, height / scale);
+        harness.run_until_fresh();
+        let window = egui::Rect::from_min_size(egui::Pos2::ZERO, egui::vec2(width / scale, height / scale));
+        for label in [
+            "Run or pause",
+            "Pause",
+            "Single step",
+            "Help and shortcuts",
+            "Canvas",
+            "Brush",
+            "New region",
+            "Panel: Stream",
+            "Region Tree",
+        ] {
+            if let Some(node) = harness.query_by_label(label) {
+                let rect = node.rect();
+                assert!(
+                    window.contains_rect(rect.shrink(1.0)),
+                    "{label} at {rect:?} in {window:?}"
+                );
+            }
+        }
+        let canvas = harness.get_by_label("Canvas").rect();
+        assert!(
+            canvas.width() > 120.0 && canvas.height() > 120.0,
+            "room to paint at {width} x {height}, scale {scale}: {canvas:?}"
+        );
+    }
+}
+
+#[test]
+fn every_control_has_a_name() {
+    let harness = app();
+    let mut nameless = Vec::new();
+    for role in [
+        Role::Button,
+        Role::Slider,
+        Role::SpinButton,
+        Role::CheckBox,
+        Role::TextInput,
+        Role::MultilineTextInput,
+        Role::ColorWell,
+        Role::ListBoxOption,
+        Role::RadioButton,
+    ] {
+        for node in harness.query_all_by_role(role) {
+            let node = node.accesskit_node();
+            let is_named = node
+                .label()
+                .is_some_and(|label| label.chars().any(|letter| letter.is_ascii_alphanumeric()));
+            if !is_named && !node.is_hidden() {
+                nameless.push(format!("{role:?} {:?} {:?}", node.label(), node.value()));
+            }
+        }
+    }
+    assert!(nameless.is_empty(), "{nameless:#?}");
 }

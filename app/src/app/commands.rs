@@ -236,7 +236,7 @@ impl App {
             }
             C::HideUi => {
                 self.hides_ui = !self.hides_ui;
-                Self::release_focus(ctx);
+                self.drops_focus = true;
             }
             C::TogglePerformance => self.preferences.shows_performance = !self.preferences.shows_performance,
             C::ToggleHistory => self.preferences.shows_history = !self.preferences.shows_history,
@@ -449,14 +449,6 @@ impl App {
     fn focus_panels(&mut self, ctx: &egui::Context) {
         self.hides_ui = false;
         ctx.memory_mut(|memory| memory.request_focus(super::ui::first_control()));
-    }
-
-    fn release_focus(ctx: &egui::Context) {
-        ctx.memory_mut(|memory| {
-            if let Some(id) = memory.focused() {
-                memory.surrender_focus(id);
-            }
-        });
     }
 }
 

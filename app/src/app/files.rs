@@ -215,6 +215,7 @@ impl App {
                 self.notifications
                     .push(Level::Success, format!("Saved {}", path.display()));
                 self.path = Some(path);
+                self.note_session();
             }
             Done::Export(Ok(()), path) => {
                 self.preferences.export_folder = path.parent().map(Path::to_owned);
@@ -408,7 +409,7 @@ impl App {
     }
 
     /// Asks the thread "file-io" for a job.
-    fn begin<T: Send + 'static>(
+    pub(super) fn begin<T: Send + 'static>(
         &mut self,
         name: &str,
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
@@ -540,7 +541,7 @@ fn open_for(path: &Path, size: CanvasSize) -> anyhow::Result<Opened> {
     })
 }
 
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(
         || "Untitled".to_owned(),
         |stem| stem.to_string_lossy().into_owned(),

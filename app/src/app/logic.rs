@@ -17,6 +17,7 @@ impl App {
         let polled = self.link.poll();
         self.take_engine(ctx, polled);
         self.poll_files(ctx);
+        self.poll_session(ctx);
         self.take_dropped_files(ctx);
         for command in self.pressed_commands(ctx) {
             self.run_command(ctx, command);
@@ -24,11 +25,8 @@ impl App {
         self.run_wishes(ctx);
         self.hand_over();
         self.apply_preferences(ctx);
-        self.keep_preferences();
+        self.keep_preferences(ctx);
         self.write_status(ctx);
-        if ctx.input(|input| input.viewport().close_requested()) {
-            self.is_closing = true;
-        }
     }
 
     /// Carries out what panels asked for.
@@ -42,6 +40,7 @@ impl App {
     pub(super) fn hand_over(&mut self) {
         if self.handed_over != Some(self.changes) {
             self.link.hand_over(&self.document);
+            self.note_session();
             self.handed_over = Some(self.changes);
         }
     }
@@ -133,7 +132,12 @@ impl App {
         }
     }
 
-    fn keep_preferences(&mut self) {
+    /// Writes preferences that changed, but not in the middle of a drag.
+    fn keep_preferences(&mut self, ctx: &egui::Context) {
+        if ctx.input(|input| input.pointer.any_down()) {
+            return;
+        }
+        self.preferences.tools = self.pen;
         if self.preferences != self.written_preferences && self.preferences.pending_scale.is_none() {
             self.written_preferences = self.preferences.clone();
             self.write_preferences();

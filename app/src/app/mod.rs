@@ -9,6 +9,7 @@ mod commands;
 mod files;
 mod logic;
 pub mod preferences;
+mod session;
 mod status;
 mod ui;
 
@@ -104,11 +105,13 @@ pub struct App {
     wants_prompt_focus: bool,
     dialog: Option<Dialog>,
     files: files::Files,
+    session: session::SessionKeeper,
     folders: Option<Folders>,
     tab: SideTab,
     hides_ui: bool,
+    /// The key that hides the panels also moves the focus; it is taken away again at the end of the frame.
+    drops_focus: bool,
     status_file: Option<StatusFile>,
-    is_closing: bool,
 }
 
 impl App {
@@ -127,6 +130,7 @@ impl App {
             }
             loaded.settings
         });
+        let pen = preferences.tools;
         let keymap = match folder.map(|folder| Keymap::load(&folder.join("keys.toml"))) {
             Some(Ok(keymap)) => keymap,
             Some(Err(error)) => {
@@ -171,16 +175,18 @@ impl App {
             outbox: Outbox::default(),
             canvas: CanvasState::new(render_state),
             canvas_area: egui::Rect::ZERO,
-            pen: ToolSettings::default(),
+            pen,
             wants_prompt_focus: false,
             dialog: None,
             files: files::Files::start(ctx),
+            session: session::SessionKeeper::default(),
             folders: config.folders,
             tab: SideTab::default(),
             hides_ui: false,
+            drops_focus: false,
             status_file: config.status_file.and_then(|path| StatusFile::start(path).ok()),
-            is_closing: false,
         };
+        app.start_session();
         if let Some(path) = config.open {
             app.open_path(&path);
         }
@@ -250,5 +256,9 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         self.show(ui);
+    }
+
+    fn on_exit(&mut self) {
+        self.end_session();
     }
 }

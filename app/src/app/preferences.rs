@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::panels::tools::ToolSettings;
+
 /// Which theme is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +36,8 @@ pub struct Preferences {
     pub shows_performance: bool,
     /// Whether the history strip is shown.
     pub shows_history: bool,
+    /// The tool in hand and how the canvas is shown.
+    pub tools: ToolSettings,
     /// Where pictures were exported to last.
     pub export_folder: Option<PathBuf>,
 }
@@ -47,6 +51,7 @@ impl Default for Preferences {
             threads: None,
             shows_performance: false,
             shows_history: true,
+            tools: ToolSettings::default(),
             export_folder: None,
         }
     }

@@ -10,6 +10,7 @@ use eframe::egui;
 use serde::Serialize;
 
 use super::App;
+use crate::engine_link::Freshness;
 
 /// Time between lines.
 const EVERY: Duration = Duration::from_millis(500);
@@ -35,6 +36,8 @@ struct State<'a> {
     canvas_on_screen: [f32; 4],
     messages: Vec<&'a str>,
     is_busy_with_files: bool,
+    /// Whether the picture shows every edit and is finished.
+    is_settled: bool,
 }
 
 #[derive(Serialize)]
@@ -104,6 +107,7 @@ impl App {
             canvas_on_screen: [rect.min.x, rect.min.y, rect.max.x, rect.max.y].map(|value| value * scale),
             messages: self.notifications.texts().collect(),
             is_busy_with_files: self.files.is_busy(),
+            is_settled: self.link.freshness() == Freshness::Fresh,
         };
         match serde_json::to_string(&state) {
             // A full queue means a slow disk; the next line will do.

@@ -1,12 +1,14 @@
 //! Where the panels go; nothing else.
 
-use eframe::egui::{self, CentralPanel, Frame, Id, Margin, Panel, Rect, ScrollArea, Stroke, Ui};
+use eframe::egui::{
+    self, Align2, CentralPanel, Frame, Id, Margin, Panel, Rect, ScrollArea, Stroke, StrokeKind, Ui, vec2,
+};
 use wordbrush_engine::api::ModelSource;
 
 use super::{App, SideTab};
 use crate::{
     canvas::{CanvasInputs, Placement, canvas_ui},
-    dialogs::{Dialog, gallery::gallery_ui, help::help_ui, settings::settings_ui},
+    dialogs::{Dialog, gallery::gallery_ui, help::help_ui, recover::Recovery, settings::settings_ui},
     panels::{
         performance::{Memory, performance_ui},
         prompt::PromptAids,
@@ -41,6 +43,13 @@ impl App {
         }
         self.run_wishes(&ctx);
         self.hand_over();
+        if std::mem::take(&mut self.drops_focus) {
+            ctx.memory_mut(|memory| {
+                if let Some(id) = memory.focused() {
+                    memory.surrender_focus(id);
+                }
+            });
+        }
     }
 
     fn bars(&mut self, ui: &mut Ui) {
@@ -150,6 +159,9 @@ impl App {
             aids,
             keymap: &self.keymap,
         };
+        if std::mem::take(&mut self.wants_prompt_focus) {
+            self.regions.focus_prompt();
+        }
         regions_ui(ui, view, &mut self.regions, &mut self.outbox);
     }
 
@@ -180,6 +192,12 @@ impl App {
                     display: self.pen.display,
                 };
                 canvas_ui(ui, &mut self.canvas, &inputs, &mut actions);
+                if self.document.regions.is_empty() {
+                    empty_canvas_ui(ui, self.canvas_area);
+                }
+                if ui.input(|input| !input.raw.hovered_files.is_empty()) {
+                    drop_hint_ui(ui, self.canvas_area);
+                }
             });
         for action in actions {
             self.run_canvas_action(action);
@@ -197,6 +215,15 @@ impl App {
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
             Dialog::Model(state) => state.ui(ctx, &self.link, outbox),
+            Dialog::Recover(state) => {
+                let (is_closed, recovery) = state.ui(ctx);
+                match recovery {
+                    Some(Recovery::Restore(session)) => self.restore_session(session),
+                    Some(Recovery::Discard(session)) => self.discard_session(session),
+                    None => {}
+                }
+                is_closed
+            }
             Dialog::Settings => settings_ui(ctx, &mut self.preferences, outbox),
             Dialog::Help => help_ui(ctx, &self.keymap),
             Dialog::CommandPalette(state) => state.ui(ctx, &self.keymap, outbox),
@@ -225,4 +252,47 @@ impl App {
             placement.screen_from_canvas([width, height]),
         )
     }
+}
+
+/// What to do with a canvas without regions, where the eye looks first.
+fn empty_canvas_ui(ui: &Ui, area: Rect) {
+    banner_ui(
+        ui,
+        area,
+        Align2::CENTER_BOTTOM,
+        "Add a region (Insert), give it a prompt, then paint",
+    );
+}
+
+/// What happens to a file that is held over the window.
+fn drop_hint_ui(ui: &Ui, area: Rect) {
+    let colours = palette(ui);
+    ui.painter().rect_stroke(
+        area.shrink(6.0),
+        10,
+        Stroke::new(2.0, colours.accent),
+        StrokeKind::Inside,
+    );
+    banner_ui(
+        ui,
+        area,
+        Align2::CENTER_CENTER,
+        "Drop to open; with Alt, as the background picture",
+    );
+}
+
+fn banner_ui(ui: &Ui, area: Rect, place: Align2, text: &str) {
+    let colours = palette(ui);
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let galley = ui.painter().layout_no_wrap(text.to_owned(), font, colours.text);
+    let card = place.align_size_within_rect(galley.size() + vec2(28.0, 18.0), area.shrink(24.0));
+    ui.painter().rect(
+        card,
+        10,
+        colours.panel,
+        Stroke::new(1.0, colours.line),
+        StrokeKind::Inside,
+    );
+    ui.painter()
+        .galley(card.min + vec2(14.0, 9.0), galley, colours.text);
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{self, TextEdit};
+use eframe::egui::{self, Key, TextEdit};
 
 use super::{buttons_ui, error_ui, window_ui};
 use crate::{
@@ -64,6 +64,8 @@ pub struct ExportRequest {
 pub struct ExportDialog {
     format: ExportFormat,
     path: String,
+    /// The field of the path gets the keyboard at the first look.
+    is_new: bool,
 }
 
 impl ExportDialog {
@@ -72,6 +74,7 @@ impl ExportDialog {
         Self {
             format: ExportFormat::of(path).unwrap_or_default(),
             path: path.display().to_string(),
+            is_new: true,
         }
     }
 
@@ -86,6 +89,7 @@ impl ExportDialog {
     /// Draws the window; returns whether it is to be closed.
     pub fn ui(&mut self, ctx: &egui::Context, has_picture: bool, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
+        let mut is_confirmed = false;
         let is_closed = window_ui(ctx, "Export picture", 500.0, |ui| {
             caption(ui, "Format");
             let formats = [
@@ -117,7 +121,11 @@ impl ExportDialog {
             ui.horizontal(|ui| {
                 let id = egui::Id::unique("export path");
                 let width = ui.available_width() - 104.0;
-                ui.add(TextEdit::singleline(&mut self.path).id(id).desired_width(width));
+                let field = ui.add(TextEdit::singleline(&mut self.path).id(id).desired_width(width));
+                if std::mem::take(&mut self.is_new) {
+                    field.request_focus();
+                }
+                is_confirmed = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
                 ui.ctx()
                     .accesskit_node_builder(id, |node| node.set_label("Export file".to_owned()));
                 if action_button(ui, icons::FOLDER_OPEN, "Browse…").clicked() {
@@ -144,7 +152,7 @@ impl ExportDialog {
                 let export = ui
                     .add_enabled_ui(is_ready, |ui| primary_button(ui, icons::DOWNLOAD, "Export"))
                     .inner;
-                if export.clicked() {
+                if export.clicked() || (is_confirmed && is_ready) {
                     let path = PathBuf::from(self.path.trim());
                     outbox.push(Intent::Export(ExportRequest {
                         format: self.format,

@@ -6,6 +6,7 @@ pub mod export;
 pub mod gallery;
 pub mod help;
 pub mod model;
+pub mod recover;
 pub mod settings;
 
 use eframe::egui::{self, Align, Frame, Id, Layout, Margin, Modal, RichText, Stroke, Ui};
@@ -25,6 +26,8 @@ pub enum Dialog {
     Export(export::ExportDialog),
     /// Choosing the model.
     Model(model::ModelDialog),
+    /// Sessions that were cut off.
+    Recover(recover::RecoverDialog),
     /// Theme, size, keys.
     Settings,
     /// One page of help.

@@ -43,9 +43,16 @@ pub struct RegionsView<'a> {
 pub struct RegionsState {
     /// The region whose name is being typed, with the text so far.
     renaming: Option<(RegionId, String)>,
+    /// Whether the prompt field is to get the keyboard.
+    wants_prompt: bool,
 }
 
 impl RegionsState {
+    /// Gives the keyboard to the prompt of the selected region.
+    pub fn focus_prompt(&mut self) {
+        self.wants_prompt = true;
+    }
+
     /// Starts typing a region's name.
     pub fn rename(&mut self, region: &RegionLayer) {
         self.renaming = Some((region.id, region.name.clone()));
@@ -114,7 +121,7 @@ pub fn regions_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, 
             Target::Background => background_properties_ui(ui, view, outbox),
             Target::Region(id) => {
                 if let Some(region) = view.document.region(id) {
-                    region_properties_ui(ui, view, region, outbox);
+                    region_properties_ui(ui, view, region, state, outbox);
                 }
             }
         });
@@ -553,7 +560,13 @@ fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Out
     });
 }
 
-fn region_properties_ui(ui: &mut Ui, view: RegionsView<'_>, region: &RegionLayer, outbox: &mut Outbox) {
+fn region_properties_ui(
+    ui: &mut Ui,
+    view: RegionsView<'_>,
+    region: &RegionLayer,
+    state: &mut RegionsState,
+    outbox: &mut Outbox,
+) {
     ui.add_space(space::XS);
     ui.horizontal(|ui| {
         let mut colour = region.colour;
@@ -567,6 +580,9 @@ fn region_properties_ui(ui: &mut Ui, view: RegionsView<'_>, region: &RegionLayer
         ui.add(Label::new(RichText::new(title_of(region)).text_style(strong())).truncate());
     });
     let id = Id::unique(("prompt", region.id.0));
+    if std::mem::take(&mut state.wants_prompt) {
+        ui.memory_mut(|memory| memory.request_focus(id));
+    }
     let (response, text) = prompt_ui(
         ui,
         id,

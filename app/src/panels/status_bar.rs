@@ -43,6 +43,9 @@ pub fn status_bar_ui(
             format!("{} × {} px", size.width(), size.height()),
             AppCommand::CanvasSize,
         );
+        if let Some([x, y]) = canvas.hovered_pixel().filter(|_| room > 760.0) {
+            ui.label(text(format!("{x}, {y}")));
+        }
         let model = link
             .summary()
             .map_or_else(|| name_of(&document.model), |summary| summary.name.clone());

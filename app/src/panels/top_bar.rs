@@ -154,7 +154,14 @@ fn controls_ui(ui: &mut Ui, view: TopBarView<'_>, outbox: &mut Outbox) {
     };
     let is_dreaming = view.document.settings.picture == PictureMode::Dream;
     let is_running = view.link.run_state() == RunState::Running;
-    if icon_button(ui, icons::CIRCLE_HELP, "Help", &hint(AppCommand::Help)).clicked() {
+    if icon_button(
+        ui,
+        icons::CIRCLE_HELP,
+        "Help and shortcuts",
+        &hint(AppCommand::Help),
+    )
+    .clicked()
+    {
         outbox.run(AppCommand::Help);
     }
     let label = if is_dreaming { "Hold the picture" } else { "Dream" };

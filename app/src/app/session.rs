@@ -1,0 +1,135 @@
+//! Nothing painted is lost: the session is journalled while one paints, and offered back after a crash.
+
+use std::time::{Duration, Instant};
+
+use eframe::egui;
+
+use super::App;
+use crate::{
+    background_tasks::Task,
+    dialogs::{Dialog, recover::RecoverDialog},
+    document::Document,
+    notifications::Level,
+    storage::{
+        autosave::{Autosave, AutosaveEvent},
+        folders::Folders,
+        journal::{SessionFile, SessionState},
+        sessions::{self, CutOffSession},
+    },
+};
+
+/// How long a session that was given back stays on disk, so that the new one has journalled it for certain.
+const KEPT_AFTER_RESTORE: Duration = Duration::from_secs(5);
+
+/// The journal of this session, and what is left of earlier ones.
+#[derive(Default)]
+pub(super) struct SessionKeeper {
+    autosave: Option<Autosave>,
+    search: Option<Task<Vec<CutOffSession>>>,
+    given_back: Vec<(Instant, CutOffSession)>,
+}
+
+impl App {
+    /// Starts the journal and looks for sessions that were cut off.
+    pub(super) fn start_session(&mut self) {
+        let Some(folders) = self.folders.clone() else {
+            return;
+        };
+        self.session.search = self.begin_search(folders.clone());
+        match Autosave::start(folders) {
+            Ok(autosave) => self.session.autosave = Some(autosave),
+            Err(error) => self
+                .notifications
+                .push(Level::Warning, format!("Autosave is off: {error:#}")),
+        }
+    }
+
+    fn begin_search(&mut self, folders: Folders) -> Option<Task<Vec<CutOffSession>>> {
+        self.begin("Looking for unsaved sessions", move || {
+            sessions::find_cut_off(&folders)
+        })
+    }
+
+    /// Gives the journal the canvas as it is now.
+    pub(super) fn note_session(&self) {
+        if let Some(autosave) = self.session.autosave.as_ref().filter(|_| self.changes > 0) {
+            autosave.note(SessionState {
+                document: self.document.clone(),
+                file: SessionFile {
+                    path: self.path.clone(),
+                    is_saved: !self.is_dirty(),
+                },
+            });
+        }
+    }
+
+    /// Takes what the journal and the search report.
+    pub(super) fn poll_session(&mut self, ctx: &egui::Context) {
+        let events: Vec<_> = self.session.autosave.iter().flat_map(Autosave::events).collect();
+        for event in events {
+            match event {
+                AutosaveEvent::Failing { reason } => {
+                    self.notifications.push(
+                        Level::Warning,
+                        format!("Your changes are not being kept: {reason}"),
+                    );
+                }
+                AutosaveEvent::WorksAgain => self
+                    .notifications
+                    .push(Level::Info, "Your changes are kept again."),
+            }
+        }
+        if let Some(found) = self.session.search.as_ref().and_then(Task::poll) {
+            self.session.search = None;
+            match found {
+                Ok(found) if found.is_empty() => {}
+                Ok(found) => self.dialog = Some(Dialog::Recover(RecoverDialog::new(found))),
+                Err(error) => self.notifications.push(Level::Warning, format!("{error:#}")),
+            }
+        }
+        let is_due = |given_back: &(Instant, CutOffSession)| given_back.0.elapsed() > KEPT_AFTER_RESTORE;
+        if let Some(at) = self.session.given_back.iter().position(is_due) {
+            let (_, session) = self.session.given_back.remove(at);
+            self.discard_session(session);
+        }
+        if !self.session.given_back.is_empty() {
+            ctx.request_repaint_after(KEPT_AFTER_RESTORE);
+        }
+    }
+
+    /// Brings a session back.
+    pub(super) fn restore_session(&mut self, session: CutOffSession) {
+        let state = &session.recovered().state;
+        let document = Document {
+            model: self.document.model.clone(),
+            ..state.document.clone()
+        };
+        let path = state.file.path.clone();
+        let title = path
+            .as_deref()
+            .map_or_else(|| "Restored".to_owned(), super::files::stem);
+        self.replace_document(document, &title);
+        self.path = path;
+        // What was cut off had not been saved.
+        self.saved = self.changes.wrapping_sub(1);
+        self.session.given_back.push((Instant::now(), session));
+    }
+
+    /// Removes a session for good.
+    pub(super) fn discard_session(&mut self, session: CutOffSession) {
+        // It is a courtesy to the disk: what fails is tried again at the next start.
+        drop(self.begin("Removing an old session", move || session.discard()));
+    }
+
+    /// Ends the session: a saved canvas needs no journal, another is offered back at the next start.
+    pub(super) fn end_session(&mut self) {
+        let is_saved = !self.is_dirty();
+        if let Some(autosave) = self.session.autosave.take() {
+            if is_saved {
+                autosave.end();
+            } else {
+                drop(autosave);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Sessions that were cut off, offered back.
+
+use std::time::SystemTime;
+
+use eframe::egui::{self, Align, Layout, RichText};
+
+use super::window_ui;
+use crate::{
+    storage::sessions::CutOffSession,
+    theme::{
+        icons, strong,
+        widgets::{action_button, card, hint, primary_button},
+    },
+};
+
+/// The window's state.
+#[derive(Debug)]
+pub struct RecoverDialog {
+    sessions: Vec<CutOffSession>,
+}
+
+/// What the user wants with a session.
+#[derive(Debug)]
+pub enum Recovery {
+    /// Bring it back.
+    Restore(CutOffSession),
+    /// Remove it.
+    Discard(CutOffSession),
+}
+
+impl RecoverDialog {
+    /// Begins with what was found, newest first.
+    pub fn new(sessions: Vec<CutOffSession>) -> Self {
+        Self { sessions }
+    }
+
+    /// Draws the window; returns whether it is to be closed, and what was chosen.
+    pub fn ui(&mut self, ctx: &egui::Context) -> (bool, Option<Recovery>) {
+        let mut chosen = None;
+        let is_closed = window_ui(ctx, "Welcome back", 460.0, |ui| {
+            hint(
+                ui,
+                "Something you painted was not saved. Bring it back, or let it go; closing this window asks again at the next start.",
+            );
+            ui.add_space(8.0);
+            for (index, session) in self.sessions.iter().enumerate() {
+                card(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    let state = &session.recovered().state;
+                    let name = state
+                        .file
+                        .path
+                        .as_deref()
+                        .map_or("Untitled canvas".to_owned(), |path| path.display().to_string());
+                    ui.label(RichText::new(name).text_style(strong()));
+                    let (size, regions) = (state.document.size, state.document.regions.len());
+                    let age = age_of(session.recovered().written_at);
+                    hint(
+                        ui,
+                        &format!(
+                            "{} × {} px · {regions} regions · {age}",
+                            size.width(),
+                            size.height()
+                        ),
+                    );
+                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                        if primary_button(ui, icons::HISTORY, "Bring back").clicked() {
+                            chosen = Some((index, true));
+                        }
+                        if action_button(ui, icons::TRASH_2, "Let go").clicked() {
+                            chosen = Some((index, false));
+                        }
+                    });
+                });
+            }
+        });
+        let recovery = chosen.map(|(index, is_restored)| {
+            let session = self.sessions.remove(index);
+            if is_restored {
+                Recovery::Restore(session)
+            } else {
+                Recovery::Discard(session)
+            }
+        });
+        let is_done = self.sessions.is_empty() || matches!(recovery, Some(Recovery::Restore(_)));
+        (is_closed || is_done, recovery)
+    }
+}
+
+fn age_of(time: SystemTime) -> String {
+    let minutes = time.elapsed().map_or(0, |age| age.as_secs() / 60);
+    match minutes {
+        0 => "a moment ago".to_owned(),
+        1..60 => format!("{minutes} min ago"),
+        60..1440 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}

@@ -1,0 +1,215 @@
+//! Every command: by key, by the palette, by its window.
+
+use egui::{Key, Modifiers, accesskit::Role};
+use egui_kittest::kittest::Queryable as _;
+use wordbrush::{command::AppCommand, document::Target};
+use wordbrush_engine::api::RegionId;
+
+use crate::harness::{AppHarness as _, app};
+
+/// Commands that open a dialog of the desktop, or end the program.
+const OUTWARD: [AppCommand; 6] = [
+    AppCommand::Open,
+    AppCommand::Save,
+    AppCommand::SaveAs,
+    AppCommand::BackgroundImage,
+    AppCommand::PasteBackground,
+    AppCommand::Quit,
+];
+
+#[test]
+fn every_command_can_be_run_from_every_selection() {
+    let mut harness = app();
+    for selection in [AppCommand::SelectBackground, AppCommand::SelectRegion(2)] {
+        for command in AppCommand::all().filter(|command| !OUTWARD.contains(command)) {
+            let ctx = harness.ctx.clone();
+            let state = harness.state_mut().as_mut().expect("the app is there");
+            state.run(&ctx, selection);
+            state.run(&ctx, command);
+            harness.run_steps(2);
+            harness.key_press(Key::Escape);
+            harness.run_steps(2);
+        }
+    }
+    assert!(harness.app().document().regions.len() < 10);
+}
+
+#[test]
+fn the_palette_finds_a_command_by_part_of_its_name() {
+    let mut harness = app();
+    let before = harness.app().document().regions[3].mask.clone();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    harness.get_by_label("Find command").type_text("invert");
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::ListBoxOption, "Invert mask");
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Find command").is_none(), "it closes");
+    let inverted = &harness.app().document().regions[3].mask;
+    assert_eq!(inverted.coverage(0, 0), 255 - before.coverage(0, 0));
+}
+
+#[test]
+fn keys_paint_tools_regions_and_undo() {
+    let mut harness = app();
+    let press = |harness: &mut egui_kittest::Harness<'static, _>, modifiers, key| {
+        harness.key_press_modifiers(modifiers, key);
+        harness.run_steps(2);
+    };
+    press(&mut harness, Modifiers::NONE, Key::Num3);
+    assert_eq!(
+        harness.app().selected(),
+        Target::Region(RegionId(2)),
+        "counted from the front"
+    );
+    press(&mut harness, Modifiers::NONE, Key::Num0);
+    assert_eq!(harness.app().selected(), Target::Background);
+    press(&mut harness, Modifiers::NONE, Key::X);
+    assert_eq!(harness.app().selected(), Target::Region(RegionId(2)));
+    press(&mut harness, Modifiers::COMMAND, Key::J);
+    assert_eq!(harness.app().document().regions.len(), 5);
+    press(&mut harness, Modifiers::NONE, Key::Delete);
+    assert_eq!(harness.app().document().regions.len(), 4);
+    press(&mut harness, Modifiers::COMMAND, Key::Z);
+    press(&mut harness, Modifiers::COMMAND, Key::Z);
+    assert_eq!(harness.app().document().regions.len(), 4);
+    press(&mut harness, Modifiers::COMMAND, Key::Y);
+    assert_eq!(harness.app().document().regions.len(), 5);
+}
+
+#[test]
+fn single_keys_do_nothing_while_a_prompt_is_typed() {
+    let mut harness = app();
+    let field = harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    field.focus();
+    harness.run_steps(2);
+    let regions = harness.app().document().regions.len();
+    for key in [Key::Delete, Key::X, Key::Num1, Key::B] {
+        harness.key_press(key);
+        harness.run_steps(2);
+    }
+    assert_eq!(harness.app().document().regions.len(), regions);
+    assert_eq!(harness.app().selected(), Target::Region(RegionId(4)));
+}
+
+#[test]
+fn tab_hides_the_panels_and_brings_them_back() {
+    let mut harness = app();
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("New region").is_none());
+    harness.get_by_label("Canvas");
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    harness.get_by_label("New region");
+}
+
+#[test]
+fn help_shows_the_keys_in_use() {
+    let mut harness = app();
+    harness.key_press(Key::F1);
+    harness.run_steps(3);
+    for text in ["Ctrl+Shift+P", "Duplicate region", "Paint where it belongs"] {
+        assert!(
+            harness.query_all_by_value(text).next().is_some()
+                || harness.query_all_by_label(text).next().is_some(),
+            "{text}"
+        );
+    }
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Close").is_none());
+}
+
+#[test]
+fn the_gallery_opens_a_sample_and_undo_returns() {
+    let mut harness = app();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::O);
+    harness.run_steps(3);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 3);
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions.len(), 4);
+}
+
+#[test]
+fn a_new_canvas_begins_empty_in_the_chosen_size() {
+    let mut harness = app();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::N);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Portrait").click();
+    harness.run_steps(3);
+    harness.get_by_label("Create").click();
+    harness.run_steps(3);
+    let document = harness.app().document();
+    assert_eq!((document.size.width(), document.size.height()), (512, 768));
+    assert!(document.regions.is_empty());
+    harness.get_by_label("Add a region");
+    harness.run_until_fresh();
+}
+
+#[test]
+fn the_canvas_changes_its_size_while_it_runs() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::ALT, Key::C);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Landscape").click();
+    harness.run_steps(3);
+    harness.get_by_label("Change size").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().size.width(), 768);
+    harness.run_until_fresh();
+    let frame = harness
+        .app()
+        .link()
+        .frame()
+        .map(|shown| shown.frame.picture.size().width());
+    assert_eq!(frame, Some(768));
+}
+
+#[test]
+fn an_export_can_be_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("meadow.png");
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    harness.run_steps(3);
+    let field = harness.get_by_label("Export file");
+    field.set_text_value_accesskit(&path.display().to_string());
+    harness.run_steps(3);
+    harness.get_by_label("Export").click();
+    harness.run_until("the message", |app| {
+        app.notifications()
+            .texts()
+            .any(|text| text.starts_with("Exported"))
+    });
+    let dropped = wordbrush::storage::open::open_path(&path).expect("an export opens");
+    assert_eq!(dropped.kind_name(), "exported picture");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_an_error_with_a_way_out() {
+    let mut harness = app();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
+    harness.run_steps(3);
+    harness
+        .get_by_label("Model path")
+        .type_text("/nowhere/model.safetensors");
+    harness.run_steps(3);
+    harness.get_by_label("Load checkpoint").click();
+    harness.run_until("the error", |app| app.link().model_error().is_some());
+    harness.get_by_label("Use the pocket model");
+    assert!(
+        harness
+            .app()
+            .notifications()
+            .texts()
+            .any(|text| text.contains("model.safetensors"))
+    );
+}
