@@ -86,7 +86,7 @@ impl Notifications {
         }
         Area::new(Id::unique("notifications"))
             .order(Order::Tooltip)
-            .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -44.0))
+            .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -124.0))
             .show(ctx, |ui| {
                 ui.set_max_width(520.0);
                 for (index, toast) in self.toasts.iter().enumerate() {

@@ -51,7 +51,7 @@ impl RecoverDialog {
                         .file
                         .path
                         .as_deref()
-                        .map_or("Untitled canvas".to_owned(), |path| path.display().to_string());
+                        .map_or_else(|| "Untitled canvas".to_owned(), |path| path.display().to_string());
                     ui.label(RichText::new(name).text_style(strong()));
                     let (size, regions) = (state.document.size, state.document.regions.len());
                     let age = age_of(session.recovered().written_at);

@@ -4,20 +4,20 @@
 //! entry costs its thumbnail and what was painted since; the number of entries and their bytes are bounded, and
 //! the oldest that is not pinned goes first.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use eframe::egui::{
     self, ColorImage, Id, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, TextureHandle,
     TextureOptions, Ui, WidgetInfo, vec2,
 };
-use wordbrush_engine::api::Picture;
+use wordbrush_engine::api::{Mask, Picture};
 
 use super::{
     outbox::{Intent, Outbox},
     thumbnails::picture_image,
 };
 use crate::{
-    document::Document,
+    document::{Document, RegionLayer},
     theme::{
         icons, palette, small, space,
         widgets::{hint, sized_icon_toggle},
@@ -55,7 +55,10 @@ pub struct HistoryStrip {
 impl HistoryStrip {
     /// Keeps a finished frame with its document, unless nothing has changed since the last.
     pub fn record(&mut self, document: &Document, picture: &Picture) {
-        let is_known = self.entries.back().is_some_and(|last| last.document == *document);
+        let is_known = self
+            .entries
+            .back()
+            .is_some_and(|last| is_same_state(&last.document, document));
         if is_known {
             return;
         }
@@ -140,7 +143,7 @@ impl HistoryStrip {
                 ui.horizontal(|ui| {
                     ui.spacing_mut().item_spacing.x = space::S;
                     for entry in self.entries.iter_mut().rev() {
-                        let is_shown = entry.document == *shown;
+                        let is_shown = is_same_state(&entry.document, shown);
                         entry_ui(ui, entry, is_shown, outbox);
                     }
                 });
@@ -195,6 +198,53 @@ fn entry_ui(ui: &mut Ui, entry: &mut Entry, is_shown: bool, outbox: &mut Outbox)
         ui.label(format!("Frame {}", entry.number));
         ui.label(RichText::new("Click to bring this state back; undo returns.").text_style(small()));
     });
+}
+
+/// Whether two documents show the same, quickly: masks count as the same only where they share their tiles, as a
+/// document that was brought back does.
+fn is_same_state(a: &Document, b: &Document) -> bool {
+    let same_image = match (&a.background.image, &b.background.image) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (None, None) => true,
+        _ => false,
+    };
+    same_image
+        && a.size == b.size
+        && a.seed == b.seed
+        && a.settings == b.settings
+        && a.background.prompt == b.background.prompt
+        && a.background.negative_prompt == b.background.negative_prompt
+        && a.regions.len() == b.regions.len()
+        && a.regions
+            .iter()
+            .zip(&b.regions)
+            .all(|(a, b)| is_same_region(a, b))
+}
+
+fn is_same_region(a: &RegionLayer, b: &RegionLayer) -> bool {
+    a.id == b.id
+        && a.name == b.name
+        && a.colour == b.colour
+        && a.prompt == b.prompt
+        && a.negative_prompt == b.negative_prompt
+        && a.visible == b.visible
+        && a.prompt_strength == b.prompt_strength
+        && a.mask_strength == b.mask_strength
+        && a.mask_std_px == b.mask_std_px
+        && a.seed == b.seed
+        && shares_tiles(&a.mask, &b.mask)
+}
+
+fn shares_tiles(a: &Mask, b: &Mask) -> bool {
+    let (columns, rows) = a.tile_grid();
+    a.size() == b.size()
+        && (0..rows).all(|row| {
+            (0..columns).all(|column| match (a.tile(column, row), b.tile(column, row)) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                _ => false,
+            })
+        })
 }
 
 #[cfg(test)]

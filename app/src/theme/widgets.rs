@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use eframe::egui::{
     self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Layout, Margin, Response,
-    RichText, Role, Sense, Slider, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
+    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
 };
 
 use super::{CORNER, CORNER_LARGE, ICON_BUTTON, icon, palette, small, space, strong};
@@ -196,9 +196,9 @@ pub fn slider_row(
     format: NumberFormat<'_>,
 ) -> Response {
     let scale = if format.scale == 0.0 { 1.0 } else { format.scale };
-    let mut shown = f64::from(*value) * scale;
     let shown_range = f64::from(*range.start()) * scale..=f64::from(*range.end()) * scale;
     let step = 10f64.powi(-(format.decimals as i32));
+    let mut shown = f64::from(*value) * scale;
     let response = ui
         .vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
@@ -234,6 +234,8 @@ pub fn slider_row(
             let rail = ui.add(
                 Slider::new(&mut shown, shown_range)
                     .show_value(false)
+                    // Else it would round what it shows, and report a change that nobody made.
+                    .clamping(SliderClamping::Edits)
                     .step_by(step)
                     .logarithmic(format.is_logarithmic),
             );
