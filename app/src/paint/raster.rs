@@ -200,19 +200,26 @@ impl Profile {
         let core_first = (lane_at((-half_core - dx).max(0.0)).ceil() as usize).clamp(first, last);
         let core_last = (lane_at((half_core - dx).max(0.0)) as usize).clamp(core_first, last);
 
-        for index in (first..core_first).chain(core_last..last) {
-            let dx = dx + (index * LANE) as f32;
-            for (i, value) in lanes[index].iter_mut().enumerate() {
-                let x = dx + i as f32;
-                let distance = (x * x + dy_squared) * self.inverse_outer_squared;
-                let t = ((1.0 - distance) * self.inverse_softness).clamp(0.0, 1.0);
-                let coverage = self.peak * (t * t * (3.0 - 2.0 * t));
-                *value += self.flow * (coverage - *value).max(0.0);
-            }
-        }
+        let distance_to = |lane: usize| dx + (lane * LANE) as f32;
+        self.lift_slope(&mut lanes[first..core_first], distance_to(first), dy_squared);
         for lane in &mut lanes[core_first..core_last] {
             for value in lane {
                 *value += self.flow * (self.peak - *value).max(0.0);
+            }
+        }
+        self.lift_slope(&mut lanes[core_last..last], distance_to(core_last), dy_squared);
+    }
+
+    /// Lifts lanes where coverage falls; the first pixel lies `dx` to the right of the middle.
+    fn lift_slope(&self, lanes: &mut [[f32; LANE]], dx: f32, dy_squared: f32) {
+        let mut dx: [f32; LANE] = std::array::from_fn(|i| dx + i as f32);
+        for lane in lanes {
+            for (value, dx) in lane.iter_mut().zip(&mut dx) {
+                let distance = (*dx * *dx + dy_squared) * self.inverse_outer_squared;
+                let t = ((1.0 - distance) * self.inverse_softness).clamp(0.0, 1.0);
+                let coverage = self.peak * (t * t * (3.0 - 2.0 * t));
+                *value += self.flow * (coverage - *value).max(0.0);
+                *dx += LANE as f32;
             }
         }
     }

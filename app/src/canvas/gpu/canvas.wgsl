@@ -113,8 +113,8 @@ fn outline_at(point: vec2<f32>) -> vec4<f32> {
     for (var i = 0; i < 8; i++) {
         let angle = f32(i) * 0.785398;
         let direction = vec2<f32>(cos(angle), sin(angle)) * pane.scale;
-        is_edge = is_edge || region_number(point + direction * 2.0) != here;
-        is_rim = is_rim || region_number(point + direction * 3.0) != here;
+        is_edge = is_edge || region_number(point + direction * 1.5) != here;
+        is_rim = is_rim || region_number(point + direction * 2.5) != here;
     }
     if here != 0u && is_edge {
         let colour = textureLoad(regions, vec2<i32>(point), 0);
