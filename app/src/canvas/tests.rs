@@ -562,7 +562,7 @@ fn the_pane_shows_the_frame_with_the_regions_over_it() {
         session.0.run_steps(1);
         let pixel = session.pixels();
         assert!(close(pixel([150.0, 150.0]), [20, 200, 20]));
-        assert!(close(pixel([101.0, 150.0]), crate::document::region_colour(0)));
+        assert!(close(pixel([100.4, 150.0]), crate::document::region_colour(0)));
     }
 }
 
