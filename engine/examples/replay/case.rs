@@ -24,6 +24,15 @@ pub(crate) struct Case {
     checks: Vec<Check>,
 }
 
+/// Where a replay has its masks from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Masks {
+    /// Computed here; compared with `suggested_atol`.
+    Own,
+    /// Taken from the case; compared with `same_masks_suggested_atol`.
+    Recorded,
+}
+
 /// One expected tensor and how near we came.
 #[derive(Clone)]
 pub(crate) struct Check {
@@ -155,6 +164,23 @@ impl Case {
             None => self.least_tolerance(name)?,
         };
         self.check_within(name, found, tolerance)
+    }
+
+    /// As [`Self::check`], with the tolerance for where the masks come from.
+    pub(crate) fn check_in(&mut self, name: &str, found: &Tensor, masks: Masks) -> Result<()> {
+        let tolerance = match masks {
+            Masks::Own => return self.check(name, found),
+            Masks::Recorded => self.settings["same_masks_suggested_atol"][name].as_f64(),
+        };
+        match tolerance {
+            Some(tolerance) => self.check_within(name, found, tolerance),
+            None => self.check(name, found),
+        }
+    }
+
+    /// Names of all expected tensors, sorted.
+    pub(crate) fn expected_names(&self) -> Vec<String> {
+        self.expected.keys().cloned().collect()
     }
 
     fn least_tolerance(&self, name: &str) -> Result<f64> {

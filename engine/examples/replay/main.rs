@@ -20,6 +20,7 @@ mod networks;
 mod scheduler;
 mod single;
 mod single_file;
+mod stream;
 mod text;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -132,6 +133,8 @@ pub(crate) fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
         "single-xl-call" => single::call(&mut case, compute, SamplerKind::EulerTrailing)?,
         "single-sample" => single::sample(&mut case, compute)?,
         "single-sample_panorama" => single::panorama(&mut case, compute)?,
+        "stream" => stream::replay(&mut case, SamplerKind::Lcm, compute)?,
+        "stream-xl" => stream::replay(&mut case, SamplerKind::EulerTrailing, compute)?,
         _ => bail!("cases of kind {kind:?} are unknown"),
     }
     Ok(case.finish())

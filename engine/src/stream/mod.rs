@@ -6,7 +6,8 @@
 //!           prompts ───────────┘                     (bootstrap, centre, denoise, guide, average)
 //! ```
 //!
-//! [`step`] is the method without state; [`live`] drives it for a canvas that is being painted.
+//! [`step`] is the method without state; [`live`] drives it for a canvas that is being painted, [`mod@reference`] as the
+//! authors' implementation does, to be compared with recordings.
 
 pub mod blur;
 pub mod centering;
@@ -16,6 +17,7 @@ pub mod mask_set;
 pub mod masks;
 pub mod noise;
 pub mod noise_field;
+pub mod reference;
 pub mod step;
 
 pub use live::{Applied, PromptLookup, Session, StepOutcome, Throughput};

@@ -59,6 +59,20 @@ pub trait NoiseSource {
     /// # Errors
     /// If the source has none for it, or the device no room.
     fn draw(&mut self, draw: Draw, channels: usize, size: LatentSize, device: &Device) -> Result<Tensor>;
+
+    /// As [`Self::draw`], or `None` where the source was recorded without noise for this purpose.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    fn draw_if_known(
+        &mut self,
+        draw: Draw,
+        channels: usize,
+        size: LatentSize,
+        device: &Device,
+    ) -> Result<Option<Tensor>> {
+        self.draw(draw, channels, size, device).map(Some)
+    }
 }
 
 impl NoiseSource for Seed {

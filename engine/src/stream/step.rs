@@ -61,7 +61,7 @@ pub struct StepOptions<'a> {
     /// Number format of the denoiser.
     pub dtype: DType,
     /// Sees what goes in and out of the denoiser.
-    pub probe: Option<&'a mut dyn Probe>,
+    pub probe: Option<&'a mut (dyn Probe + 'a)>,
 }
 
 /// Looks at the calls of the denoiser.

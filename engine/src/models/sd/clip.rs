@@ -175,7 +175,7 @@ impl ClipEncoder {
 
 /// The text encoder of models with a single one: SD 1.x, 2.x and pocket.
 #[derive(Debug)]
-pub struct SingleTextEncoder(pub(crate) ClipEncoder);
+pub struct SingleTextEncoder(pub ClipEncoder);
 
 impl TextEncoder for SingleTextEncoder {
     fn encode(&self, prompt: &str) -> Result<Conditioning> {
@@ -194,8 +194,8 @@ impl TextEncoder for SingleTextEncoder {
 /// The two text encoders of SDXL side by side.
 #[derive(Debug)]
 pub struct DualTextEncoder {
-    pub(crate) first: ClipEncoder,
-    pub(crate) second: ClipEncoder,
+    pub first: ClipEncoder,
+    pub second: ClipEncoder,
 }
 
 impl TextEncoder for DualTextEncoder {

@@ -1,0 +1,626 @@
+//! Kinds `stream` and `stream-xl`: the reference's driver with recorded noise, step by step.
+//!
+//! Each case is replayed twice: with masks of our own, and with the case's masks, which the case expects to come much
+//! nearer to.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context as _, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use wordbrush_engine::{
+    api::{BackgroundNoise, Guidance},
+    low_level::{
+        Compute,
+        models::{
+            folder::{Codec, TextNetwork},
+            sd::clip::{DualTextEncoder, SingleTextEncoder},
+        },
+        schedule::{NoiseSchedule, SlotTable, StepIndex, Timestep, euler, lcm},
+        stream::{
+            masks::LatentSize,
+            noise::{Draw, NoiseSource},
+            reference::{
+                BackgroundUpdate, LayerUpdate, LayersUpdate, Reference, ReferenceSettings, ReferenceState,
+                Watch,
+            },
+            step::bootstrap_mix,
+        },
+        traits::{ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
+    },
+};
+
+use crate::{
+    case::{Case, Masks, usizes},
+    masks::mask_mode,
+};
+
+pub(crate) fn replay(case: &mut Case, sampler: SamplerKind, compute: &Compute) -> Result<()> {
+    for masks in [Masks::Own, Masks::Recorded] {
+        Replay::new(case, sampler, compute, masks)?.run()?;
+    }
+    Ok(())
+}
+
+/// One pass through a case.
+struct Replay<'a> {
+    case: &'a mut Case,
+    sampler: SamplerKind,
+    compute: &'a Compute,
+    masks: Masks,
+    settings: Value,
+    schedule: NoiseSchedule,
+}
+
+impl<'a> Replay<'a> {
+    fn new(case: &'a mut Case, sampler: SamplerKind, compute: &'a Compute, masks: Masks) -> Result<Self> {
+        Ok(Self {
+            settings: case.settings["settings"].clone(),
+            schedule: case.noise_schedule_of_model()?,
+            case,
+            sampler,
+            compute,
+            masks,
+        })
+    }
+
+    fn run(self) -> Result<()> {
+        let indexes: Vec<StepIndex> = usizes(&self.settings["t_index_list"])?
+            .into_iter()
+            .map(StepIndex)
+            .collect();
+        let steps = self.number("num_inference_steps")? as usize;
+        let table = match self.sampler {
+            SamplerKind::Lcm => lcm::Grid::new(&self.schedule, steps)?.slots(
+                &self.schedule,
+                &indexes,
+                Prediction::Epsilon,
+                BackgroundNoise::Reference,
+            )?,
+            SamplerKind::EulerTrailing => euler::Grid::new(&self.schedule, steps)?.slots(
+                &self.schedule,
+                &indexes,
+                Prediction::Epsilon,
+            )?,
+        };
+        let settings = ReferenceSettings {
+            height: self.number("height")? as usize,
+            width: self.number("width")? as usize,
+            guidance: self.guidance()?,
+            autoflush: self.settings["autoflush"].as_bool().unwrap_or(true),
+            default_mask_std: self.number("default_mask_std")? as f32,
+            default_mask_strength: self.number("default_mask_strength")? as f32,
+            default_prompt_strength: self.number("default_prompt_strength")? as f32,
+            bootstrap_steps: self.number("bootstrap_steps")? as usize,
+            bootstrap_mix_steps: self.number("bootstrap_mix_steps")?,
+            cover_alpha: self.number("preprocess_mask_cover_alpha")? as f32,
+            mask_mode: mask_mode(&self.settings["mask_type"])?,
+            table,
+        };
+        let mut parts = self.model()?;
+        let mut noise = RecordedNoise::new(self.case);
+        let script = self.case.settings["script"]
+            .as_array()
+            .context("no script")?
+            .clone();
+        let steps = self.case.settings["steps"]
+            .as_array()
+            .context("no steps")?
+            .clone();
+        let mut recorder = Recorder::new(self.case, self.masks, &steps, self.compute)?;
+        let mut stream = Reference::new(&mut parts, settings.clone(), &mut noise)?;
+        recorder.white = Some(stream.state.white.clone());
+        recorder.settings = Some(settings.clone());
+
+        let mut frames = Vec::new();
+        for (index, operation) in script.iter().enumerate() {
+            recorder.operation = index;
+            self.perform(operation, &mut stream, &mut recorder, &mut frames)
+                .with_context(|| format!("operation {index} ({})", operation["op"]))?;
+        }
+        let frames = Tensor::cat(&frames, 0)?;
+        let decoded = parts.codec.decode(&frames.to_dtype(parts.dtype)?)?;
+        let images = decoded.to_dtype(DType::F32)?.affine(0.5, 0.5)?.clamp(0.0, 1.0)?;
+        let recorded = recorder.finish()?;
+
+        let steps = self.number("num_inference_steps")? as usize;
+        let mut check = |name: &str, found: &Tensor| self.case.check_in(name, found, self.masks);
+        for (name, tensor) in &recorded {
+            check(name, tensor)?;
+        }
+        check("frames.latent", &frames)?;
+        check("frames.image", &images)?;
+        constants(&settings, self.sampler, &self.schedule, steps, |name, values| {
+            check(name, &values)
+        })
+    }
+
+    fn number(&self, name: &str) -> Result<f64> {
+        self.settings[name]
+            .as_f64()
+            .with_context(|| format!("the settings have no number {name:?}"))
+    }
+
+    fn guidance(&self) -> Result<Guidance> {
+        let scale = self.number("guidance_scale")? as f32;
+        let delta = self.number("delta")? as f32;
+        Ok(match self.settings["cfg_type"].as_str() {
+            Some("none") => Guidance::None,
+            Some("full") => Guidance::Full { scale },
+            Some("self") => Guidance::SelfNegative { scale, delta },
+            Some("initialize") => Guidance::Initialize { scale, delta },
+            other => bail!("cfg_type {other:?} is unknown"),
+        })
+    }
+
+    fn model(&self) -> Result<ModelParts> {
+        let is_xl = self.sampler == SamplerKind::EulerTrailing;
+        let uses_tiny = self.settings["use_tiny_vae"].as_bool().unwrap_or(true);
+        let codec_folder = if uses_tiny { "tiny_vae" } else { "vae" };
+        let compute = self.compute;
+        self.case.with_model(compute, |model| {
+            let first = model.text_encoder(TextNetwork::First)?;
+            let text_encoder: Arc<dyn TextEncoder> = if is_xl {
+                Arc::new(DualTextEncoder {
+                    first,
+                    second: model.text_encoder(TextNetwork::Second)?,
+                })
+            } else {
+                Arc::new(SingleTextEncoder(first))
+            };
+            let codec: Box<dyn ImageCodec> = match model.codec(codec_folder)? {
+                Codec::Tiny(codec) => Box::new(codec),
+                Codec::Kl(codec) => Box::new(codec),
+            };
+            Ok(ModelParts {
+                spec: ModelSpec {
+                    latent_channels: 4,
+                    downscale: 8,
+                    prediction: Prediction::Epsilon,
+                    native_side: 64,
+                    sampler: self.sampler,
+                    has_added_conditioning: is_xl,
+                    beta_start: 0.00085,
+                    beta_end: 0.012,
+                    train_steps: self.schedule.train_steps(),
+                },
+                text_encoder,
+                denoiser: Box::new(model.unet()?),
+                codec,
+                device: compute.device.clone(),
+                dtype: compute.dtype(),
+            })
+        })
+    }
+
+    fn perform(
+        &self,
+        operation: &Value,
+        stream: &mut Reference<'_>,
+        recorder: &mut Recorder<'_>,
+        frames: &mut Vec<Tensor>,
+    ) -> Result<()> {
+        match operation["op"].as_str() {
+            Some("update_background") => {
+                stream.update_background(self.background(operation, "image", "")?)?
+            }
+            Some("update_layers") => stream.update_layers(self.layers(operation)?)?,
+            Some("update_single_layer") => stream.update_single_layer(self.layer(operation)?)?,
+            Some("update") => stream.update(
+                self.background(operation, "background", "background_")?,
+                self.layer(operation)?,
+            ),
+            Some("flush") => stream.flush(recorder)?,
+            Some("call") => {
+                let is_expected = operation["expect"].as_str() != Some("not-ready");
+                for _ in 0..operation["count"].as_u64().unwrap_or(1) {
+                    let frame = stream.call(recorder)?;
+                    if frame.is_some() != is_expected {
+                        bail!("a frame came where none is expected, or none came");
+                    }
+                    frames.extend(frame);
+                }
+            }
+            other => bail!("the operation {other:?} is unknown"),
+        }
+        Ok(())
+    }
+
+    fn background(&self, operation: &Value, image: &str, prefix: &str) -> Result<BackgroundUpdate> {
+        Ok(BackgroundUpdate {
+            image: text(&operation[image])
+                .map(|name| self.case.input(&format!("image.{name}")).cloned())
+                .transpose()?,
+            prompt: text(&operation[format!("{prefix}prompt").as_str()]),
+            negative_prompt: text(&operation[format!("{prefix}negative_prompt").as_str()]),
+        })
+    }
+
+    fn layers(&self, operation: &Value) -> Result<LayersUpdate> {
+        let prompts = texts(&operation["prompts"]);
+        let count = prompts.len();
+        let numbers = |name: &str| {
+            let value = &operation[name];
+            (!value.is_null())
+                .then(|| crate::masks::one_or_each(value, count))
+                .transpose()
+        };
+        Ok(LayersUpdate {
+            negative_prompts: texts(&operation["negative_prompts"]),
+            suffix: text(&operation["suffix"]),
+            prompt_strengths: numbers("prompt_strengths")?,
+            masks: texts(&operation["masks"])
+                .iter()
+                .map(|name| self.mask(name))
+                .collect::<Result<_>>()?,
+            mask_strengths: numbers("mask_strengths")?,
+            mask_stds: numbers("mask_stds")?,
+            prompts,
+        })
+    }
+
+    fn layer(&self, operation: &Value) -> Result<LayerUpdate> {
+        let number = |name: &str| operation[name].as_f64().map(|value| value as f32);
+        // The prompts of a background have names of their own.
+        Ok(LayerUpdate {
+            index: operation["idx"].as_i64(),
+            prompt: text(&operation["prompt"]),
+            negative_prompt: text(&operation["negative_prompt"]),
+            suffix: text(&operation["suffix"]),
+            prompt_strength: number("prompt_strength"),
+            mask: text(&operation["mask"])
+                .map(|name| self.mask(&name))
+                .transpose()?,
+            mask_strength: number("mask_strength"),
+            mask_std: number("mask_std"),
+        })
+    }
+
+    fn mask(&self, name: &str) -> Result<Vec<f32>> {
+        let mask = self.case.input(&format!("mask.{name}"))?;
+        Ok(mask.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// A list of strings; a single string counts as a list of one.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(list) => list.iter().filter_map(text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The tables that the stream is constructed with.
+fn constants(
+    settings: &ReferenceSettings,
+    sampler: SamplerKind,
+    schedule: &NoiseSchedule,
+    steps: usize,
+    mut check: impl FnMut(&str, Tensor) -> Result<()>,
+) -> Result<()> {
+    let slots = settings.table.slots();
+    let mut table =
+        |name: &str, values: Vec<f64>| check(&format!("const.{name}"), Tensor::new(values, &Device::Cpu)?);
+    let each = |value: &dyn Fn(usize) -> f64| (0..slots.len()).map(value).collect::<Vec<f64>>();
+    table("sub_timesteps_tensor", each(&|t| slots[t].timestep.0))?;
+    table("noise_lvs", each(&|t| slots[t].noise_level))?;
+    table("next_noise_lvs", each(&|t| slots[t].next_noise_level))?;
+    table(
+        "bootstrap_steps",
+        each(&|t| f64::from(u8::from(t < settings.bootstrap_steps))),
+    )?;
+    table(
+        "bootstrap_mix_ratios",
+        each(&|t| bootstrap_mix(settings.bootstrap_mix_steps, t)),
+    )?;
+    match sampler {
+        SamplerKind::Lcm => {
+            let scalings = |t: usize| lcm::boundary_scalings(slots[t].timestep);
+            table("alpha_prod_t_sqrt", each(&|t| slots[t].noising.signal))?;
+            table("beta_prod_t_sqrt", each(&|t| slots[t].noising.noise))?;
+            table("c_skip", each(&|t| scalings(t).0))?;
+            table("c_out", each(&|t| scalings(t).1))
+        }
+        SamplerKind::EulerTrailing => {
+            let grid = euler::Grid::new(schedule, steps)?;
+            let sigma = |timestep: Timestep| euler::sigma(schedule, timestep);
+            table("sigmas", each(&|t| sigma(slots[t].timestep)))?;
+            table("dt", each(&|t| slots[t].result.prediction))?;
+            table("init_noise_sigma", vec![settings.table.initial_scale])?;
+            table(
+                "scheduler_timesteps",
+                grid.steps().iter().map(|step| step.0.0).collect(),
+            )?;
+            let sigmas = grid.steps().iter().map(|step| step.1);
+            table("scheduler_sigmas", sigmas.chain([0.0]).collect())
+        }
+    }
+}
+
+/// Noise from the case's inputs.
+struct RecordedNoise(BTreeMap<&'static str, Tensor>);
+
+impl RecordedNoise {
+    fn new(case: &Case) -> Self {
+        let names = [
+            "init_noise",
+            "fresh_latent",
+            "vae_noise.white",
+            "vae_noise.background",
+        ];
+        Self(
+            names
+                .into_iter()
+                .filter_map(|name| Some((name, case.input(name).ok()?.clone())))
+                .collect(),
+        )
+    }
+}
+
+impl NoiseSource for RecordedNoise {
+    fn draw(
+        &mut self,
+        draw: Draw,
+        channels: usize,
+        size: LatentSize,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        match self.draw_if_known(draw, channels, size, device)? {
+            Some(noise) => Ok(noise),
+            None => candle_core::bail!("the case has no noise for {draw:?}"),
+        }
+    }
+
+    fn draw_if_known(
+        &mut self,
+        draw: Draw,
+        _channels: usize,
+        _size: LatentSize,
+        _device: &Device,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let (name, row) = match draw {
+            Draw::Slot(slot) => ("init_noise", slot),
+            Draw::Fresh(step) => ("fresh_latent", step as usize),
+            Draw::EncodeWhite => ("vae_noise.white", 0),
+            Draw::EncodeBackground(index) => ("vae_noise.background", index as usize),
+            _ => candle_core::bail!("a stream draws no noise for {draw:?}"),
+        };
+        self.0.get(name).map(|noise| noise.narrow(0, row, 1)).transpose()
+    }
+}
+
+/// Collects what a case expects.
+struct Recorder<'a> {
+    masks: Masks,
+    compute: &'a Compute,
+    /// State and operation of each step.
+    plan: Vec<(usize, usize)>,
+    operation: usize,
+    names: Vec<String>,
+    recorded_masks: BTreeMap<String, Tensor>,
+    settings: Option<ReferenceSettings>,
+    white: Option<Tensor>,
+    last_state: Option<usize>,
+    results: Vec<Tensor>,
+    buffers: Vec<Tensor>,
+    stocks: Vec<Tensor>,
+    found: Vec<(String, Tensor)>,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(case: &Case, masks: Masks, steps: &[Value], compute: &'a Compute) -> Result<Self> {
+        let plan = steps
+            .iter()
+            .map(|step| {
+                let field = |name: &str| step[name].as_u64().map(|value| value as usize);
+                Some((field("state")?, field("op")?))
+            })
+            .collect::<Option<Vec<_>>>()
+            .context("a step without state or op")?;
+        let names = case.expected_names();
+        let recorded_masks = names
+            .iter()
+            .filter(|name| name.ends_with(".masks") || name.ends_with(".counts"))
+            .filter_map(|name| Some((name.clone(), case.recorded(name)?.clone())))
+            .collect();
+        Ok(Self {
+            masks,
+            compute,
+            plan,
+            operation: 0,
+            names,
+            recorded_masks,
+            settings: None,
+            white: None,
+            last_state: None,
+            results: Vec::new(),
+            buffers: Vec::new(),
+            stocks: Vec::new(),
+            found: Vec::new(),
+        })
+    }
+
+    /// The newest recording of a member of the state, looking back from state `index`.
+    fn newest(&self, index: usize, member: &str) -> Option<String> {
+        (0..=index)
+            .rev()
+            .map(|state| format!("state{state}.{member}"))
+            .find(|name| self.names.contains(name))
+    }
+
+    fn note_state(&mut self, index: usize, state: &ReferenceState) -> candle_core::Result<()> {
+        let (Some(settings), Some(background)) = (self.settings.clone(), &state.background) else {
+            candle_core::bail!("a step is made before there is a background");
+        };
+        let slots = settings.table.count();
+        let (height, width) = (settings.height / 8, settings.width / 8);
+        let cpu = &Device::Cpu;
+        let planes: Vec<f32> = state
+            .layers
+            .iter()
+            .flat_map(|layer| layer.planes.clone())
+            .collect();
+        let per_slot = |values: Vec<f32>| Tensor::from_vec(values, (slots, 1, height, width), cpu);
+        let numbers = |value: &dyn Fn(usize) -> f32| {
+            Tensor::new((0..state.layers.len()).map(value).collect::<Vec<f32>>(), cpu)
+        };
+        let contexts = |negative: bool| {
+            let contexts: Vec<&Tensor> = state
+                .layers
+                .iter()
+                .map(|layer| {
+                    if negative {
+                        &layer.negative_embedding.context
+                    } else {
+                        &layer.embedding.context
+                    }
+                })
+                .collect();
+            Tensor::stack(&contexts, 0)
+        };
+        let mut members = vec![
+            (
+                "masks",
+                Tensor::from_vec(planes, (state.layers.len(), slots, 1, height, width), cpu)?,
+            ),
+            ("counts", per_slot(state.counts.clone())?),
+            (
+                "bg_mask",
+                per_slot(
+                    state
+                        .counts
+                        .iter()
+                        .map(|count| (1.0 - count).clamp(0.0, 1.0))
+                        .collect(),
+                )?,
+            ),
+            ("prompt_embeds", contexts(false)?),
+            ("prompt_embeds_uncond", contexts(true)?),
+            ("background_embed", background.embedding.context.clone()),
+            ("background_latent", background.latent.clone()),
+            ("bootstrap_latent", bootstrap_latent(state, &settings)?),
+            (
+                "prompt_strengths",
+                numbers(&|layer| state.layers[layer].prompt_strength)?,
+            ),
+            (
+                "mask_strengths",
+                numbers(&|layer| state.layers[layer].mask_strength)?,
+            ),
+            ("mask_stds", numbers(&|layer| state.layers[layer].mask_std)?),
+        ];
+        let pooled: Option<Vec<&Tensor>> = state
+            .layers
+            .iter()
+            .map(|layer| layer.embedding.pooled.as_ref())
+            .collect();
+        if let Some(pooled) = pooled {
+            members.push(("text_embeds", Tensor::stack(&pooled, 0)?.repeat((slots, 1))?));
+            let ids = state.layers.iter().filter_map(|layer| layer.embedding.time_ids);
+            let ids: Vec<f32> = ids.flatten().collect();
+            members.push(("time_ids", Tensor::from_vec(ids, (state.layers.len(), 6), cpu)?));
+        }
+        for (member, tensor) in members {
+            if let Some(name) = self.newest(index, member) {
+                self.found.push((name, tensor));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_recorded_masks(&self, index: usize, state: &mut ReferenceState) -> candle_core::Result<()> {
+        let recorded = |member: &str| {
+            let name = self.newest(index, member).unwrap_or_default();
+            match self.recorded_masks.get(&name) {
+                Some(tensor) => Ok(tensor),
+                None => candle_core::bail!("the case has no {member} for state {index}"),
+            }
+        };
+        let masks = recorded("masks")?.flatten_from(1)?.to_vec2::<f32>()?;
+        for (layer, planes) in state.layers.iter_mut().zip(masks) {
+            layer.planes = planes;
+        }
+        state.counts = recorded("counts")?.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<(String, Tensor)>> {
+        if self.results.len() != self.plan.len() {
+            bail!(
+                "{} steps were made where {} are expected",
+                self.results.len(),
+                self.plan.len()
+            );
+        }
+        self.found
+            .push(("steps.x0_pred".to_owned(), Tensor::stack(&self.results, 0)?));
+        self.found
+            .push(("steps.latent_buffer".to_owned(), Tensor::stack(&self.buffers, 0)?));
+        if self.names.iter().any(|name| name == "steps.stock_noise") {
+            self.found
+                .push(("steps.stock_noise".to_owned(), Tensor::stack(&self.stocks, 0)?));
+        }
+        if let Some(white) = self.white {
+            self.found.push(("const.white_latent".to_owned(), white));
+        }
+        Ok(self.found)
+    }
+}
+
+fn bootstrap_latent(state: &ReferenceState, settings: &ReferenceSettings) -> candle_core::Result<Tensor> {
+    wordbrush_engine::low_level::stream::reference::bootstrap_latents(state, settings)
+}
+
+impl Watch for Recorder<'_> {
+    fn before_step(&mut self, stream: &mut ReferenceState, step: usize) -> candle_core::Result<()> {
+        let Some(&(index, operation)) = self.plan.get(step) else {
+            candle_core::bail!("step {step} is one more than expected");
+        };
+        if operation != self.operation {
+            candle_core::bail!(
+                "step {step} is expected during operation {operation}, not {}",
+                self.operation
+            );
+        }
+        if self.masks == Masks::Recorded {
+            self.take_recorded_masks(index, stream)?;
+        }
+        if self.last_state != Some(index) {
+            self.note_state(index, stream)?;
+            self.last_state = Some(index);
+        }
+        Ok(())
+    }
+
+    fn predicted(&mut self, step: usize, input: &Tensor, timesteps: &[f64], output: &Tensor) {
+        let timesteps = Tensor::new(timesteps, &self.compute.device);
+        for (part, tensor) in [
+            ("unet_in", Ok(input.clone())),
+            ("unet_timestep", timesteps),
+            ("unet_out", Ok(output.clone())),
+        ] {
+            let name = format!("debug.step{step}.{part}");
+            if let (true, Ok(tensor)) = (self.names.contains(&name), tensor) {
+                self.found.push((name, tensor));
+            }
+        }
+    }
+
+    fn after_step(
+        &mut self,
+        _step: usize,
+        results: &Tensor,
+        buffer: &Tensor,
+        stock: &Tensor,
+    ) -> candle_core::Result<()> {
+        self.results.push(results.clone());
+        self.buffers.push(buffer.clone());
+        self.stocks.push(stock.clone());
+        Ok(())
+    }
+}
