@@ -3,30 +3,26 @@
 //! Each case is replayed twice: with masks of our own, and with the case's masks, which the case expects to come much
 //! nearer to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use wordbrush_engine::{
-    api::{BackgroundNoise, Guidance},
+    api::{BackgroundNoise, Guidance, LoraSource, ModelChoice, ModelSource},
     low_level::{
-        Compute,
-        models::{
-            folder::{Codec, TextNetwork},
-            sd::clip::{DualTextEncoder, SingleTextEncoder},
-        },
-        schedule::{NoiseSchedule, SlotTable, StepIndex, Timestep, euler, lcm},
+        Compute, LoadProgress, LoadWatch, models,
+        schedule::{NoiseSchedule, StepIndex, Timestep, euler, lcm},
         stream::{
             masks::LatentSize,
             noise::{Draw, NoiseSource},
             reference::{
                 BackgroundUpdate, LayerUpdate, LayersUpdate, Reference, ReferenceSettings, ReferenceState,
-                Watch,
+                Watch, bootstrap_latents,
             },
             step::bootstrap_mix,
         },
-        traits::{ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
+        traits::{ModelParts, Prediction, SamplerKind},
     },
 };
 
@@ -124,9 +120,19 @@ impl<'a> Replay<'a> {
         let recorded = recorder.finish()?;
 
         let steps = self.number("num_inference_steps")? as usize;
+        let mut fused_weights = self.case.expected_names();
+        fused_weights.retain(|name| name.starts_with("fused."));
         let mut check = |name: &str, found: &Tensor| self.case.check_in(name, found, self.masks);
         for (name, tensor) in &recorded {
             check(name, tensor)?;
+        }
+        for name in fused_weights {
+            check(
+                &name,
+                &parts
+                    .adapters
+                    .denoiser_weight(name.trim_start_matches("fused."))?,
+            )?;
         }
         check("frames.latent", &frames)?;
         check("frames.image", &images)?;
@@ -154,43 +160,21 @@ impl<'a> Replay<'a> {
     }
 
     fn model(&self) -> Result<ModelParts> {
-        let is_xl = self.sampler == SamplerKind::EulerTrailing;
+        let folder = self.case.path("model")?;
         let uses_tiny = self.settings["use_tiny_vae"].as_bool().unwrap_or(true);
-        let codec_folder = if uses_tiny { "tiny_vae" } else { "vae" };
-        let compute = self.compute;
-        self.case.with_model(compute, |model| {
-            let first = model.text_encoder(TextNetwork::First)?;
-            let text_encoder: Arc<dyn TextEncoder> = if is_xl {
-                Arc::new(DualTextEncoder {
-                    first,
-                    second: model.text_encoder(TextNetwork::Second)?,
-                })
-            } else {
-                Arc::new(SingleTextEncoder(first))
-            };
-            let codec: Box<dyn ImageCodec> = match model.codec(codec_folder)? {
-                Codec::Tiny(codec) => Box::new(codec),
-                Codec::Kl(codec) => Box::new(codec),
-            };
-            Ok(ModelParts {
-                spec: ModelSpec {
-                    latent_channels: 4,
-                    downscale: 8,
-                    prediction: Prediction::Epsilon,
-                    native_side: 64,
-                    sampler: self.sampler,
-                    has_added_conditioning: is_xl,
-                    beta_start: 0.00085,
-                    beta_end: 0.012,
-                    train_steps: self.schedule.train_steps(),
-                },
-                text_encoder,
-                denoiser: Box::new(model.unet()?),
-                codec,
-                device: compute.device.clone(),
-                dtype: compute.dtype(),
-            })
-        })
+        let mut choice = ModelChoice::plain(ModelSource::Path(folder.clone()));
+        choice.tiny_autoencoder = uses_tiny.then(|| folder.join("tiny_vae"));
+        if !self.case.settings["lora"].is_null() {
+            choice.loras.push(LoraSource {
+                path: self.case.path_in("lora", "path")?,
+                scale: self.case.settings["lora"]["scale"].as_f64().unwrap_or(1.0) as f32,
+            });
+        }
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = false.into();
+        let mut parts = models::load(&choice, self.compute, &LoadWatch::new(&ignore, &cancel))?.parts;
+        parts.spec.sampler = self.sampler;
+        Ok(parts)
     }
 
     fn perform(
@@ -503,7 +487,7 @@ impl<'a> Recorder<'a> {
             ("prompt_embeds_uncond", contexts(true)?),
             ("background_embed", background.embedding.context.clone()),
             ("background_latent", background.latent.clone()),
-            ("bootstrap_latent", bootstrap_latent(state, &settings)?),
+            ("bootstrap_latent", bootstrap_latents(state, &settings)?),
             (
                 "prompt_strengths",
                 numbers(&|layer| state.layers[layer].prompt_strength)?,
@@ -570,10 +554,6 @@ impl<'a> Recorder<'a> {
         }
         Ok(self.found)
     }
-}
-
-fn bootstrap_latent(state: &ReferenceState, settings: &ReferenceSettings) -> candle_core::Result<Tensor> {
-    wordbrush_engine::low_level::stream::reference::bootstrap_latents(state, settings)
 }
 
 impl Watch for Recorder<'_> {

@@ -335,6 +335,23 @@ impl Adapters {
         })
     }
 
+    /// A weight of the denoiser with everything added that the adaptations say, in 32 bits on the CPU.
+    ///
+    /// # Errors
+    /// If there are no adaptations, or no such weight.
+    pub fn denoiser_weight(&self, name: &str) -> Result<Tensor> {
+        let weights = self
+            .networks
+            .get(&Network::Denoiser)
+            .ok_or_else(|| Error::Weight {
+                name: name.to_owned(),
+                reason: "nothing is added to this model's weights".to_owned(),
+            })?;
+        weights
+            .read_adapted(name, &self.scales(), DType::F32, &Device::Cpu)
+            .doing("reading an adapted weight")
+    }
+
     /// From now on a change of a scale needs the model to be loaded again.
     pub(crate) fn pin(&mut self) {
         self.is_pinned = true;

@@ -175,7 +175,7 @@ impl ClipEncoder {
 
 /// The text encoder of models with a single one: SD 1.x, 2.x and pocket.
 #[derive(Debug)]
-pub struct SingleTextEncoder(pub ClipEncoder);
+pub struct SingleTextEncoder(pub(crate) ClipEncoder);
 
 impl TextEncoder for SingleTextEncoder {
     fn encode(&self, prompt: &str) -> Result<Conditioning> {
@@ -194,8 +194,8 @@ impl TextEncoder for SingleTextEncoder {
 /// The two text encoders of SDXL side by side.
 #[derive(Debug)]
 pub struct DualTextEncoder {
-    pub first: ClipEncoder,
-    pub second: ClipEncoder,
+    pub(crate) first: ClipEncoder,
+    pub(crate) second: ClipEncoder,
 }
 
 impl TextEncoder for DualTextEncoder {
