@@ -26,9 +26,9 @@ use wordbrush_engine::{
     },
 };
 
-use crate::{
+use super::{
     case::{Case, Masks, usizes},
-    masks::mask_mode,
+    masks::{mask_mode, one_or_each},
 };
 
 pub(crate) fn replay(case: &mut Case, sampler: SamplerKind, compute: &Compute) -> Result<()> {
@@ -225,9 +225,7 @@ impl<'a> Replay<'a> {
         let count = prompts.len();
         let numbers = |name: &str| {
             let value = &operation[name];
-            (!value.is_null())
-                .then(|| crate::masks::one_or_each(value, count))
-                .transpose()
+            (!value.is_null()).then(|| one_or_each(value, count)).transpose()
         };
         Ok(LayersUpdate {
             negative_prompts: texts(&operation["negative_prompts"]),
