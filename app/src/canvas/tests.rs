@@ -1,7 +1,10 @@
 //! The canvas driven as a painter would: pointer and keys in, masks and pixels out.
 
 use eframe::{
-    egui::{Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchPhase, vec2},
+    egui::{
+        Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchDeviceId, TouchId,
+        TouchPhase, vec2,
+    },
     egui_wgpu::{RenderState, RendererOptions},
 };
 use egui_kittest::{
@@ -489,6 +492,37 @@ fn losing_the_window_ends_the_stroke() {
     session.frame([session.moved([150.0, 50.0])]);
     assert_eq!(session.easel().coverage(120, 50), 0);
     assert_eq!(session.easel().history.depth(), (1, 0));
+}
+
+#[test]
+fn a_second_finger_ends_the_stroke_and_moves_the_view() {
+    let mut session = Session::new();
+    let touch = |session: &Session, id, phase, point| Event::Touch {
+        device_id: TouchDeviceId(1),
+        id: TouchId(id),
+        phase,
+        pos: session.at(point),
+        force: None,
+    };
+    session.frame([
+        touch(&session, 1, TouchPhase::Start, [50.0, 50.0]),
+        session.moved([50.0, 50.0]),
+        session.press([50.0, 50.0], Modifiers::NONE),
+    ]);
+    assert!(session.easel().canvas.is_painting());
+    session.frame([touch(&session, 2, TouchPhase::Start, [150.0, 50.0])]);
+    session.frame([]);
+    assert!(!session.easel().canvas.is_painting());
+    let before = session.easel().canvas.view().zoom();
+    session.frame([
+        touch(&session, 2, TouchPhase::Move, [250.0, 50.0]),
+        touch(&session, 1, TouchPhase::Move, [40.0, 50.0]),
+        session.moved([40.0, 50.0]),
+    ]);
+    session.frame([]);
+    assert!(session.easel().canvas.view().zoom() > before * 1.3);
+    assert_eq!(session.easel().history.depth(), (1, 0));
+    assert_eq!(session.easel().coverage(150, 50), 0);
 }
 
 #[test]

@@ -292,7 +292,7 @@ impl Tools {
             self.handle_event(scene, input, event, view, wipe, actions);
         }
         if let Some(touch) = scene.context.multi_touch() {
-            self.handle_touch(scene, &touch, view, *wipe);
+            self.handle_touch(scene, &touch, view, *wipe, actions);
         }
         if let Some(Drag {
             kind: DragKind::Stroke(live),
@@ -364,19 +364,24 @@ impl Tools {
         }
     }
 
-    /// Two fingers move the view; what the first of them began to paint is finished.
-    fn handle_touch(&mut self, scene: &Scene<'_>, touch: &egui::MultiTouchInfo, view: &mut View, wipe: f32) {
+    /// Two fingers move the view; what the first of them had begun to paint ends there.
+    fn handle_touch(
+        &mut self,
+        scene: &Scene<'_>,
+        touch: &egui::MultiTouchInfo,
+        view: &mut View,
+        wipe: f32,
+        actions: &mut Vec<CanvasAction>,
+    ) {
         if !scene.is_free(touch.center_pos) {
             return;
         }
-        if !matches!(
-            self.drag,
+        match &self.drag {
             Some(Drag {
                 kind: DragKind::Stroke(_),
                 ..
-            })
-        ) {
-            self.drag = None;
+            }) => self.finish(scene, view, actions),
+            _ => self.drag = None,
         }
         let canvas = scene.inputs.document.size;
         let pane = scene.pane_at(touch.center_pos, wipe);
