@@ -29,33 +29,43 @@ settle
 rest
 shot start
 
-key 3 o o
+key 3
+sleep 2
+key o
+sleep 2
 stroke 8 92 60
-sleep 1.5
+sleep 4
 shot painting
 xdotool mouseup 1
 settle
 key o
+sleep 2
+key o
+sleep 2
 
-key 1 ctrl+shift+n
-sleep 1
-xdotool type --delay 60 "red b"
-sleep 1
+key ctrl+shift+n
+sleep 4
+xdotool type --delay 200 "red b"
+sleep 4
 shot regions
-key Escape Escape F8
+key Escape
+sleep 1
+key Escape
+sleep 1
+key F8
 settle
 rest
 shot performance
 key ctrl+shift+o
-sleep 2
+sleep 6
 shot gallery
 key Escape
-sleep 0.5
+sleep 4
 key F1
-sleep 1
+sleep 6
 shot help
 key Escape
-sleep 0.5
+sleep 4
 close_app
 
 theme light

@@ -40,6 +40,8 @@ impl App {
                 self.apply(Edit::Model(choice), "Model", None);
             }
             Intent::CancelLoad => self.link.send(Command::CancelLoad),
+            Intent::DownloadModel(name) => self.download_model(ctx, &name),
+            Intent::CancelDownload => self.cancel_download(),
             Intent::BrowseModel => self.files.browse_model(ctx),
             Intent::BrowseExport => self.browse_export(ctx),
             Intent::OpenSample(index) => self.open_sample(index),
@@ -216,7 +218,10 @@ impl App {
                 self.apply(Edit::Settings(settings), "Hold or dream", None);
             }
             C::RerollAll => self.apply(Edit::Seed(random_seed()), "Reroll the canvas", None),
-            C::ModelWindow => self.dialog = Some(Dialog::Model(ModelDialog::default())),
+            C::ModelWindow => {
+                self.look_for_models();
+                self.dialog = Some(Dialog::Model(ModelDialog::default()));
+            }
             C::ZoomIn => self.canvas.zoom_by(ZOOM_STEP),
             C::ZoomOut => self.canvas.zoom_by(1.0 / ZOOM_STEP),
             C::ZoomFit => self.canvas.fit(),

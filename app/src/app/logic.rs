@@ -18,6 +18,7 @@ impl App {
         self.take_engine(ctx, polled);
         self.poll_files(ctx);
         self.poll_session(ctx);
+        self.poll_downloads(ctx);
         self.take_dropped_files(ctx);
         for command in self.pressed_commands(ctx) {
             self.run_command(ctx, command);

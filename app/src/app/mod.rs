@@ -6,6 +6,7 @@
 //! ```
 
 mod commands;
+mod downloads;
 mod files;
 mod logic;
 pub mod preferences;
@@ -106,6 +107,7 @@ pub struct App {
     dialog: Option<Dialog>,
     files: files::Files,
     session: session::SessionKeeper,
+    downloads: downloads::Downloads,
     folders: Option<Folders>,
     tab: SideTab,
     hides_ui: bool,
@@ -180,6 +182,7 @@ impl App {
             dialog: None,
             files: files::Files::start(ctx),
             session: session::SessionKeeper::default(),
+            downloads: downloads::Downloads::new(config.folders.as_ref()),
             folders: config.folders,
             tab: SideTab::default(),
             hides_ui: false,

@@ -123,6 +123,8 @@ impl App {
 
     /// Ends the session: a saved canvas needs no journal, another is offered back at the next start.
     pub(super) fn end_session(&mut self) {
+        // A download goes on at the next start; the program does not wait for it.
+        self.cancel_download();
         let is_saved = !self.is_dirty();
         if let Some(autosave) = self.session.autosave.take() {
             if is_saved {

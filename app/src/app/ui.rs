@@ -205,6 +205,7 @@ impl App {
     }
 
     fn dialog(&mut self, ctx: &egui::Context) {
+        let known_models = matches!(self.dialog, Some(Dialog::Model(_))).then(|| self.known_models());
         let Some(mut dialog) = self.dialog.take() else {
             return;
         };
@@ -214,7 +215,7 @@ impl App {
             Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
-            Dialog::Model(state) => state.ui(ctx, &self.link, outbox),
+            Dialog::Model(state) => state.ui(ctx, &self.link, &known_models.unwrap_or_default(), outbox),
             Dialog::Recover(state) => {
                 let (is_closed, recovery) = state.ui(ctx);
                 match recovery {

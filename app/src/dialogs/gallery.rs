@@ -11,7 +11,7 @@ use crate::{
     theme::{CORNER_LARGE, palette, widgets::hint},
 };
 
-const CARD: egui::Vec2 = vec2(196.0, 178.0);
+const CARD: egui::Vec2 = vec2(196.0, 192.0);
 
 /// Draws the window; returns whether it is to be closed.
 pub fn gallery_ui(ctx: &egui::Context, outbox: &mut Outbox) -> bool {

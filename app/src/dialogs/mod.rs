@@ -53,6 +53,8 @@ pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnO
             ui.add_space(8.0);
             egui::ScrollArea::vertical()
                 .max_height(room.height() - 150.0)
+                // Else it would shrink to what a small area has room for.
+                .min_scrolled_height(room.height() - 150.0)
                 .auto_shrink([false, true])
                 .show(ui, contents);
         });

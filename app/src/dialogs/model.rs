@@ -11,6 +11,7 @@ use wordbrush_engine::{
 use super::{error_ui, window_ui};
 use crate::{
     engine_link::EngineLink,
+    models_store::ModelState,
     panels::{
         outbox::{Intent, Outbox},
         performance::megabytes,
@@ -34,7 +35,13 @@ impl ModelDialog {
     }
 
     /// Draws the window; returns whether it is to be closed.
-    pub fn ui(&mut self, ctx: &egui::Context, link: &EngineLink, outbox: &mut Outbox) -> bool {
+    pub fn ui(
+        &mut self,
+        ctx: &egui::Context,
+        link: &EngineLink,
+        known: &[KnownModelRow],
+        outbox: &mut Outbox,
+    ) -> bool {
         window_ui(ctx, "Model", 540.0, |ui| {
             match link.summary() {
                 Some(summary) => running_ui(ui, summary, link.status().device_memory_bytes),
@@ -49,6 +56,7 @@ impl ModelDialog {
             }
             pocket_ui(ui, link, outbox);
             ui.add_space(space::S);
+            known_models_ui(ui, known, outbox);
             self.checkpoint_ui(ui, outbox);
         })
     }
@@ -168,6 +176,95 @@ fn pocket_ui(ui: &mut Ui, link: &EngineLink, outbox: &mut Outbox) {
             outbox.push(Intent::LoadModel(ModelChoice::plain(ModelSource::Pocket)));
         }
     });
+}
+
+/// A downloadable model, as the window lists it.
+#[derive(Clone, Debug)]
+pub struct KnownModelRow {
+    /// What it is asked for by.
+    pub name: String,
+    /// What is shown.
+    pub title: String,
+    /// Family, such as "Stable Diffusion 1.5".
+    pub family: String,
+    /// Licence in words.
+    pub licence: String,
+    /// Where the licence can be read.
+    pub licence_url: String,
+    /// Bytes to fetch in all; 0 if it is not known.
+    pub bytes: u64,
+    /// Whether it is here.
+    pub state: ModelState,
+    /// How to load it.
+    pub choice: ModelChoice,
+    /// Bytes that have come and bytes in all, while it is being downloaded.
+    pub progress: Option<(u64, u64)>,
+}
+
+fn known_models_ui(ui: &mut Ui, known: &[KnownModelRow], outbox: &mut Outbox) {
+    if known.is_empty() {
+        return;
+    }
+    card(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.label(RichText::new("More models").text_style(strong()));
+        hint(
+            ui,
+            "Fetched from the model hub when you ask for it, and kept on this machine.",
+        );
+        for model in known {
+            ui.separator();
+            known_model_ui(ui, model, outbox);
+        }
+    });
+    ui.add_space(space::S);
+}
+
+fn known_model_ui(ui: &mut Ui, model: &KnownModelRow, outbox: &mut Outbox) {
+    ui.horizontal(|ui| {
+        ui.label(&model.title);
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            if model.progress.is_some() {
+                if action_button(ui, icons::X, "Cancel download").clicked() {
+                    outbox.push(Intent::CancelDownload);
+                }
+            } else if model.state == ModelState::Present {
+                if action_button(ui, icons::UPLOAD, &format!("Load {}", model.title)).clicked() {
+                    outbox.push(Intent::LoadModel(model.choice.clone()));
+                }
+            } else {
+                let verb = if matches!(model.state, ModelState::Partial { .. }) {
+                    "Go on with"
+                } else {
+                    "Download"
+                };
+                if action_button(ui, icons::DOWNLOAD, &format!("{verb} {}", model.title)).clicked() {
+                    outbox.push(Intent::DownloadModel(model.name.clone()));
+                }
+            }
+        });
+    });
+    let size = if model.bytes > 0 {
+        format!(" · {}", megabytes(model.bytes))
+    } else {
+        String::new()
+    };
+    ui.horizontal_wrapped(|ui| {
+        hint(ui, &format!("{}{size} · licence:", model.family));
+        ui.hyperlink_to(
+            RichText::new(&model.licence).text_style(small()),
+            &model.licence_url,
+        );
+    });
+    if let Some((done, total)) = model.progress {
+        let fraction = if total > 0 {
+            done as f32 / total as f32
+        } else {
+            0.0
+        };
+        let text = format!("{} of {}", megabytes(done), megabytes(total));
+        ui.add(egui::ProgressBar::new(fraction).text(text));
+    }
 }
 
 /// A model's name before it is loaded.

@@ -36,6 +36,10 @@ pub enum Intent {
     LoadModel(wordbrush_engine::api::ModelChoice),
     /// Give up loading a model.
     CancelLoad,
+    /// Fetch a known model, by its name.
+    DownloadModel(String),
+    /// Give the download up.
+    CancelDownload,
     /// Ask for a model file by the system's dialog.
     BrowseModel,
     /// Begin with a sample canvas, by its place in the gallery.

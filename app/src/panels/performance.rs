@@ -1,6 +1,6 @@
 //! Where the time goes: a plot of the last frames by stage, and the figures.
 
-use eframe::egui::{Align, Color32, Layout, Rect, RichText, Stroke, Ui, pos2, vec2};
+use eframe::egui::{Align, Color32, Label, Layout, Rect, RichText, Stroke, Ui, pos2, vec2};
 use wordbrush_engine::api::StageTimings;
 
 use crate::{
@@ -41,29 +41,31 @@ pub fn performance_ui(ui: &mut Ui, link: &EngineLink, memory: Memory) {
         hint(ui, "Figures appear with the first frame.");
         return;
     };
-    let values = stages(&newest.timings);
-    for ((name, colour), millis) in STAGES.iter().zip(values) {
-        row_ui(ui, Some(*colour), name, &format!("{millis:.1} ms"));
-    }
-    row_ui(ui, None, "Frame", &format!("{:.1} ms", newest.timings.total_ms));
-    row_ui(
-        ui,
-        None,
-        "Frames per second",
-        &format!("{:.1}", link.frames_per_second()),
-    );
+    let stage_rows: Vec<_> = STAGES
+        .iter()
+        .zip(stages(&newest.timings))
+        .map(|((name, colour), millis)| (Some(*colour), *name, format!("{millis:.1} ms")))
+        .collect();
+    let mut rows = vec![
+        (None, "Frame", format!("{:.1} ms", newest.timings.total_ms)),
+        (None, "Speed", format!("{:.1} fps", link.frames_per_second())),
+        (None, "Model", megabytes(link.status().device_memory_bytes)),
+        (None, "Undo", megabytes(memory.undo_bytes)),
+        (None, "History", megabytes(memory.strip_bytes)),
+    ];
     let device = &link.status().device;
     if !device.is_empty() {
-        row_ui(ui, None, "Device", device);
+        rows.push((None, "On", device.clone()));
     }
-    row_ui(
-        ui,
-        None,
-        "Model memory",
-        &megabytes(link.status().device_memory_bytes),
-    );
-    row_ui(ui, None, "Undo memory", &megabytes(memory.undo_bytes));
-    row_ui(ui, None, "Frame history", &megabytes(memory.strip_bytes));
+    ui.columns(2, |columns| {
+        for (column, rows) in columns.iter_mut().zip([stage_rows, rows]) {
+            column.spacing_mut().item_spacing.y = 2.0;
+            column.spacing_mut().interact_size.y = 15.0;
+            for (colour, name, value) in rows {
+                row_ui(column, colour, name, &value);
+            }
+        }
+    });
 }
 
 /// What the app itself keeps.
@@ -88,15 +90,13 @@ pub fn megabytes(bytes: u64) -> String {
 fn row_ui(ui: &mut Ui, colour: Option<Color32>, name: &str, value: &str) {
     let weak = palette(ui).text_weak;
     ui.horizontal(|ui| {
-        ui.set_min_height(16.0);
-        ui.spacing_mut().interact_size.y = 16.0;
-        let (rect, _) = ui.allocate_exact_size(vec2(10.0, 10.0), eframe::egui::Sense::hover());
         if let Some(colour) = colour {
+            let (rect, _) = ui.allocate_exact_size(vec2(10.0, 10.0), eframe::egui::Sense::hover());
             ui.painter().rect_filled(rect, 3, colour);
         }
         ui.label(RichText::new(name).text_style(small()).color(weak));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(RichText::new(value).text_style(small()));
+            ui.add(Label::new(RichText::new(value).text_style(small())).truncate());
         });
     });
 }
