@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   wordbrush export castle.wordbrush -o castle.ora      layers for Krita, GIMP, MyPaint
   wordbrush export castle.png -o castle.wordbrush      restore the project from an exported picture
-  wordbrush export castle.wordbrush -o castle.webp --quality 85
+  wordbrush export castle.wordbrush -o castle.jpg --quality 85
   wordbrush export castle.wordbrush --masks -o masks/  one grey PNG per region, and colours.png
   wordbrush export castle.wordbrush --masks -o all.png colour-coded masks in one picture
   wordbrush export castle.wordbrush -o brushes.json    the palette, for the demos: --demo sdxl
@@ -44,7 +44,7 @@ pub(super) struct ExportArguments {
     /// Write masks instead of the picture
     #[arg(long)]
     masks: bool,
-    /// Quality of .jpg and .webp pictures, 1 to 100
+    /// Quality of .jpg pictures, 1 to 100 (.png and .webp are lossless)
     #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
     /// The demo that a palette is written for

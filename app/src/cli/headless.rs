@@ -6,10 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use crossbeam_channel::{Receiver, bounded};
 use wordbrush_engine::{
     Engine,
-    api::{
-        Command, EngineConfig, Event, Frame, FrameKind, ModelSummary, Notice, Phase, Revision, RunState,
-        Scene, Status,
-    },
+    api::{Command, EngineConfig, Event, Frame, ModelSummary, Notice, Phase, Picture, RenderJob, Status},
 };
 
 /// How often the engine is looked at when it says nothing.
@@ -21,6 +18,17 @@ pub(crate) struct Headless {
     wakes: Receiver<()>,
     model: Option<ModelSummary>,
     notices: Vec<Notice>,
+    /// How far a render is.
+    steps: Steps,
+    /// A finished render that nobody has taken.
+    rendered: Option<Picture>,
+}
+
+/// How far a render is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Steps {
+    pub(crate) done: u32,
+    pub(crate) total: u32,
 }
 
 impl Headless {
@@ -36,6 +44,8 @@ impl Headless {
             wakes,
             model: None,
             notices: Vec::new(),
+            steps: Steps::default(),
+            rendered: None,
         })
     }
 
@@ -65,18 +75,24 @@ impl Headless {
         Ok(())
     }
 
-    /// Runs the stream on a scene until its picture went through every step.
-    pub(crate) fn settled_frame(
+    /// Has a picture rendered from scratch.
+    pub(crate) fn render(
         &mut self,
-        revision: Revision,
-        scene: Scene,
-        mut progress: impl FnMut(&Status),
-    ) -> anyhow::Result<Frame> {
-        self.send(Command::Run(RunState::Running));
-        self.send(Command::SetScene(revision, Box::new(scene)));
-        self.wait_for_frame(&mut progress, |frame| {
-            frame.revision == revision && frame.kind == FrameKind::Complete && frame.steps_until_settled == 0
-        })
+        job: RenderJob,
+        mut progress: impl FnMut(&Status, Steps),
+    ) -> anyhow::Result<Picture> {
+        while self.model.is_none() {
+            self.look()?;
+            progress(&self.engine.status(), self.steps);
+        }
+        self.send(Command::Render(Box::new(job)));
+        loop {
+            if let Some(picture) = self.rendered.take() {
+                return Ok(picture);
+            }
+            self.look()?;
+            progress(&self.engine.status(), self.steps);
+        }
     }
 
     /// Waits for a frame that `is_wanted`; others are dropped.
@@ -114,7 +130,8 @@ impl Headless {
                 Event::RenderFailed { error, .. } => return Err(error).context("cannot render"),
                 Event::Notice(notice) => self.notices.push(notice),
                 Event::Restarted { reason } => bail!("the engine had to start again: {reason}"),
-                Event::RenderProgress { .. } | Event::RenderDone { .. } => {}
+                Event::RenderProgress { done, total, .. } => self.steps = Steps { done, total },
+                Event::RenderDone { picture, .. } => self.rendered = Some(picture),
             }
         }
         Ok(())

@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use wordbrush_engine::api::{
-    CanvasSize, Command, DeviceChoice, EngineConfig, Frame, NoticeLevel, PassOrder, Revision, RunState, Seed,
-    Status, StepList,
+    CanvasSize, Command, DeviceChoice, EngineConfig, JobId, NoticeLevel, PassOrder, Picture, RenderJob,
+    Revision, RunState, Scene, Seed, Status, StepList,
 };
 
 use super::{
@@ -64,7 +64,7 @@ pub(super) struct RenderArguments {
     /// CPU threads; all if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Quality of .jpg and .webp pictures, 1 to 100
+    /// Quality of .jpg pictures, 1 to 100 (.png and .webp are lossless)
     #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
 }
@@ -77,7 +77,11 @@ pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
         )));
     };
     let mut project = load(arguments)?;
-    apply(arguments, &mut project.document)?;
+    apply(arguments, &mut project.document);
+    let scene = project.document.scene();
+    if let Some(size) = arguments.size {
+        scale_document(&mut project.document, size).context("cannot scale the canvas")?;
+    }
     let mut engine = Headless::start(EngineConfig {
         model: Some(project.document.model.clone()),
         device: arguments.device,
@@ -86,8 +90,8 @@ pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
     })?;
     match arguments.frames {
         None => {
-            let frame = finished_frame(&mut engine, &project.document)?;
-            write(&mut project, &engine, frame, format, &arguments.output)?;
+            let picture = finished_picture(&mut engine, scene, project.document.size)?;
+            write(&mut project, &engine, picture, format, &arguments.output)?;
         }
         Some(count) => write_frames(&mut engine, &mut project, count, format, &arguments.output)?,
     }
@@ -111,28 +115,19 @@ fn load(arguments: &RenderArguments) -> anyhow::Result<Project> {
     } else if let Some(name) = model_name {
         let folder = arguments.file.parent().unwrap_or(here);
         project.document.model = values::model_from_name(&name, folder)?;
+    } else {
+        values::find_again(&mut project.document.model)?;
     }
     Ok(*project)
 }
 
-fn apply(arguments: &RenderArguments, document: &mut Document) -> anyhow::Result<()> {
+fn apply(arguments: &RenderArguments, document: &mut Document) {
     if let Some(seed) = arguments.seed {
         document.seed = Seed(seed);
     }
     if let Some(steps) = arguments.steps {
         document.settings.steps = StepList::with_count(usize::from(steps));
     }
-    if let Some(size) = arguments.size {
-        scale_document(document, size).context("cannot scale the canvas")?;
-    }
-    // A choice by measurement could round differently from one run to the next.
-    if document.settings.pass_order == PassOrder::Auto {
-        document.settings.pass_order = match arguments.frames {
-            None => PassOrder::Sequential,
-            Some(_) => PassOrder::StreamBatch,
-        };
-    }
-    Ok(())
 }
 
 fn scale_document(document: &mut Document, size: CanvasSize) -> anyhow::Result<()> {
@@ -148,17 +143,20 @@ fn scale_document(document: &mut Document, size: CanvasSize) -> anyhow::Result<(
     Ok(())
 }
 
-fn finished_frame(engine: &mut Headless, document: &Document) -> anyhow::Result<Frame> {
-    let bar = progress_bar(document.settings.steps.count() as u64);
-    let steps = document.settings.steps.count() as u64;
-    let frame = engine.settled_frame(Revision(1), document.scene(), |status: &Status| {
+fn finished_picture(engine: &mut Headless, scene: Scene, size: CanvasSize) -> anyhow::Result<Picture> {
+    let bar = progress_bar(0);
+    let job = RenderJob {
+        id: JobId(1),
+        scene,
+        size,
+    };
+    let picture = engine.render(job, |status, steps| {
         bar.set_message(phase_text(&status.phase));
-        if status.revision == Revision(1) {
-            bar.set_position(steps.saturating_sub(u64::from(status.steps_until_settled)));
-        }
+        bar.set_length(steps.total.into());
+        bar.set_position(steps.done.into());
     });
     bar.finish_and_clear();
-    frame
+    picture
 }
 
 fn write_frames(
@@ -170,14 +168,19 @@ fn write_frames(
 ) -> anyhow::Result<()> {
     let bar = progress_bar(u64::from(count));
     engine.send(Command::Run(RunState::Paused));
-    engine.send(Command::SetScene(Revision(1), Box::new(project.document.scene())));
+    let mut scene = project.document.scene();
+    // A choice by measurement could round differently from one run to the next.
+    if scene.settings.pass_order == PassOrder::Auto {
+        scene.settings.pass_order = PassOrder::StreamBatch;
+    }
+    engine.send(Command::SetScene(Revision(1), Box::new(scene)));
     for number in 1..=count {
         engine.send(Command::Step);
         let frame = engine.wait_for_frame(
             &mut |status: &Status| bar.set_message(phase_text(&status.phase)),
             |frame| frame.revision == Revision(1),
         )?;
-        write(project, engine, frame, format, &numbered(output, number))?;
+        write(project, engine, frame.picture, format, &numbered(output, number))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -194,14 +197,14 @@ fn numbered(output: &Path, number: u32) -> PathBuf {
 fn write(
     project: &mut Project,
     engine: &Headless,
-    frame: Frame,
+    picture: Picture,
     format: PictureFormat,
     output: &Path,
 ) -> anyhow::Result<()> {
     if let Some(summary) = engine.model() {
         project.model_record = Some(summary.into());
     }
-    project.last_frame = Some(frame.picture);
+    project.last_frame = Some(picture);
     export::export_picture(project, format, output)
 }
 

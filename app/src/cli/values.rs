@@ -38,6 +38,17 @@ pub(crate) fn model_from_name(name: &str, folder: &Path) -> anyhow::Result<Model
     ModelStore::of_user(&Folders::of_user()?).resolve(name, folder)
 }
 
+/// An exported picture names a model without its folder: looks whether it is among the downloaded ones.
+pub(crate) fn find_again(model: &mut ModelChoice) -> anyhow::Result<()> {
+    if let ModelSource::Path(path) = &model.source
+        && !path.exists()
+        && let Some(found) = ModelStore::of_user(&Folders::of_user()?).locate(model)
+    {
+        *model = found;
+    }
+    Ok(())
+}
+
 /// `#rrggbb`.
 pub(crate) fn hex(colour: [u8; 3]) -> String {
     crate::storage::hex_from_colour(colour)

@@ -50,7 +50,7 @@ pub enum PictureFormat {
         /// 1 to 100.
         quality: u8,
     },
-    /// Lossy; lossless at quality 100.
+    /// Lossless at every quality: the encoder at hand has no other mode.
     WebP {
         /// 1 to 100.
         quality: u8,
