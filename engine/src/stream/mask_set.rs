@@ -249,3 +249,125 @@ impl TileRows<'_> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{api::CanvasSize, models::toy};
+
+    fn region(id: u64, mask: Mask, mask_std_px: f32) -> Region {
+        Region {
+            id: RegionId(id),
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            prompt_strength: 1.0,
+            mask,
+            mask_strength: 1.0,
+            mask_std_px,
+            seed: None,
+        }
+    }
+
+    fn paint(mask: &mut Mask, (x0, y0): (u32, u32), (width, height): (u32, u32), value: u8) {
+        let size = mask.size();
+        for y in y0..(y0 + height).min(size.height()) {
+            for x in x0..(x0 + width).min(size.width()) {
+                let place = (y % TILE_SIDE) * TILE_SIDE + x % TILE_SIDE;
+                mask.tile_mut(x / TILE_SIDE, y / TILE_SIDE)[place as usize] = value;
+            }
+        }
+    }
+
+    /// An edit of a canvas with regions.
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Paint(usize, (u32, u32), (u32, u32), u8),
+        Soften(usize, f32),
+        Add((u32, u32), (u32, u32)),
+        Remove(usize),
+        Swap(usize, usize),
+    }
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        let place = || (0..200_u32, 0..150_u32);
+        let extent = || (1..90_u32, 1..90_u32);
+        prop_oneof![
+            4 => (0..4_usize, place(), extent(), prop_oneof![Just(0_u8), Just(255), any::<u8>()])
+                .prop_map(|(region, place, extent, value)| Edit::Paint(region, place, extent, value)),
+            1 => (0..4_usize, prop_oneof![Just(0.0_f32), 0.5..12.0_f32])
+                .prop_map(|(region, std)| Edit::Soften(region, std)),
+            1 => (place(), extent()).prop_map(|(place, extent)| Edit::Add(place, extent)),
+            1 => (0..4_usize).prop_map(Edit::Remove),
+            1 => (0..4_usize, 0..4_usize).prop_map(|(a, b)| Edit::Swap(a, b)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn patched_masks_are_identical_to_masks_computed_from_nothing(
+            edits in prop::collection::vec(edit(), 1..12),
+            cover_alpha in prop_oneof![Just(0.0_f32), Just(0.3)],
+        ) {
+            let size = CanvasSize::new(203, 150).unwrap();
+            let geometry = Geometry::new(size, &toy::spec());
+            let mut regions: Vec<Region> = (0..3)
+                .map(|id| {
+                    let mut mask = Mask::new(size);
+                    paint(&mut mask, (30 * id, 20 * id), (100, 80), 200);
+                    region(u64::from(id), mask, 4.0)
+                })
+                .collect();
+            let mut next_id = 3;
+            let mut set: Option<MaskSet> = None;
+            for edit in edits {
+                let count = regions.len();
+                match edit {
+                    Edit::Paint(index, place, extent, value) if count > 0 => {
+                        paint(&mut regions[index % count].mask, place, extent, value);
+                    }
+                    Edit::Soften(index, std_px) if count > 0 => regions[index % count].mask_std_px = std_px,
+                    Edit::Remove(index) if count > 0 => drop(regions.remove(index % count)),
+                    Edit::Swap(a, b) if count > 0 => regions.swap(a % count, b % count),
+                    Edit::Add(place, extent) => {
+                        let mut mask = Mask::new(size);
+                        paint(&mut mask, place, extent, 255);
+                        regions.push(region(next_id, mask, 3.0));
+                        next_id += 1;
+                    }
+                    _ => {}
+                }
+                let shown: Vec<&Region> = regions.iter().collect();
+                let patched = MaskSet::new(set.as_ref(), &geometry, &shown, cover_alpha);
+                let whole = MaskSet::new(None, &geometry, &shown, cover_alpha);
+                for (patched, whole) in patched.layers().iter().zip(whole.layers()) {
+                    prop_assert_eq!(&patched.coverage, &whole.coverage);
+                }
+                set = Some(patched);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stroke_leaves_other_regions_alone() {
+        let size = CanvasSize::new(200, 150).unwrap();
+        let geometry = Geometry::new(size, &toy::spec());
+        let mut lower = region(1, Mask::new(size), 4.0);
+        paint(&mut lower.mask, (0, 0), (50, 50), 255);
+        let mut upper = region(2, Mask::new(size), 4.0);
+        let before = MaskSet::new(None, &geometry, &[&lower, &upper], 0.3);
+        paint(&mut upper.mask, (140, 80), (20, 20), 255);
+        let after = MaskSet::new(Some(&before), &geometry, &[&lower, &upper], 0.3);
+        assert!(Arc::ptr_eq(
+            &before.layers()[0].coverage,
+            &after.layers()[0].coverage
+        ));
+        assert!(!Arc::ptr_eq(
+            &before.layers()[1].coverage,
+            &after.layers()[1].coverage
+        ));
+    }
+}
