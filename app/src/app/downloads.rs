@@ -98,7 +98,7 @@ impl App {
     }
 
     /// Gives the download up; what has come stays and is gone on from.
-    pub(super) fn cancel_download(&mut self) {
+    pub(super) fn cancel_download(&self) {
         if let Some((_, task)) = &self.downloads.running {
             task.cancel();
         }
@@ -131,7 +131,7 @@ impl App {
                 self.notifications.push(
                     Level::Info,
                     format!("The download of {title} rests; it goes on from there."),
-                )
+                );
             }
             Err(error) => self.notifications.push_with_action(
                 Level::Error,
