@@ -1,6 +1,6 @@
 //! From what the user chose to a model that paints.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use candle_nn::VarBuilder;
 use sha2::{Digest as _, Sha256};
@@ -15,7 +15,9 @@ use super::{
         unet::UNet,
     },
     toy,
-    traits::{Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, SamplerKind, TextEncoder},
+    traits::{
+        Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, RebuildDenoiser, SamplerKind, TextEncoder,
+    },
 };
 use crate::{
     Error, Result,
@@ -23,7 +25,7 @@ use crate::{
     device::Compute,
     error::Doing as _,
     ops::Workers,
-    weights::{Adapters, LoadWatch, Network, random_weights},
+    weights::{Adapters, LoadProgress, LoadWatch, Network, random_weights},
 };
 
 /// Parameters of Stable Diffusion 1.5's denoiser.
@@ -52,6 +54,11 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
         Supply::Files(networks) => Adapters::attach(&choice.loras, networks)?,
         Supply::Random => Adapters::default(),
     };
+    let blueprint = Arc::new(blueprint);
+    let is_packed = compute.device.is_cpu() && CpuUnet::supports(&blueprint.unet);
+    if is_packed {
+        adapters.expect_copies(Network::Denoiser);
+    }
     let construction = Construction {
         blueprint: &blueprint,
         adapters: &adapters,
@@ -62,10 +69,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
     let text_encoder = construction.text_encoder()?;
     let codec = construction.codec()?;
     let denoiser = construction.denoiser()?;
-    if construction.cpu().is_some() {
-        // Packed weights are copies.
-        adapters.pin();
-    }
+    let rebuild = is_packed.then(|| rebuild(Arc::clone(&blueprint), compute.clone()));
     let summary = ModelSummary {
         choice: choice.clone(),
         name: blueprint.name.clone(),
@@ -90,8 +94,24 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
         device: compute.device.clone(),
         dtype: compute.dtype(),
         adapters,
+        rebuild,
     };
     Ok(LoadedModel { parts, summary })
+}
+
+/// How to make the denoiser of a loaded model again.
+fn rebuild(blueprint: Arc<Blueprint>, compute: Compute) -> RebuildDenoiser {
+    Box::new(move |adapters| {
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = AtomicBool::new(false);
+        let construction = Construction {
+            blueprint: &blueprint,
+            adapters,
+            compute: &compute,
+            watch: &LoadWatch::new(&ignore, &cancel),
+        };
+        construction.denoiser()
+    })
 }
 
 /// Makes the networks of a blueprint on a device.
@@ -262,16 +282,13 @@ fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
 mod tests {
     use std::{
         path::{Path, PathBuf},
-        sync::{
-            Mutex,
-            atomic::{AtomicBool, Ordering},
-        },
+        sync::{Mutex, atomic::Ordering},
     };
 
     use candle_core::{DType, Tensor};
 
     use super::*;
-    use crate::{models::traits::Row, weights::LoadProgress};
+    use crate::{api::LoraSource, models::traits::Row};
 
     fn load_quietly(source: ModelSource) -> Result<LoadedModel> {
         let ignore = |_: LoadProgress<'_>| {};
@@ -523,5 +540,66 @@ mod tests {
 
     fn view() -> safetensors::tensor::TensorView<'static> {
         safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap()
+    }
+
+    #[test]
+    fn a_retuned_model_predicts_what_a_freshly_loaded_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lora.safetensors");
+        let values = |count: usize| {
+            (0..count)
+                .flat_map(|index| (index as f32).sin().to_le_bytes())
+                .collect::<Vec<u8>>()
+        };
+        let (down, up) = (values(2 * 32), values(24 * 2));
+        let text = values(2 * 32);
+        let tensor = |shape: &[usize], bytes| {
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap()
+        };
+        let attention = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k";
+        let query = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj";
+        let file = [
+            (format!("{attention}.lora_A.weight"), tensor(&[2, 32], &down)),
+            (format!("{attention}.lora_B.weight"), tensor(&[24, 2], &up)),
+            (format!("{query}.lora_A.weight"), tensor(&[2, 32], &text)),
+            (format!("{query}.lora_B.weight"), tensor(&[32, 2], &text)),
+        ];
+        std::fs::write(&path, safetensors::serialize(file, None).unwrap()).unwrap();
+        let choice = |scale: f32| ModelChoice {
+            source: ModelSource::Path(tiny_model()),
+            loras: vec![LoraSource {
+                path: path.clone(),
+                scale,
+            }],
+            tiny_autoencoder: None,
+        };
+        let loaded = |scale: f32| {
+            let ignore = |_: LoadProgress<'_>| {};
+            let cancel = AtomicBool::new(false);
+            load(&choice(scale), &Compute::cpu(), &LoadWatch::new(&ignore, &cancel))
+                .unwrap()
+                .parts
+        };
+        let latents = Tensor::randn(0f32, 1.0, (1, 4, 8, 8), &Compute::cpu().device).unwrap();
+        let predicted = |parts: &mut ModelParts| -> Vec<f32> {
+            let conditioning = parts.text_encoder.encode("a red fox").unwrap();
+            let prompt = parts.denoiser.prepare(&conditioning).unwrap();
+            let rows = [Row {
+                timestep: 500.0,
+                prompt: &prompt,
+            }];
+            let noise = parts.denoiser.predict(&latents, &rows).unwrap();
+            noise.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+
+        let mut parts = loaded(0.0);
+        let without = predicted(&mut parts);
+        assert!(parts.retune(&choice(0.8).loras).unwrap());
+        let retuned = predicted(&mut parts);
+        let fresh = predicted(&mut loaded(0.8));
+        assert!(largest(&without, &retuned) > 1e-3, "the LoRA has no effect");
+        assert!(largest(&fresh, &retuned) < 1e-5);
+        assert!(!parts.retune(&[]).unwrap(), "another list needs another load");
     }
 }

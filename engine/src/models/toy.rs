@@ -89,6 +89,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute) -> Result<LoadedModel> {
         device: compute.device.clone(),
         dtype: DType::F32,
         adapters: Adapters::default(),
+        rebuild: None,
     };
     Ok(LoadedModel { parts, summary })
 }

@@ -4,7 +4,11 @@ use std::{any::Any, sync::Arc};
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::{tokenizer::PromptTokenizer, weights::Adapters};
+use crate::{
+    api::LoraSource,
+    tokenizer::PromptTokenizer,
+    weights::{Adapters, Network, Retuned},
+};
 
 /// What a denoiser's output means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,4 +139,32 @@ pub struct ModelParts {
     pub dtype: DType,
     /// What was added to the weights, to be changed without loading the model again.
     pub adapters: Adapters,
+    /// Makes the denoiser anew where it holds copies of its weights.
+    pub(crate) rebuild: Option<RebuildDenoiser>,
+}
+
+/// Makes a denoiser with what adaptations say now.
+pub(crate) type RebuildDenoiser = Box<dyn Fn(&Adapters) -> crate::Result<Box<dyn Denoiser>> + Send>;
+
+impl ModelParts {
+    /// Changes how strongly the model's LoRAs act, without loading the model again.
+    ///
+    /// Returns `false`, with nothing changed, if `loras` names other files: then the model must be loaded again. After
+    /// a change, prompts must be encoded and prepared anew.
+    ///
+    /// # Errors
+    /// If a file cannot be read any more.
+    pub fn retune(&mut self, loras: &[LoraSource]) -> crate::Result<bool> {
+        match self.adapters.retune(loras)? {
+            Retuned::OtherFiles => Ok(false),
+            Retuned::Done { outdated } => {
+                if let Some(rebuild) = &self.rebuild
+                    && outdated.contains(&Network::Denoiser)
+                {
+                    self.denoiser = rebuild(&self.adapters)?;
+                }
+                Ok(true)
+            }
+        }
+    }
 }

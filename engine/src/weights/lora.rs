@@ -301,14 +301,26 @@ pub(super) struct LiveWeight {
     pub(super) value: Var,
 }
 
+/// What became of a change of scales.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Retuned {
+    /// The scales are changed; these networks hold copies that are outdated now.
+    Done {
+        /// Which.
+        outdated: BTreeSet<Network>,
+    },
+    /// Nothing was changed: other files are wanted, and the model must be loaded again.
+    OtherFiles,
+}
+
 /// The adaptations of a loaded model.
 #[derive(Debug, Default)]
 pub struct Adapters {
     sources: Vec<LoraSource>,
     networks: BTreeMap<Network, Arc<Weights>>,
     live: Mutex<Vec<LiveWeight>>,
-    /// Whether networks hold copies of their weights, which cannot be changed.
-    is_pinned: bool,
+    /// Networks that hold copies of their weights (packed for the processor, say) and must be made anew.
+    copied: BTreeSet<Network>,
 }
 
 impl Adapters {
@@ -331,7 +343,7 @@ impl Adapters {
                 networks.clone()
             },
             live: Mutex::default(),
-            is_pinned: false,
+            copied: BTreeSet::new(),
         })
     }
 
@@ -352,9 +364,14 @@ impl Adapters {
             .doing("reading an adapted weight")
     }
 
-    /// From now on a change of a scale needs the model to be loaded again.
-    pub(crate) fn pin(&mut self) {
-        self.is_pinned = true;
+    /// Tells that a network will not share its weights' storage.
+    pub(crate) fn expect_copies(&mut self, network: Network) {
+        self.copied.insert(network);
+    }
+
+    /// Whether a network shares its weights' storage.
+    pub(super) fn is_shared(&self, network: Network) -> bool {
+        !self.copied.contains(&network)
     }
 
     /// How strongly each acts.
@@ -367,20 +384,17 @@ impl Adapters {
         self.live.lock().push(weight);
     }
 
-    /// Changes the scales of a loaded model; only the weights that the changed adaptations touch are computed.
+    /// Changes the scales of a loaded model; of networks that share their weights' storage, only those weights are
+    /// computed that the changed adaptations touch.
     ///
-    /// Returns `false`, with nothing changed, if `wanted` names other files, or a network holds copies: then the model must be loaded again.
-    /// After a change, prompts must be encoded and prepared anew.
+    /// Returns what must be done besides; after a change, prompts must be encoded and prepared anew.
     ///
     /// # Errors
     /// If a file cannot be read any more.
-    pub fn retune(&mut self, wanted: &[LoraSource]) -> Result<bool> {
+    pub(crate) fn retune(&mut self, wanted: &[LoraSource]) -> Result<Retuned> {
         let is_same_file = |(a, b): (&LoraSource, &LoraSource)| a.path == b.path;
         if wanted.len() != self.sources.len() || !wanted.iter().zip(&self.sources).all(is_same_file) {
-            return Ok(false);
-        }
-        if self.is_pinned {
-            return Ok(wanted == self.sources);
+            return Ok(Retuned::OtherFiles);
         }
         let pairs = wanted.iter().zip(&self.sources).enumerate();
         let changed: BTreeSet<usize> = pairs
@@ -402,7 +416,17 @@ impl Adapters {
                     .doing("changing the strength of a LoRA")?;
             }
         }
-        Ok(true)
+        let is_touched = |network: &&Network| {
+            let deltas = self
+                .networks
+                .get(network)
+                .into_iter()
+                .flat_map(|weights| weights.deltas.values());
+            deltas.flatten().any(|delta| changed.contains(&delta.adapter))
+        };
+        Ok(Retuned::Done {
+            outdated: self.copied.iter().filter(is_touched).copied().collect(),
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use sha2::Sha256;
 
 pub(crate) use folder::{Folder, Network};
 pub use lora::Adapters;
+pub(crate) use lora::Retuned;
 use lora::{Delta, LiveWeight};
 pub(crate) use names::canonical;
 pub(crate) use random::random_weights;
@@ -242,6 +243,9 @@ impl Source<'_> {
         if let Some(shape) = shape {
             tensor = fitted(tensor, shape, name)?;
         }
+        if !self.adapters.is_shared(self.network) {
+            return Ok(tensor);
+        }
         let value = Var::from_tensor(&tensor)?;
         let shared = value.as_detached_tensor();
         self.adapters.add_live(LiveWeight {
@@ -323,6 +327,8 @@ fn fitted(tensor: Tensor, shape: &Shape, name: &str) -> candle_core::Result<Tens
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use safetensors::Dtype;
 
     use super::{
@@ -452,15 +458,15 @@ mod tests {
         assert_eq!(values(&held), [1.0 + 2.5, 2.0 + 25.0, 3.0 - 2.5, 4.0 - 25.0]);
 
         sources[0].scale = 0.0;
-        assert!(adapters.retune(&sources).unwrap());
+        let done = Retuned::Done {
+            outdated: BTreeSet::new(),
+        };
+        assert_eq!(adapters.retune(&sources).unwrap(), done);
         assert_eq!(values(&held), [1.0 + 0.5, 2.0 + 5.0, 3.0 - 0.5, 4.0 - 5.0]);
         sources[1].scale = 0.0;
-        assert!(adapters.retune(&sources).unwrap());
+        assert_eq!(adapters.retune(&sources).unwrap(), done);
         assert_eq!(values(&held), [1.0, 2.0, 3.0, 4.0]);
-        assert!(
-            !adapters.retune(&sources[..1]).unwrap(),
-            "another list needs another load"
-        );
+        assert_eq!(adapters.retune(&sources[..1]).unwrap(), Retuned::OtherFiles);
     }
 
     #[test]

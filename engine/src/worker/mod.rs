@@ -114,6 +114,26 @@ impl Worker {
         self.loader = Some(Loader::start(choice, place, &self.outlet, &self.mailbox));
     }
 
+    /// Takes new strengths of the present model's LoRAs over, if that is all that changed.
+    fn retune(&mut self, choice: &ModelChoice) -> bool {
+        let (Some(painter), None) = (&mut self.painter, &self.loader) else {
+            return false;
+        };
+        match painter.retune(choice, Arc::clone(&self.mailbox)) {
+            Ok(true) => {
+                self.choice = Some(choice.clone());
+                self.is_stuck = false;
+                self.outlet.report(Event::ModelLoaded(painter.summary().clone()));
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!("loading the model again, since its LoRAs could not be changed: {error}");
+                false
+            }
+        }
+    }
+
     /// Whether the next turn would compute something.
     fn has_work(&self) -> bool {
         let Some(painter) = &self.painter else {
@@ -185,7 +205,9 @@ impl Worker {
         match batch.model {
             Some(Some(choice)) => {
                 self.restarts = 0;
-                self.load(choice);
+                if !self.retune(&choice) {
+                    self.load(choice);
+                }
             }
             Some(None) => {
                 if self.loader.take().is_some() {

@@ -8,7 +8,7 @@ use std::{
 use super::{calibration, loader::Loaded, meter::FrameMeter, prompts::PromptEncoder};
 use crate::{
     Error, Result,
-    api::{Frame, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
+api::{Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
@@ -70,6 +70,27 @@ impl Painter {
             has_new_scene: true,
             is_calibrated: false,
         })
+    }
+
+    /// Changes to `choice` without loading, if only the strengths of its LoRAs are new.
+    ///
+    /// # Errors
+    /// If a file cannot be read any more, or the system gives no thread for the text encoder.
+    pub(super) fn retune(&mut self, choice: &ModelChoice, mailbox: Arc<Mailbox>) -> Result<bool> {
+        let present = &self.summary.choice;
+        let is_same_model =
+            present.source == choice.source && present.tiny_autoencoder == choice.tiny_autoencoder;
+        if !is_same_model || choice.loras.is_empty() || !self.parts.retune(&choice.loras)? {
+            return Ok(false);
+        }
+        // Every prompt means something else now.
+        self.prompts = PromptEncoder::start(Arc::clone(&self.parts.text_encoder), mailbox)?;
+        self.session = Session::new(&self.parts);
+        self.missing.clear();
+        self.shown_revision = None;
+        self.has_new_scene = true;
+        self.summary.choice = choice.clone();
+        Ok(true)
     }
 
     /// How many threads the kernels may use; `None` for all.
