@@ -8,7 +8,7 @@ use std::{
 use super::{calibration, loader::Loaded, meter::FrameMeter, prompts::PromptEncoder};
 use crate::{
     Error, Result,
-api::{Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
+    api::{Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
