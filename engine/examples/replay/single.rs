@@ -60,7 +60,7 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
     case.check_if_expected("masks_blurred", &blurred)?;
     let has_background = planes.background().iter().any(|&share| share > 0.0);
 
-    let prompts = settings.prompts(case, &parts, has_background, sampler)?;
+    let prompts = settings.prompts(case, &parts, has_background)?;
     let size = planes.size;
     let white = encode(
         case,
@@ -91,8 +91,8 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
         prompts: &prompts,
         white: &white,
         background: background.as_ref(),
-        bootstrap: settings.bootstrap(sampler)?,
-        guidance: settings.guidance(sampler)?,
+        bootstrap: settings.bootstrap()?,
+        guidance: settings.guidance(),
         views: &views,
         overlap: Overlap::Averaged,
         rows: Rows::All,
@@ -321,7 +321,6 @@ impl CallSettings {
         case: &mut Case,
         parts: &ModelParts,
         has_background: bool,
-        sampler: SamplerKind,
     ) -> Result<Vec<GuidedPrompt>> {
         let texts = one_or_more(&self.arguments["prompts"])?;
         let mut negative_texts = one_or_more(&self.arguments["negative_prompts"])?;
@@ -338,7 +337,7 @@ impl CallSettings {
         };
         let positive = encode_all(parts, &texts)?;
         let negative = encode_all(parts, &negative_texts)?;
-        let doubles = self.guidance(sampler)?.doubles_rows();
+        let doubles = self.guidance().doubles_rows();
         let prompts = if has_background {
             let behind = encode_all(parts, &[behind, negative_behind])?;
             let [behind, negative_behind] = &behind[..] else {
@@ -378,23 +377,23 @@ impl CallSettings {
         Ok(prompts)
     }
 
-    fn bootstrap(&self, sampler: SamplerKind) -> Result<Bootstrap> {
+    fn bootstrap(&self) -> Result<Bootstrap> {
         Ok(Bootstrap {
             steps: self.number("bootstrap_steps", "default_bootstrap_steps")? as usize,
             mix_steps: self.number("boostrap_mix_steps", "default_boostrap_mix_steps")?,
             leak_sensitivity: self
                 .number("bootstrap_leak_sensitivity", "default_bootstrap_leak_sensitivity")?,
-            noise: match sampler {
+            noise: match self.sampler {
                 SamplerKind::Lcm => BootstrapNoise::Fresh,
                 SamplerKind::EulerTrailing => BootstrapNoise::Initial,
             },
         })
     }
 
-    fn guidance(&self, sampler: SamplerKind) -> Result<ClassifierFree> {
-        let is_xl = sampler == SamplerKind::EulerTrailing;
+    fn guidance(&self) -> ClassifierFree {
+        let is_xl = self.sampler == SamplerKind::EulerTrailing;
         let rescale = self.arguments["guidance_rescale"].as_f64();
-        Ok(ClassifierFree {
+        ClassifierFree {
             scale: self.arguments["guidance_scale"].as_f64().unwrap_or(1.0),
             rescale: if is_xl {
                 rescale.unwrap_or(DEFAULT_RESCALE)
@@ -402,7 +401,7 @@ impl CallSettings {
                 0.0
             },
             is_always_computed: !is_xl,
-        })
+        }
     }
 
     fn views(&self, size: LatentSize) -> Views {

@@ -193,12 +193,12 @@ mod tests {
         CanvasSize::new(width, height).unwrap()
     }
 
-    fn encode(prompt: &str) -> Result<Arc<Conditioning>> {
-        Ok(Arc::new(Conditioning {
+    fn encoded(prompt: &str) -> Arc<Conditioning> {
+        Arc::new(Conditioning {
             context: Tensor::new(&[toy::colour_of_prompt(prompt)], &Device::Cpu).unwrap(),
             pooled: None,
             time_ids: None,
-        }))
+        })
     }
 
     fn mask(canvas: CanvasSize, rect: PixelRect) -> Mask {
@@ -253,7 +253,14 @@ mod tests {
     }
 
     fn render_with(parts: &mut ModelParts, scene: &Scene, to: CanvasSize) -> Result<Picture> {
-        render(parts, scene, to, &encode, &mut |_, _| {}, &|| false)
+        render(
+            parts,
+            scene,
+            to,
+            &|prompt| Ok(encoded(prompt)),
+            &mut |_, _| {},
+            &|| false,
+        )
     }
 
     fn rendered(scene: &Scene, to: CanvasSize) -> Picture {
@@ -273,7 +280,7 @@ mod tests {
     fn streamed(scene: &Scene) -> Picture {
         let mut parts = parts();
         let mut session = Session::new(&parts);
-        let find = |prompt: &str| encode(prompt).ok();
+        let find = |prompt: &str| Some(encoded(prompt));
         session.apply(Revision(1), scene, &find, &parts).unwrap();
         loop {
             let outcome = session.step(parts.denoiser.as_mut()).unwrap();
@@ -341,9 +348,14 @@ mod tests {
         let mut steps = Vec::new();
         let mut note = |done, total| steps.push((done, total));
         let scene = scene(size(64, 64));
-        render(&mut parts(), &scene, size(128, 128), &encode, &mut note, &|| {
-            false
-        })
+        render(
+            &mut parts(),
+            &scene,
+            size(128, 128),
+            &|prompt| Ok(encoded(prompt)),
+            &mut note,
+            &|| false,
+        )
         .unwrap();
         // Five steps of the stream, and two in each of nine windows.
         let expected: Vec<(u32, u32)> = (1..=5 + 2 * 9).map(|done| (done, 5 + 2 * 9)).collect();
@@ -363,7 +375,7 @@ mod tests {
                 &mut parts(),
                 &scene,
                 size(128, 64),
-                &encode,
+                &|prompt| Ok(encoded(prompt)),
                 &mut |_, _| {},
                 &is_cancelled,
             );

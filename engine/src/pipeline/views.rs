@@ -199,10 +199,14 @@ fn even_spans(side: usize, window: usize, overlap: usize) -> Vec<Span> {
         .iter()
         .enumerate()
         .map(|(n, &start)| {
-            // Ramps are as long as the actual overlap: next to its neighbour's the weights stay between 0 and 1.
+            // Ramps are as long as the actual overlap and add up to 1 with the neighbour's. They begin and end flat,
+            // since a window's outermost cells know least of their surroundings.
             let before = n.checked_sub(1).map_or(0, |n| starts[n] + window - start);
             let after = starts.get(n + 1).map_or(0, |next| start + window - next);
-            let rising = |i: usize, length: usize| (i as f32 + 1.0) / (length as f32 + 1.0);
+            let rising = |i: usize, length: usize| {
+                let x = (i as f32 + 0.5) / length as f32;
+                x * x * (3.0 - 2.0 * x)
+            };
             let weights = (0..window)
                 .map(|i| {
                     let rise = if i < before { rising(i, before) } else { 1.0 };
