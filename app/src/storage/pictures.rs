@@ -3,7 +3,9 @@
 use std::io::Cursor;
 
 use anyhow::{Context as _, bail};
-use fast_image_resize::{PixelType, ResizeOptions, Resizer, images::Image as ResizeImage};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as ResizeImage,
+};
 use image::{DynamicImage, ImageDecoder as _, ImageReader};
 use wordbrush_engine::api::{CanvasSize, MAX_CANVAS_SIDE, Mask, Picture};
 
@@ -173,8 +175,14 @@ fn resize(
     let source =
         ResizeImage::from_vec_u8(width, height, pixels, pixel_type).context("cannot scale the picture")?;
     let mut target = ResizeImage::new(to.width(), to.height(), pixel_type);
+    // Sharper filters ring: a mask would get a faint halo.
+    let filter = match pixel_type {
+        PixelType::U8 => FilterType::Bilinear,
+        _ => FilterType::Lanczos3,
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     Resizer::new()
-        .resize(&source, &mut target, &ResizeOptions::new())
+        .resize(&source, &mut target, &options)
         .context("cannot scale the picture")?;
     Ok(target.into_vec())
 }
