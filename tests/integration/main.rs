@@ -4,6 +4,8 @@
     reason = "a scenario that cannot go on is a failed one, also in its helpers"
 )]
 
+/// The rules of the architecture, read off the sources.
+mod architecture;
 /// Every command: by key, by the palette, by its window.
 mod commands;
 /// What survives when the program is killed, the disk is full, or a folder is read-only.

@@ -65,7 +65,8 @@ pub const SAMPLES: &[Sample] = &[
             ),
             region(
                 "Tree",
-                "tree",
+                // The embedded model paints foliage better than it draws a tree.
+                "forest",
                 Shape::Tree {
                     x: 0.3,
                     y: 0.86,
@@ -121,7 +122,8 @@ pub const SAMPLES: &[Sample] = &[
             ),
             region(
                 "Tree",
-                "tree",
+                // The embedded model paints foliage better than it draws a tree.
+                "forest",
                 Shape::Tree {
                     x: 0.22,
                     y: 0.84,
