@@ -33,6 +33,8 @@ pub(super) struct Painter {
     last_step: Duration,
     /// Time spent on masks, prompts and background since the last frame.
     preparation_ms: f32,
+    /// Time spent in passes that gave no frame, since the last one.
+    earlier_passes_ms: f32,
     /// Prompts that the scene waits for.
     missing: Vec<String>,
     /// The newest scene whose prompts were all there; frames claim to show no newer one.
@@ -65,6 +67,7 @@ impl Painter {
             meter: FrameMeter::default(),
             last_step: Duration::ZERO,
             preparation_ms: 0.0,
+            earlier_passes_ms: 0.0,
             missing: Vec::new(),
             shown_revision: None,
             has_new_scene: true,
@@ -231,7 +234,7 @@ impl Painter {
         let outcome = self.session.step(&mut *self.parts.denoiser)?;
         let denoised = Instant::now();
         let Some(latent) = outcome.latent else {
-            self.preparation_ms += millis(start.elapsed());
+            self.earlier_passes_ms += millis(start.elapsed());
             return Ok(None);
         };
         let decoded = self.parts.codec.decode(&latent).doing("decoding a picture")?;
@@ -241,14 +244,16 @@ impl Painter {
         self.last_step = end - start;
         self.meter.count(end);
         self.sequence += 1;
+        let masks_ms = std::mem::take(&mut self.preparation_ms);
+        let earlier_ms = std::mem::take(&mut self.earlier_passes_ms);
         let timings = StageTimings {
             encode_ms: 0.0,
-            masks_ms: std::mem::take(&mut self.preparation_ms),
-            denoise_ms: millis(denoised - start),
+            masks_ms,
+            denoise_ms: earlier_ms + millis(denoised - start),
             blend_ms: 0.0,
             decode_ms: millis(decoded_at - denoised),
             copy_ms: millis(end - decoded_at),
-            total_ms: millis(end - start),
+            total_ms: masks_ms + earlier_ms + millis(end - start),
         };
         let frame = Frame {
             revision: self
