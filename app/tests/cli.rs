@@ -1,4 +1,8 @@
 //! The command line as scripts see it: exit codes, one line on stderr, files, and the same bytes for the same seed.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scenario that cannot go on is a failed one, also in its helpers"
+)]
 
 use std::{
     path::Path,

@@ -40,7 +40,7 @@ fn kernels(criterion: &mut Criterion) {
             group.throughput(Throughput::Elements((side * side * channels) as u64));
             let name = format!("{side}x{side}, {channels} channels");
             group.bench_function(BenchmarkId::new("group norm and silu", name), |b| {
-                b.iter(|| bench.run())
+                b.iter(|| bench.run());
             });
         }
         group.finish();

@@ -12,7 +12,7 @@ use wordbrush_engine::{
 };
 
 /// Longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Harness {
     engine: Engine,

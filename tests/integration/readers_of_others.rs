@@ -23,7 +23,7 @@ struct Parsed {
 
 impl Parsed {
     fn new(text: &str) -> Self {
-        let mut lines: Vec<&str> = text.trim().split('\n').collect();
+        let mut lines: Vec<&str> = text.trim().lines().collect();
         let last = lines.pop().unwrap();
         let fields = fields(last);
         assert!(fields.len() >= 3, "the last line is not recognised: {last:?}");

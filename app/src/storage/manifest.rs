@@ -16,7 +16,7 @@ use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a manifest calls itself.
 pub(super) const FORMAT_NAME: &str = "wordbrush";
-/// The version that this program writes; older ones are brought up by [`super::migrate`].
+/// The version that this program writes; older ones are brought up by `migrate`.
 pub const FORMAT_VERSION: u32 = 1;
 /// More regions than anyone paints, fewer than a made-up file could ask for.
 pub(super) const MAX_REGIONS: usize = 4096;

@@ -2,7 +2,7 @@
 //!
 //! A step takes the JSON of version `n` and gives that of version `n + 1`; it works on JSON, not on records, so that
 //! it stays true when the records change. To change the format: raise
-//! [`FORMAT_VERSION`](super::manifest::FORMAT_VERSION), add a step at the end of [`STEPS`], and keep a file of the
+//! [`FORMAT_VERSION`], add a step at the end of [`STEPS`], and keep a file of the
 //! old version in `tests/fixtures/projects`.
 
 use anyhow::{Context as _, bail, ensure};

@@ -48,6 +48,19 @@ pub enum Command {
     SetThreads(Option<usize>),
 }
 
+/// What is asked of the loader.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelRequest {
+    /// Load this one.
+    Load(ModelChoice),
+    /// Stop loading.
+    Cancel,
+}
+
+/// How many threads the CPU path may use; `None` for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadLimit(pub Option<usize>);
+
 /// Everything that was asked since the engine last looked: for each kind the newest, jobs in order.
 ///
 /// Its size is bounded by what the app has, never by how long the engine takes.
@@ -55,8 +68,8 @@ pub enum Command {
 pub struct CommandBatch {
     /// The newest scene.
     pub scene: Option<(Revision, Box<Scene>)>,
-    /// The newest model; `Some(None)` cancels loading.
-    pub model: Option<Option<ModelChoice>>,
+    /// The newest model, or the wish to stop loading one.
+    pub model: Option<ModelRequest>,
     /// The newest run state.
     pub run: Option<RunState>,
     /// Frames asked for while paused.
@@ -66,7 +79,7 @@ pub struct CommandBatch {
     /// Renders to give up.
     pub cancelled: Vec<JobId>,
     /// The newest thread count.
-    pub threads: Option<Option<usize>>,
+    pub threads: Option<ThreadLimit>,
 }
 
 impl CommandBatch {
@@ -74,13 +87,13 @@ impl CommandBatch {
     pub fn push(&mut self, command: Command) {
         match command {
             Command::SetScene(revision, scene) => self.scene = Some((revision, scene)),
-            Command::LoadModel(choice) => self.model = Some(Some(choice)),
-            Command::CancelLoad => self.model = Some(None),
+            Command::LoadModel(choice) => self.model = Some(ModelRequest::Load(choice)),
+            Command::CancelLoad => self.model = Some(ModelRequest::Cancel),
             Command::Run(state) => self.run = Some(state),
             Command::Step => self.steps = self.steps.saturating_add(1),
             Command::Render(job) => self.renders.push(*job),
             Command::CancelRender(id) => self.cancelled.push(id),
-            Command::SetThreads(threads) => self.threads = Some(threads),
+            Command::SetThreads(threads) => self.threads = Some(ThreadLimit(threads)),
         }
     }
 

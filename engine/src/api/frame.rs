@@ -20,6 +20,7 @@ pub enum FrameKind {
 
 /// Milliseconds spent on a frame, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "a unit belongs to each name")]
 pub struct StageTimings {
     /// Encoding changed prompts.
     pub encode_ms: f32,

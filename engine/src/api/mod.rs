@@ -14,7 +14,7 @@ mod picture;
 mod scene;
 mod settings;
 
-pub use command::{Command, CommandBatch, JobId, RenderJob, RunState};
+pub use command::{Command, CommandBatch, JobId, ModelRequest, RenderJob, RunState, ThreadLimit};
 pub use event::{Event, Notice, NoticeLevel, Phase, Status};
 pub use frame::{Frame, FrameKind, Revision, StageTimings};
 pub use geometry::{CanvasSize, MAX_CANVAS_SIDE, PixelRect};

@@ -30,7 +30,7 @@ pub struct Scene {
 }
 
 /// What shows where no region is painted.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Background {
     /// What the background shows.
     pub prompt: String,

@@ -1,6 +1,6 @@
 //! Model families behind three traits.
 //!
-//! [`load`] finds out what a file or folder is and gives back its parts as [`traits::ModelParts`]; the rest of the
+//! [`load()`] finds out what a file or folder is and gives back its parts as [`traits::ModelParts`]; the rest of the
 //! engine knows only the traits.
 
 mod blueprint;

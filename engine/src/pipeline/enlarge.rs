@@ -82,7 +82,7 @@ impl<'a> Enlargement<'a> {
     /// Paints the enlarged picture.
     ///
     /// # Errors
-    /// As [`super::render`].
+    /// As [`super::render()`].
     pub(super) fn paint(
         &self,
         picture: &Picture,

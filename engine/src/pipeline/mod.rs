@@ -4,7 +4,7 @@
 //! canvas is looked at through [`Views`]: one if the model can take it whole, else windows that overlap and are averaged.
 //! [`Composition::paint`] runs the sampler's slots one after the other over all views and regions.
 //!
-//! [`render`] makes the picture of a scene at any size: the stream's own where it fits, an enlargement of it otherwise.
+//! [`render()`] makes the picture of a scene at any size: the stream's own where it fits, an enlargement of it otherwise.
 //!
 //! Everything here is arithmetic on 32-bit latents; only the denoiser works in the model's own number format.
 //!

@@ -54,10 +54,10 @@ mod tests {
         let start = Instant::now();
         assert_eq!(meter.per_second(), 0.0);
         for frame in 0..5 {
-            meter.count(start + Duration::from_millis(100 * frame));
+            meter.count(start + Duration::from_millis(100) * frame);
         }
         assert!((meter.per_second() - 10.0).abs() < 0.01);
-        meter.count(start + Duration::from_secs(60));
+        meter.count(start + Duration::from_mins(1));
         assert_eq!(meter.per_second(), 0.0);
     }
 }

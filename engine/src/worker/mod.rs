@@ -26,8 +26,8 @@ use painter::Painter;
 use crate::{
     Error,
     api::{
-        CommandBatch, DeviceChoice, EngineConfig, Event, JobId, ModelChoice, Notice, NoticeLevel, Phase,
-        RenderJob, Revision, RunState, Scene,
+        CommandBatch, DeviceChoice, EngineConfig, Event, JobId, ModelChoice, ModelRequest, Notice,
+        NoticeLevel, Phase, RenderJob, Revision, RunState, Scene, ThreadLimit,
     },
     mailbox::Mailbox,
     ops::leave_room_for_the_window,
@@ -185,7 +185,7 @@ impl Worker {
             self.run = state;
         }
         self.steps = self.steps.saturating_add(batch.steps);
-        if let Some(threads) = batch.threads {
+        if let Some(ThreadLimit(threads)) = batch.threads {
             self.config.threads = threads;
             if let Some(painter) = &self.painter {
                 painter.allow_threads(threads);
@@ -203,18 +203,16 @@ impl Worker {
             }
         }
         match batch.model {
-            Some(Some(choice)) => {
+            Some(ModelRequest::Load(choice)) => {
                 self.restarts = 0;
                 if !self.retune(&choice) {
                     self.load(choice);
                 }
             }
-            Some(None) => {
-                if self.loader.take().is_some() {
-                    self.outlet.report(Event::ModelFailed(Error::Cancelled));
-                }
+            Some(ModelRequest::Cancel) if self.loader.take().is_some() => {
+                self.outlet.report(Event::ModelFailed(Error::Cancelled));
             }
-            None => {}
+            Some(ModelRequest::Cancel) | None => {}
         }
         if let Some(scene) = batch.scene {
             self.is_stuck = false;
@@ -354,7 +352,7 @@ impl Worker {
                     job: job.id,
                     done,
                     total,
-                })
+                });
             },
             &|| is_cancelled(mailbox, job.id),
         );

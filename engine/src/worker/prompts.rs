@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     Result,
-    error::Doing,
+    error::Doing as _,
     mailbox::Mailbox,
     models::traits::{Conditioning, TextEncoder},
 };

@@ -1,4 +1,4 @@
-//! Networks of the Stable Diffusion kind on the processor, on the kernels of [`crate::ops`].
+//! Networks of the Stable Diffusion kind on the processor, on the kernels of `crate::ops`.
 //!
 //! The same files and configurations as the plain networks, computed another way: pictures stay channels-last from the
 //! first layer to the last, weights are packed when a model is loaded, a prompt's keys and values when it is prepared,
