@@ -198,9 +198,9 @@ fn a_model_that_is_not_there_is_an_error_with_a_way_out() {
     let mut harness = app();
     harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
     harness.run_steps(3);
-    harness
-        .get_by_label("Model path")
-        .type_text("/nowhere/model.safetensors");
+    let field = harness.get_by_label("Model path");
+    field.focus();
+    field.type_text("/nowhere/model.safetensors");
     harness.run_steps(3);
     harness.get_by_label("Load checkpoint").click();
     harness.run_until("the error", |app| app.link().model_error().is_some());

@@ -2,7 +2,7 @@
 
 use egui::{Modifiers, accesskit::Role};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use wordbrush::document::Target;
+use wordbrush::{document::Target, engine_link::Freshness};
 use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
 use crate::harness::{AppHarness as _, app, app_of_size};
@@ -205,7 +205,7 @@ fn the_history_strip_brings_a_whole_state_back() {
     harness.run_steps(2);
     harness.get_by_label("Reroll").click();
     harness.run_until("a second frame kept", |app| {
-        app.strip().len() >= 2 && app.is_up_to_date()
+        app.strip().len() >= 2 && app.link().freshness() == Freshness::Fresh
     });
     harness.get_by_label("Frame 1").click();
     harness.run_steps(3);
