@@ -1,4 +1,8 @@
 //! The engine as an app sees it: commands down, frames and events up.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scenario that cannot go on is a failed one, also in its helpers"
+)]
 
 use std::time::{Duration, Instant};
 

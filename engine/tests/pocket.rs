@@ -1,4 +1,8 @@
 //! The embedded model against others' implementations: PyTorch and diffusers (recorded), candle-transformers (run here).
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on is a failed one, also in its helpers"
+)]
 #![cfg(feature = "pocket")]
 
 use std::{path::Path, sync::atomic::AtomicBool};

@@ -186,7 +186,7 @@ impl<'a> Replay<'a> {
     ) -> Result<()> {
         match operation["op"].as_str() {
             Some("update_background") => {
-                stream.update_background(self.background(operation, "image", "")?)?
+                stream.update_background(self.background(operation, "image", "")?)?;
             }
             Some("update_layers") => stream.update_layers(self.layers(operation)?)?,
             Some("update_single_layer") => stream.update_single_layer(self.layer(operation)?)?,
@@ -407,7 +407,7 @@ impl<'a> Recorder<'a> {
         let names = case.expected_names();
         let recorded_masks = names
             .iter()
-            .filter(|name| name.ends_with(".masks") || name.ends_with(".counts"))
+            .filter(|name| matches!(name.rsplit_once('.'), Some((_, "masks" | "counts"))))
             .filter_map(|name| Some((name.clone(), case.recorded(name)?.clone())))
             .collect();
         Ok(Self {
