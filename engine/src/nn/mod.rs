@@ -14,7 +14,7 @@ use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 
 pub(crate) use attention::{AttentionMask, attend};
 pub(crate) use embeddings::{TimestepEmbedding, sinusoids};
-pub(crate) use norm::{GroupNorm, group_norm};
+pub(crate) use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub(crate) use resnet::{Downsample, ResnetBlock, ResnetConfig, Upsample};
 pub use trace::Trace;
 

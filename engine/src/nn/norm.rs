@@ -1,12 +1,12 @@
-//! Group normalisation whose sums stay exact on large, flat pictures.
+//! Norms whose statistics stay exact on large and flat pictures.
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{D, DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
 /// Normalises groups of channels to mean 0 and variance 1, then scales and shifts each channel.
 ///
-/// Sums run line by line: a single running sum over the million values of a large picture would lose what a flat one
-/// differs by.
+/// Sums run line by line, and the mean is corrected once: otherwise a large or flat picture's rounding errors, divided by
+/// its small deviation, would show.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupNorm {
     groups: usize,
@@ -33,21 +33,68 @@ impl Module for GroupNorm {
     /// - `x`: `[b, c, h, w]`, returned in the same shape
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
-        let lines = c / self.groups * h;
+        let (width, precise) = (
+            c / self.groups,
+            if x.dtype() == DType::F64 {
+                DType::F64
+            } else {
+                DType::F32
+            },
+        );
+        let lines = width * h;
+        let values = x.to_dtype(precise)?.reshape((b, self.groups, lines, w))?;
+        let mean = |values: &Tensor| -> Result<Tensor> {
+            values.sum_keepdim(3)?.sum_keepdim(2)? / (lines * w) as f64
+        };
+        let centred = values.broadcast_sub(&mean(&values)?)?;
+        // The first mean is rounded to the precision of the values, which a flat picture's deviation may be far below.
+        let rest = mean(&centred)?; // [b, groups, 1, 1]
+        let variance = (mean(&centred.sqr()?)? - rest.sqr()?)?;
+        let per_channel = |tensor: &Tensor| tensor.to_dtype(precise)?.reshape((1, self.groups, width, 1));
+        let scale = per_channel(&self.weight)?.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
+        let shift = per_channel(&self.bias)?.broadcast_sub(&scale.broadcast_mul(&rest)?)?;
+        centred
+            .reshape((b, c, h, w))?
+            .broadcast_mul(&scale.reshape((b, c, 1, 1))?)?
+            .broadcast_add(&shift.reshape((b, c, 1, 1))?)?
+            .to_dtype(x.dtype())
+    }
+}
+
+/// Normalises each token to mean 0 and variance 1, then scales and shifts each channel.
+///
+/// The variance is that of the centred values; as a difference of two means it would lose what nearly equal channels
+/// differ by.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+/// Reads the weights of a norm over `channels` channels.
+pub(crate) fn layer_norm(channels: usize, eps: f64, vb: &VarBuilder<'_>) -> Result<LayerNorm> {
+    Ok(LayerNorm {
+        weight: vb.get(channels, "weight")?,
+        bias: vb.get(channels, "bias")?,
+        eps,
+    })
+}
+
+impl Module for LayerNorm {
+    /// # Shapes
+    /// - `x`: `[.., c]`, returned in the same shape
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let precise = if x.dtype() == DType::F64 {
             DType::F64
         } else {
             DType::F32
         };
-        let values = x.to_dtype(precise)?.reshape((b, self.groups, lines, w))?;
-        let mean = |values: &Tensor| -> Result<Tensor> {
-            values.sum_keepdim(3)?.sum_keepdim(2)? / (lines * w) as f64
-        };
-        let values = values.broadcast_sub(&mean(&values)?)?;
-        let variance = mean(&values.sqr()?)?;
-        values
+        let values = x.to_dtype(precise)?;
+        let centred = values.broadcast_sub(&values.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        centred
             .broadcast_div(&(variance + self.eps)?.sqrt()?)?
-            .reshape((b, c, h, w))?
             .to_dtype(x.dtype())?
             .broadcast_mul(&self.weight)?
             .broadcast_add(&self.bias)

@@ -60,8 +60,19 @@ pub(crate) fn group_norm<E: Element>(
         );
     }
     let sums = norm.images * chunks * 2 * channels;
-    scratch.resize(sums + norm.images * 2 * channels, 0.0);
+    scratch.resize(sums + norm.images * 3 * channels, 0.0);
     let (sums, scales) = scratch.split_at_mut(sums);
+    // Each channel is measured from its first pixel: a flat picture's deviation may be far below the precision of its
+    // values, and would be lost in sums of their squares.
+    for (image, scales) in scales.chunks_exact_mut(3 * channels).enumerate() {
+        let mut origin = &mut scales[2 * channels..];
+        for &(data, channels) in norm.sources {
+            let (own, rest) = origin.split_at_mut(channels);
+            own.copy_from_slice(&data[image * area * channels..][..channels]);
+            origin = rest;
+        }
+    }
+    let origins = &*scales;
 
     let shared = Shared(sums.as_mut_ptr());
     team.run(norm.images * chunks, |part| {
@@ -70,6 +81,7 @@ pub(crate) fn group_norm<E: Element>(
         // SAFETY: every part has its own sums.
         let sums = unsafe { shared.slice(part * 2 * channels, 2 * channels) };
         let (sum, square) = sums.split_at_mut(channels);
+        let origin = &origins[(image * 3 + 2) * channels..][..channels];
         let mut first = 0;
         for &(data, channels) in norm.sources {
             let rows = &data[(image * area + start) * channels..][..count * channels];
@@ -77,41 +89,58 @@ pub(crate) fn group_norm<E: Element>(
                 &mut sum[first..first + channels],
                 &mut square[first..first + channels],
             );
+            let sums = ChannelSums {
+                rows,
+                origin: &origin[first..first + channels],
+                sum,
+                square,
+            };
             // SAFETY: `isa` exists on this processor.
-            unsafe { dispatch(isa, ChannelSums { rows, sum, square }) };
+            unsafe { dispatch(isa, sums) };
             first += channels;
         }
     });
 
     let in_group = channels / norm.groups;
-    for (image, scales) in scales.chunks_exact_mut(2 * channels).enumerate() {
-        let (scale, shift) = scales.split_at_mut(channels);
+    for (image, scales) in scales.chunks_exact_mut(3 * channels).enumerate() {
+        let (scale, rest) = scales.split_at_mut(channels);
+        let (shift, origin) = rest.split_at_mut(channels);
         for group in 0..norm.groups {
             let range = group * in_group..(group + 1) * in_group;
-            let (mut sum, mut square) = (0.0_f64, 0.0_f64);
-            for chunk in 0..chunks {
-                let sums = &sums[(image * chunks + chunk) * 2 * channels..][..2 * channels];
-                sum += sums[range.clone()]
-                    .iter()
-                    .map(|&value| f64::from(value))
-                    .sum::<f64>();
-                let squares = &sums[channels..][range.clone()];
-                square += squares.iter().map(|&value| f64::from(value)).sum::<f64>();
-            }
-            let count = (area * in_group) as f64;
+            let total = |channel: usize, part: usize| -> f64 {
+                (0..chunks)
+                    .map(|chunk| {
+                        let at = (image * chunks + chunk) * 2 * channels + part * channels + channel;
+                        f64::from(sums[at])
+                    })
+                    .sum()
+            };
+            let (area, count) = (area as f64, (area * in_group) as f64);
+            let sum: f64 = range
+                .clone()
+                .map(|channel| total(channel, 0) + area * f64::from(origin[channel]))
+                .sum();
             let mean = sum / count;
-            let variance = (square / count - mean * mean).max(0.0);
+            let square: f64 = range
+                .clone()
+                .map(|channel| {
+                    let distance = f64::from(origin[channel]) - mean;
+                    total(channel, 1) + 2.0 * distance * total(channel, 0) + area * distance * distance
+                })
+                .sum();
+            let variance = (square / count).max(0.0);
             let inverse = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
             for channel in range {
                 let factor = inverse * f64::from(norm.weight[channel]);
+                let distance = f64::from(origin[channel]) - mean;
                 scale[channel] = factor as f32;
-                shift[channel] = (f64::from(norm.bias[channel]) - mean * factor) as f32;
+                shift[channel] = (f64::from(norm.bias[channel]) + distance * factor) as f32;
             }
         }
     }
 
     let scales = &*scales;
-    let (out, raw, pitch, origin, step) = match target {
+    let (out, raw, pitch, corner, step) = match target {
         NormTarget::List(out) => {
             assert!(
                 out.len() >= norm.images * area * channels,
@@ -143,9 +172,10 @@ pub(crate) fn group_norm<E: Element>(
     };
     team.run(norm.images * height, |part| {
         let (image, y) = (part / height, part % height);
-        let (scale, shift) = scales[image * 2 * channels..][..2 * channels].split_at(channels);
+        let (scale, rest) = scales[image * 3 * channels..][..3 * channels].split_at(channels);
+        let (shift, origin) = rest.split_at(channels);
         // SAFETY: every part has its own row.
-        let row = unsafe { out.slice((image * step + origin + y * pitch) * channels, width * channels) };
+        let row = unsafe { out.slice((image * step + corner + y * pitch) * channels, width * channels) };
         // SAFETY: as above.
         let raw =
             raw.map(|raw| unsafe { raw.slice((image * step + y * pitch) * channels, width * channels) });
@@ -154,6 +184,7 @@ pub(crate) fn group_norm<E: Element>(
             start: image * area + y * width,
             width,
             channels,
+            origin,
             scale,
             shift,
             silu: norm.silu,
@@ -165,9 +196,10 @@ pub(crate) fn group_norm<E: Element>(
     });
 }
 
-/// Sums and sums of squares of every channel.
+/// Sums and sums of squares of every channel, measured from its origin.
 struct ChannelSums<'a> {
     rows: &'a [f32],
+    origin: &'a [f32],
     sum: &'a mut [f32],
     square: &'a mut [f32],
 }
@@ -193,8 +225,9 @@ impl Task for ChannelSums<'_> {
         for channel in channel..channels {
             let (mut sum, mut square) = (0.0, 0.0);
             for row in self.rows.chunks_exact(channels) {
-                sum += row[channel];
-                square += row[channel] * row[channel];
+                let value = row[channel] - self.origin[channel];
+                sum += value;
+                square += value * value;
             }
             (self.sum[channel], self.square[channel]) = (sum, square);
         }
@@ -207,9 +240,14 @@ impl ChannelSums<'_> {
         unsafe {
             let mut sums = [S::splat(0.0); N];
             let mut squares = [S::splat(0.0); N];
+            let mut origins = [S::splat(0.0); N];
+            for (index, origin) in origins.iter_mut().enumerate() {
+                *origin = S::load(self.origin.as_ptr().add(channel + index * S::LANES));
+            }
             for row in self.rows.chunks_exact(self.sum.len()) {
                 for index in 0..N {
                     let value = S::load(row.as_ptr().add(channel + index * S::LANES));
+                    let value = S::sub(value, origins[index]);
                     sums[index] = S::add(sums[index], value);
                     squares[index] = S::fma(value, value, squares[index]);
                 }
@@ -228,6 +266,7 @@ struct ApplyRow<'a, E> {
     start: usize,
     width: usize,
     channels: usize,
+    origin: &'a [f32],
     scale: &'a [f32],
     shift: &'a [f32],
     silu: bool,
@@ -250,15 +289,16 @@ impl<E: Element> Task for ApplyRow<'_, E> {
                     // SAFETY: both are one pixel long.
                     unsafe { convert::<S, E>(pixel, raw) };
                 }
+                let origin = &self.origin[first..][..channels];
                 let scale = &self.scale[first..][..channels];
                 let shift = &self.shift[first..][..channels];
                 let (pixel, out) = (pixel.as_ptr(), out.as_mut_ptr());
-                let (scale, shift) = (scale.as_ptr(), shift.as_ptr());
+                let (origin, scale, shift) = (origin.as_ptr(), scale.as_ptr(), shift.as_ptr());
                 let full = channels / S::LANES * S::LANES;
                 // SAFETY: all slices have `channels` elements.
                 unsafe {
                     for at in (0..full).step_by(S::LANES) {
-                        let value = S::load(pixel.add(at));
+                        let value = S::sub(S::load(pixel.add(at)), S::load(origin.add(at)));
                         let mut value = S::fma(value, S::load(scale.add(at)), S::load(shift.add(at)));
                         if self.silu {
                             value = math::silu::<S>(value);
@@ -269,7 +309,9 @@ impl<E: Element> Task for ApplyRow<'_, E> {
                     if left > 0 {
                         let scale = S::load_partial(scale.add(full), left);
                         let shift = S::load_partial(shift.add(full), left);
-                        let mut value = S::fma(S::load_partial(pixel.add(full), left), scale, shift);
+                        let origin = S::load_partial(origin.add(full), left);
+                        let value = S::sub(S::load_partial(pixel.add(full), left), origin);
+                        let mut value = S::fma(value, scale, shift);
                         if self.silu {
                             value = math::silu::<S>(value);
                         }

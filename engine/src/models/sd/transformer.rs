@@ -1,11 +1,11 @@
 //! The attention of a UNet: picture cells look at each other and at the prompt.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, LayerNorm, Linear, VarBuilder};
+use candle_nn::{Conv2d, Linear, VarBuilder};
 
 use crate::{
     models::config::UNetConfig,
-    nn::{AttentionMask, GroupNorm, Trace, attend, conv, group_norm, linear},
+    nn::{AttentionMask, GroupNorm, LayerNorm, Trace, attend, conv, group_norm, layer_norm, linear},
 };
 
 /// Keys and values of a prompt for one attention layer: `[n, channels]` each, or `[b, n, channels]` for a batch.
@@ -94,7 +94,7 @@ struct TransformerBlock {
 
 impl TransformerBlock {
     fn new(channels: usize, heads: usize, config: &UNetConfig, vb: &VarBuilder<'_>) -> Result<Self> {
-        let norm = |name| candle_nn::layer_norm(channels, 1e-5, vb.pp(name));
+        let norm = |name| layer_norm(channels, 1e-5, &vb.pp(name));
         let upcast = config.upcast_attention;
         Ok(Self {
             norm1: norm("norm1")?,
