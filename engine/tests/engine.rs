@@ -297,3 +297,39 @@ fn a_render_that_is_given_up_says_so() {
         )
     });
 }
+
+#[test]
+fn a_render_waits_for_its_model_and_fails_without_one() {
+    let job = || {
+        Command::Render(Box::new(RenderJob {
+            id: JobId(1),
+            scene: scene(),
+            size: size(),
+        }))
+    };
+    // Sent at once, while the model is still being loaded.
+    let mut harness = Harness::start();
+    harness.engine.send(job());
+    harness.wait_for_event(|event| matches!(event, Event::RenderDone { .. }));
+
+    let (sender, wakes) = crossbeam_channel::bounded(1);
+    let wake = move || {
+        let _already_woken = sender.try_send(());
+    };
+    let engine = Engine::start(EngineConfig::default(), wake).unwrap();
+    let mut harness = Harness {
+        engine,
+        wakes,
+        events: Vec::new(),
+    };
+    harness.engine.send(job());
+    harness.wait_for_event(|event| {
+        matches!(
+            event,
+            Event::RenderFailed {
+                error: wordbrush_engine::Error::NoModel,
+                ..
+            }
+        )
+    });
+}

@@ -152,7 +152,16 @@ impl Worker {
         self.take_orders(batch);
         self.take_model();
         self.apply_scene();
-        if let Some(job) = self.renders.pop_front() {
+        // A render waits for its model, but not for one that will not come.
+        if self.painter.is_none() && self.loader.is_none() {
+            for job in self.renders.drain(..) {
+                let error = Error::NoModel;
+                self.outlet.report(Event::RenderFailed { job: job.id, error });
+            }
+        }
+        if self.painter.is_some()
+            && let Some(job) = self.renders.pop_front()
+        {
             self.render(&job);
         } else if self.has_work() {
             self.step();
