@@ -66,6 +66,8 @@ struct Worker {
     /// Frames asked for while paused.
     steps: u32,
     renders: VecDeque<RenderJob>,
+    /// The render that has the device, to be answered for if it ends unexpectedly.
+    rendering: Option<JobId>,
     loader: Option<Loader>,
     /// What the loader was asked for, to ask again.
     choice: Option<ModelChoice>,
@@ -85,6 +87,7 @@ impl Worker {
             run: RunState::default(),
             steps: 0,
             renders: VecDeque::new(),
+            rendering: None,
             loader: None,
             choice: None,
             painter: None,
@@ -302,13 +305,8 @@ impl Worker {
 
     fn step(&mut self) {
         let Some(painter) = &mut self.painter else { return };
-        let phase = if self.loader.is_some() {
-            None
-        } else {
-            Some(Phase::Streaming)
-        };
-        if let Some(phase) = phase {
-            self.outlet.set_status(|status| status.phase = phase);
+        if self.loader.is_none() {
+            self.outlet.set_status(|status| status.phase = Phase::Streaming);
         }
         match painter.step() {
             Ok(frame) => {
@@ -351,6 +349,7 @@ impl Worker {
 
     fn render(&mut self, job: &RenderJob) {
         let Some(painter) = &mut self.painter else { return };
+        self.rendering = Some(job.id);
         self.outlet
             .set_status(|status| status.phase = Phase::Rendering(job.id));
         let (outlet, mailbox) = (&self.outlet, &self.mailbox);
@@ -365,6 +364,7 @@ impl Worker {
             },
             &|| is_cancelled(mailbox, job.id),
         );
+        self.rendering = None;
         match result {
             Ok(picture) => self.outlet.report(Event::RenderDone { job: job.id, picture }),
             Err(error) => self.outlet.report(Event::RenderFailed { job: job.id, error }),
@@ -377,6 +377,10 @@ impl Worker {
         self.painter = None;
         self.loader = None;
         self.restarts += 1;
+        if let Some(job) = self.rendering.take() {
+            let error = Error::Stopped;
+            self.outlet.report(Event::RenderFailed { job, error });
+        }
         self.outlet.report(Event::Restarted {
             reason: reason.to_owned(),
         });
