@@ -1,0 +1,291 @@
+//! A scene made ready for the denoiser, keeping what the scene before had in common with it.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::prompts::{Missing, PromptLookup, Prompts};
+use crate::{
+    Error, Result,
+    api::{Picture, Region, Revision, Scene, StreamSettings},
+    error::Doing as _,
+    image,
+    models::traits::ModelParts,
+    schedule::SlotTable,
+    stream::{
+        geometry::Geometry,
+        mask_set::MaskSet,
+        masks::{MaskPlanes, Masks, quantise},
+        noise_field::NoiseField,
+        step::{Painting, needs_negative_prompts},
+    },
+};
+
+/// A scene, prepared.
+pub(super) struct Canvas {
+    pub(super) revision: Revision,
+    pub(super) scene: Scene,
+    pub(super) geometry: Geometry,
+    pub(super) table: SlotTable,
+    pub(super) masks: MaskSet,
+    /// Cut masks of each region that is shown, `T` planes of `[h, w]`.
+    pub(super) cut: Vec<Arc<Vec<f32>>>,
+    pub(super) regions: Vec<Prompts>,
+    pub(super) background_prompt: Prompts,
+    pub(super) background: Tensor,
+    pub(super) white: Tensor,
+    pub(super) noise: NoiseField,
+    pub(super) painting: Painting,
+}
+
+/// How much a scene differs from the one before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The picture stays.
+    None,
+    /// Latents in flight can go on.
+    Edit,
+    /// Latents have another size or number.
+    Shape,
+}
+
+impl Canvas {
+    /// The scene made ready to paint, with all that can be kept of the one before, and how much they differ.
+    pub(super) fn prepare(
+        before: Option<&Self>,
+        revision: Revision,
+        scene: &Scene,
+        prompts: &dyn PromptLookup,
+        parts: &ModelParts,
+        missing: &mut Missing,
+    ) -> Result<(Self, Change)> {
+        let settings = &scene.settings;
+        let geometry = match before {
+            Some(before) if before.scene.size == scene.size => before.geometry.clone(),
+            _ => Geometry::new(scene.size, &parts.spec),
+        };
+        let table = match before {
+            Some(before)
+                if before.scene.settings.steps == settings.steps
+                    && before.scene.settings.background_noise == settings.background_noise =>
+            {
+                before.table.clone()
+            }
+            _ => SlotTable::for_model(&parts.spec, &settings.steps, settings.background_noise),
+        };
+        let same_shape = before.filter(|before| {
+            before.geometry.latent == geometry.latent && before.table.count() == table.count()
+        });
+        let background_prompt = Prompts::of_background(before, scene, prompts, missing);
+        let wants_negative = needs_negative_prompts(settings.guidance);
+        let regions = scene
+            .regions
+            .iter()
+            .map(|region| {
+                let known =
+                    before.and_then(|before| before.regions.iter().find(|known| known.id == region.id));
+                let mut found = Prompts::of_region(known, region, wants_negative, prompts, missing);
+                let background_before = before.map(|before| &before.background_prompt);
+                found.prepare(known, background_before, &background_prompt, &geometry, parts)?;
+                Ok(found)
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        // A region whose prompt was never encoded stays away, its mask included.
+        let shown: Vec<&Region> = scene
+            .regions
+            .iter()
+            .zip(&regions)
+            .filter_map(|(region, prompts)| prompts.prepared.is_some().then_some(region))
+            .collect();
+        let masks = MaskSet::new(
+            before.map(|before| &before.masks),
+            &geometry,
+            &shown,
+            unit(settings.cover_alpha, 0.0),
+        );
+        let cut = cut_masks(before, settings, &shown, &masks, &table);
+        let noise = NoiseField::new(
+            before.map(|before| &before.noise),
+            scene.seed,
+            (table.count(), parts.spec.latent_channels, geometry.latent),
+            &shown,
+            &masks,
+            &parts.device,
+        )
+        .doing("preparing the noise")?;
+        let (white, background) = Self::background(before, scene, &geometry, parts)?;
+
+        let has_same_masks = before.is_some_and(|before| {
+            before.cut.len() == cut.len()
+                && before.cut.iter().zip(&cut).all(|(a, b)| Arc::ptr_eq(a, b))
+                && same_shape.is_some()
+        });
+        let device_masks = match before {
+            Some(before) if has_same_masks => before.painting.masks.clone(),
+            _ => {
+                let planes: Vec<&[f32]> = cut.iter().map(|planes| planes.as_slice()).collect();
+                let planes = MaskPlanes::new(geometry.latent, table.count(), &planes);
+                Masks::new(&planes, &parts.device).doing("preparing the masks")?
+            }
+        };
+        let painting = Painting {
+            masks: device_masks,
+            prompts: regions
+                .iter()
+                .filter_map(|prompts| prompts.prepared.clone())
+                .collect(),
+            background: background.clone(),
+            white: white.clone(),
+            bootstrap_steps: usize::from(settings.bootstrap_steps),
+            bootstrap_mix_steps: finite(f64::from(settings.bootstrap_mix_steps), 0.0),
+            guidance: settings.guidance,
+        };
+        let change = match same_shape {
+            None => Change::Shape,
+            Some(before) => {
+                let same_prompts = before.regions.len() == regions.len()
+                    && before
+                        .regions
+                        .iter()
+                        .zip(&regions)
+                        .all(|(a, b)| a.is_prepared_as(b));
+                let is_same = has_same_masks
+                    && same_prompts
+                    && before.noise.tensor.id() == noise.tensor.id()
+                    && before.background.id() == background.id()
+                    && same_flow(&before.scene.settings, settings)
+                    && before.scene.size == scene.size;
+                if is_same { Change::None } else { Change::Edit }
+            }
+        };
+        let canvas = Self {
+            revision,
+            scene: scene.clone(),
+            geometry,
+            table,
+            masks,
+            cut,
+            regions,
+            background_prompt,
+            background,
+            white,
+            noise,
+            painting,
+        };
+        Ok((canvas, change))
+    }
+
+    /// The latents of white and of the picture behind everything.
+    fn background(
+        before: Option<&Self>,
+        scene: &Scene,
+        geometry: &Geometry,
+        parts: &ModelParts,
+    ) -> Result<(Tensor, Tensor)> {
+        let before = before.filter(|before| before.geometry == *geometry);
+        let encode = |picture: &Picture| -> Result<Tensor> {
+            let picture = image::fitted(picture, geometry.working);
+            let (height, width) = geometry.padded();
+            let pixels = image::tensor_from_picture(&picture, height, width, &parts.device)?;
+            pixels
+                .to_dtype(parts.dtype)
+                .and_then(|pixels| parts.codec.encode(&pixels, None))
+                .and_then(|latent| latent.to_dtype(DType::F32))
+                .doing("encoding the background")
+        };
+        let white = match before {
+            Some(before) => before.white.clone(),
+            None => encode(&Picture::solid(geometry.working, [255; 4]))?,
+        };
+        let background = match (&scene.background.image, before) {
+            (None, _) => white.clone(),
+            (Some(picture), Some(before)) if before.scene.background.image.as_ref() == Some(picture) => {
+                before.background.clone()
+            }
+            (Some(picture), _) => encode(picture)?,
+        };
+        Ok((white, background))
+    }
+}
+
+/// The cut masks of all layers; a layer whose coverage, weight and levels are as before keeps its own.
+fn cut_masks(
+    before: Option<&Canvas>,
+    settings: &StreamSettings,
+    shown: &[&Region],
+    masks: &MaskSet,
+    table: &SlotTable,
+) -> Vec<Arc<Vec<f32>>> {
+    let before = before.filter(|before| {
+        let known = &before.scene.settings;
+        known.mask_mode == settings.mask_mode && known.steps == settings.steps
+    });
+    masks
+        .layers()
+        .iter()
+        .zip(shown)
+        .map(|(layer, region)| {
+            let strength = unit(region.mask_strength, 1.0);
+            let known = before.and_then(|before| {
+                let layers = before.masks.layers();
+                let place = layers.iter().position(|known| known.id == region.id)?;
+                let known = before.scene.regions.iter().find(|known| known.id == region.id)?;
+                let is_same = unit(known.mask_strength, 1.0) == strength
+                    && Arc::ptr_eq(&layers[place].coverage, &layer.coverage);
+                is_same.then(|| Arc::clone(&before.cut[place]))
+            });
+            known.unwrap_or_else(|| {
+                let weighted: Vec<f32> = layer.coverage.iter().map(|value| value * strength).collect();
+                Arc::new(quantise(&weighted, settings.mask_mode, table))
+            })
+        })
+        .collect()
+}
+
+/// Whether settings that change the picture are the same; the others only change how it is made.
+fn same_flow(a: &StreamSettings, b: &StreamSettings) -> bool {
+    StreamSettings {
+        pass_order: b.pass_order,
+        edits: b.edits,
+        ..a.clone()
+    } == *b
+}
+
+pub(super) fn validate(scene: &Scene) -> Result<()> {
+    for (index, region) in scene.regions.iter().enumerate() {
+        if region.mask.size() != scene.size {
+            return Err(Error::MaskLength {
+                expected: scene.size.area(),
+                found: region.mask.size().area(),
+            });
+        }
+        if scene.regions[..index].iter().any(|other| other.id == region.id) {
+            return Err(Error::Scene {
+                reason: format!("two regions have the number {}", region.id.0),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn onward(canvas: &Canvas, slot: usize, result: &Tensor) -> Result<Tensor> {
+    canvas
+        .noise
+        .slot(slot + 1)
+        .and_then(|noise| canvas.table.slots()[slot].onward.apply(result, &noise))
+        .doing("noising to the next level")
+}
+
+/// A value in 0..1.
+pub(super) fn unit(value: f32, if_not_a_number: f32) -> f32 {
+    if value.is_nan() {
+        if_not_a_number
+    } else {
+        value.clamp(0.0, 1.0)
+    }
+}
+
+fn finite(value: f64, otherwise: f64) -> f64 {
+    if value.is_finite() { value } else { otherwise }
+}
