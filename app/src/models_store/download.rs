@@ -6,114 +6,30 @@
 //! client: the hub tells hash and length with the first answer, and the token must not go to another host.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
-    path::{Path, PathBuf},
+    io::Read as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use sha2::{Digest as _, Sha256};
 use ureq::{
     Agent, Body,
     http::{HeaderMap, Response},
 };
 
 use super::{
+    addresses::{origin, redirected, without_query},
     catalogue::{KnownModel, ModelFile, is_sha256},
-    store::{ModelStore, hash_path, hex, part_path},
+    part::{Part, check_space},
+    pull_error::{PullError, io_error},
+    store::ModelStore,
 };
-use crate::background_tasks::{Cancelled, Progress};
+use crate::background_tasks::Progress;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const ENDPOINT_VARIABLE: &str = "HF_ENDPOINT";
 const TOKEN_VARIABLE: &str = "HF_TOKEN";
 const MAX_REDIRECTS: usize = 8;
 const BUFFER_BYTES: usize = 1 << 17;
-/// Room that is left for everything else on the disk.
-const SPARE_BYTES: u64 = 64 << 20;
-
-/// Why a download did not succeed. Each message says what, why and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {
-    /// Ask the user for a token, or to accept the licence.
-    #[error(
-        "the hub refuses access to {repository}: accept its licence on the hub's page, and set HF_TOKEN to a token of yours"
-    )]
-    AccessRefused {
-        /// `owner/name`.
-        repository: String,
-    },
-    /// The list or the mirror is out of date.
-    #[error("the hub has no such file: {url}: update Wordbrush, or check HF_ENDPOINT")]
-    NotFound {
-        /// What was asked for.
-        url: String,
-    },
-    /// Try later.
-    #[error("the hub has had too many requests from here: try again later")]
-    TooManyRequests,
-    /// Try later.
-    #[error("the hub answers with error {status} for {url}: try again later")]
-    Server {
-        /// HTTP status.
-        status: u16,
-        /// What was asked for.
-        url: String,
-    },
-    /// Check the network; what was fetched is kept.
-    #[error(
-        "the connection failed ({reason}): check the network and try again, the download goes on where it stopped"
-    )]
-    Connection {
-        /// What happened.
-        reason: String,
-    },
-    /// The file is another one than expected; what was fetched is thrown away.
-    #[error(
-        "{file} is not the file that was expected ({found} instead of {expected} bytes): try again, or check HF_ENDPOINT"
-    )]
-    WrongSize {
-        /// Its name.
-        file: String,
-        /// Expected length.
-        expected: u64,
-        /// Length found.
-        found: u64,
-    },
-    /// The file is damaged or another one; what was fetched is thrown away.
-    #[error(
-        "{file} is damaged or not the file that was expected (its SHA-256 is {found}): try again, or check HF_ENDPOINT"
-    )]
-    WrongHash {
-        /// Its name.
-        file: String,
-        /// Hash found.
-        found: String,
-    },
-    /// Make room.
-    #[error(
-        "not enough room for {file}: {needed} MB are needed, {available} MB are free: make room, or set WORDBRUSH_HOME to another disk"
-    )]
-    NoSpace {
-        /// Its name.
-        file: String,
-        /// Megabytes needed.
-        needed: u64,
-        /// Megabytes free.
-        available: u64,
-    },
-    /// Check the folder.
-    #[error("cannot write {}: {source}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The user asked for it; what was fetched is kept.
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
-}
 
 /// When to try again by itself.
 #[derive(Clone, Copy, Debug)]
@@ -386,9 +302,9 @@ impl Downloader {
 
 /// What the hub tells about a file before it sends it.
 #[derive(Debug, Default)]
-struct Announced {
-    bytes: Option<u64>,
-    sha256: Option<String>,
+pub(super) struct Announced {
+    pub(super) bytes: Option<u64>,
+    pub(super) sha256: Option<String>,
     /// Names this version of the file.
     version: Option<String>,
 }
@@ -479,153 +395,6 @@ fn failure_of_status(status: u16, file: &ModelFile, url: &str, headers: &HeaderM
     }
 }
 
-/// A file that is being fetched.
-struct Part {
-    path: PathBuf,
-    file: File,
-    length: u64,
-    /// Of what is here so far.
-    hasher: Sha256,
-    version: Option<String>,
-}
-
-impl Part {
-    /// Goes on with what is there.
-    fn open(target: &Path) -> Result<Self, PullError> {
-        let path = part_path(target);
-        let open = || -> std::io::Result<(File, u64, Sha256)> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)?;
-            let mut hasher = Sha256::new();
-            let length = std::io::copy(&mut file, &mut HashWriter(&mut hasher))?;
-            Ok((file, length, hasher))
-        };
-        let (file, length, hasher) = open().map_err(|source| io_error(&path, source))?;
-        let version = std::fs::read_to_string(version_path(&path)).ok();
-        let mut part = Self {
-            path,
-            file,
-            length,
-            hasher,
-            version,
-        };
-        if part.length > 0 && part.version.is_none() {
-            // Nobody knows what it is a part of.
-            part.restart()?;
-        }
-        Ok(part)
-    }
-
-    fn restart(&mut self) -> Result<(), PullError> {
-        let begin = |file: &mut File| {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))
-        };
-        begin(&mut self.file).map_err(|source| io_error(&self.path, source))?;
-        self.length = 0;
-        self.hasher = Sha256::new();
-        Ok(())
-    }
-
-    fn note_version(&mut self, version: Option<&str>) -> Result<(), PullError> {
-        if let Some(version) = version.filter(|&version| self.version.as_deref() != Some(version)) {
-            let path = version_path(&self.path);
-            std::fs::write(&path, version).map_err(|source| io_error(&path, source))?;
-            self.version = Some(version.to_owned());
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PullError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|source| io_error(&self.path, source))?;
-        self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Checks length and hash and gives the file its name.
-    fn finish(self, file: &ModelFile, target: &Path, announced: &Announced) -> Result<(), PullError> {
-        let discard = |error: PullError| {
-            // If it stays, the next attempt begins anew all the same.
-            std::fs::remove_file(&self.path).ok();
-            std::fs::remove_file(version_path(&self.path)).ok();
-            Err(error)
-        };
-        if let Some(expected) = announced.bytes.filter(|&bytes| bytes != self.length) {
-            return discard(PullError::WrongSize {
-                file: file.path.clone(),
-                expected,
-                found: self.length,
-            });
-        }
-        let found = hex(&self.hasher.finalize());
-        if announced
-            .sha256
-            .as_ref()
-            .is_some_and(|expected| !expected.eq_ignore_ascii_case(&found))
-        {
-            return discard(PullError::WrongHash {
-                file: file.path.clone(),
-                found,
-            });
-        }
-        let put_in_place = || -> std::io::Result<()> {
-            self.file.sync_all()?;
-            std::fs::write(hash_path(target), &found)?;
-            std::fs::rename(&self.path, target)
-        };
-        put_in_place().map_err(|source| io_error(target, source))?;
-        std::fs::remove_file(version_path(&self.path)).ok();
-        Ok(())
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn version_path(part: &Path) -> PathBuf {
-    part.with_extension("version")
-}
-
-fn check_space(file: &ModelFile, part: &Part, expected: Option<u64>) -> Result<(), PullError> {
-    let missing = expected.unwrap_or(0).saturating_sub(part.length);
-    // Where the system does not tell, the disk itself will.
-    let Ok(available) = fs4::available_space(&part.path) else {
-        return Ok(());
-    };
-    if missing + SPARE_BYTES <= available {
-        return Ok(());
-    }
-    Err(PullError::NoSpace {
-        file: file.path.clone(),
-        needed: (missing + SPARE_BYTES) / 1_000_000,
-        available: available / 1_000_000,
-    })
-}
-
-fn io_error(path: &Path, source: std::io::Error) -> PullError {
-    PullError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
-
 fn sleep(duration: Duration, progress: &Progress) -> Result<(), PullError> {
     const SLICE: Duration = Duration::from_millis(50);
     let until = Instant::now() + duration;
@@ -649,55 +418,9 @@ fn content_range_start(headers: &HeaderMap) -> Option<u64> {
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
-/// Scheme, host and port.
-fn origin(url: &str) -> &str {
-    let host_start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[host_start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| host_start + at);
-    &url[..end]
-}
-
-/// Where a redirect leads; never from a secure connection to an open one.
-fn redirected(from: &str, location: &str) -> Option<String> {
-    let target = if location.starts_with("https://") || location.starts_with("http://") {
-        location.to_owned()
-    } else if location.starts_with("//") {
-        let scheme = from.split("//").next()?;
-        format!("{scheme}{location}")
-    } else if location.starts_with('/') {
-        format!("{}{location}", origin(from))
-    } else {
-        return None;
-    };
-    let is_downgrade = from.starts_with("https://") && !target.starts_with("https://");
-    (!is_downgrade).then_some(target)
-}
-
-/// Signed addresses carry secrets behind the question mark.
-fn without_query(url: &str) -> String {
-    url.split('?').next().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirects_never_leave_a_secure_connection() {
-        let from = "https://hub.example/a/b";
-        assert_eq!(redirected(from, "/c").as_deref(), Some("https://hub.example/c"));
-        assert_eq!(
-            redirected(from, "//cdn.example/c").as_deref(),
-            Some("https://cdn.example/c")
-        );
-        assert_eq!(
-            redirected(from, "https://cdn.example/c?x").as_deref(),
-            Some("https://cdn.example/c?x")
-        );
-        assert_eq!(redirected(from, "http://cdn.example/c"), None);
-        assert_eq!(redirected(from, "ftp://cdn.example/c"), None);
-    }
 
     #[test]
     fn a_token_is_never_shown() {

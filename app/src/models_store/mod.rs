@@ -21,10 +21,14 @@
 //!
 //! Nothing goes over the network unless [`Downloader::pull`] is called.
 
+mod addresses;
 mod catalogue;
 mod download;
+mod part;
+mod pull_error;
 mod store;
 
 pub use catalogue::{Catalogue, KnownModel, ModelFile};
-pub use download::{Downloader, PullError, RetryPolicy};
+pub use download::{Downloader, RetryPolicy};
+pub use pull_error::PullError;
 pub use store::{Check, ModelState, ModelStore};
