@@ -34,7 +34,9 @@ pub(super) struct Patch {
     pub(super) rect: PixelRect,
     /// Region colours one over the other, alpha is coverage; premultiplied.
     pub(super) rgba: Vec<u8>,
-    /// Two bytes a pixel: which region is in front (0 for none), and how much the active region covers.
+    /// Four bytes a pixel: which region is in front (0 for none), how much the active region covers, how much the
+    /// one in front covers (128 and more), and the most that any above it covers (less than that). The last two are
+    /// what a smooth line between regions is drawn from.
     pub(super) marks: Vec<u8>,
 }
 
@@ -146,7 +148,7 @@ impl Overlay {
         let mut patch = Patch {
             rect,
             rgba: vec![0; width * height * 4],
-            marks: vec![0; width * height * 2],
+            marks: vec![0; width * height * 4],
         };
         for (place, layer) in self.layers.iter().enumerate() {
             // Numbers repeat after 255 regions; neighbours in the pile still differ.
@@ -161,7 +163,7 @@ impl Overlay {
                 for (y, coverage) in tile.chunks_exact(SIDE).take(height).enumerate() {
                     let start = y * width + left;
                     let rgba = &mut patch.rgba[start * 4..(start + columns) * 4];
-                    let marks = &mut patch.marks[start * 2..(start + columns) * 2];
+                    let marks = &mut patch.marks[start * 4..(start + columns) * 4];
                     lay_line(rgba, marks, &coverage[..columns], layer.colour, number, is_active);
                 }
             }
@@ -184,14 +186,12 @@ fn lay_line(
     const RUN: usize = 8;
     let [red, green, blue] = colour;
     let solid = [red, green, blue, 255];
-    let solid_mark = |mark: &mut [u8; 2]| {
-        mark[0] = number;
-        if is_active {
-            mark[1] = 255;
-        }
+    let solid_mark = |mark: &mut [u8; 4]| {
+        let active = if is_active { 255 } else { mark[1] };
+        *mark = [number, active, 255, 0];
     };
     let (pixels, _) = rgba.as_chunks_mut::<4>();
-    let (marks, _) = marks.as_chunks_mut::<2>();
+    let (marks, _) = marks.as_chunks_mut::<4>();
     let runs = pixels
         .chunks_mut(RUN)
         .zip(marks.chunks_mut(RUN))
@@ -208,7 +208,9 @@ fn lay_line(
         for ((pixel, mark), &coverage) in pixels.iter_mut().zip(marks).zip(coverage) {
             lay_pixel(pixel, solid, coverage);
             if coverage >= 128 {
-                mark[0] = number;
+                (mark[0], mark[2], mark[3]) = (number, coverage, 0);
+            } else {
+                mark[3] = mark[3].max(coverage);
             }
             if is_active {
                 mark[1] = coverage;
@@ -249,7 +251,7 @@ mod tests {
         }
     }
 
-    fn pixel(patches: &[Patch], x: u32, y: u32) -> ([u8; 4], [u8; 2]) {
+    fn pixel(patches: &[Patch], x: u32, y: u32) -> ([u8; 4], [u8; 4]) {
         let patch = patches
             .iter()
             .find(|patch| {
@@ -259,7 +261,7 @@ mod tests {
         let index = ((y - patch.rect.y0) * patch.rect.width() + (x - patch.rect.x0)) as usize;
         (
             patch.rgba[index * 4..index * 4 + 4].try_into().unwrap(),
-            patch.marks[index * 2..index * 2 + 2].try_into().unwrap(),
+            patch.marks[index * 4..index * 4 + 4].try_into().unwrap(),
         )
     }
 
@@ -279,11 +281,11 @@ mod tests {
         let above = layer(2, [0, 0, 255], &[(10, 10, 255), (11, 10, 51)]);
         overlay.update(vec![below, above], Some(RegionId(1)));
         let patches = overlay.take_patches();
-        assert_eq!(pixel(&patches, 10, 10), ([0, 0, 255, 255], [2, 255]));
+        assert_eq!(pixel(&patches, 10, 10), ([0, 0, 255, 255], [2, 255, 255, 0]));
         let (mixed, marks) = pixel(&patches, 11, 10);
         assert_eq!(mixed, [160, 0, 51, 211]);
-        assert_eq!(marks, [1, 200]);
-        assert_eq!(pixel(&patches, 140, 90), ([0; 4], [0; 2]));
+        assert_eq!(marks, [1, 200, 200, 51]);
+        assert_eq!(pixel(&patches, 140, 90), ([0; 4], [0; 4]));
     }
 
     #[test]
@@ -312,7 +314,7 @@ mod tests {
 
         overlay.update(vec![], None);
         let cleared = overlay.take_patches();
-        assert_eq!(pixel(&cleared, 10, 10), ([0; 4], [0; 2]));
+        assert_eq!(pixel(&cleared, 10, 10), ([0; 4], [0; 4]));
     }
 
     #[test]

@@ -26,7 +26,8 @@ struct Pane {
 @group(0) @binding(3) var background: texture_2d<f32>;
 // Region colours one over the other, premultiplied.
 @group(0) @binding(4) var regions: texture_2d<f32>;
-// Red: number of the front region (0 none); green: coverage of the active region.
+// Red: number of the front region (0 none); green: coverage of the active region; blue: coverage of the front
+// region; alpha: the most that any region above it covers.
 @group(0) @binding(5) var marks: texture_2d<f32>;
 
 @vertex
@@ -61,12 +62,59 @@ fn sampled(picture: texture_2d<f32>, point: vec2<f32>) -> vec4<f32> {
     return sum / f32(taps * taps);
 }
 
-fn region_number(point: vec2<f32>) -> u32 {
-    let size = textureDimensions(marks);
-    if any(point < vec2<f32>(0.0)) || any(point >= vec2<f32>(size)) {
-        return 0u;
+// The marks of a canvas pixel; nothing is painted beyond the canvas.
+fn mark(pixel: vec2<i32>) -> vec4<f32> {
+    if any(pixel < vec2<i32>(0)) || any(pixel >= vec2<i32>(textureDimensions(marks))) {
+        return vec4<f32>(0.0);
     }
-    return u32(textureLoad(marks, vec2<i32>(point), 0).r * 255.0 + 0.5);
+    return textureLoad(marks, pixel, 0);
+}
+
+fn number_of(mark: vec4<f32>) -> u32 {
+    return u32(mark.r * 255.0 + 0.5);
+}
+
+// How much of a region a pixel tells: its own coverage where it is in front, what peeps through where a lower one is.
+fn share_of(number: u32, mark: vec4<f32>) -> f32 {
+    let there = number_of(mark);
+    if there == number {
+        return mark.b;
+    }
+    return select(1.0, mark.a, there < number);
+}
+
+// The front region at a point. Near by, coverage is interpolated between pixels, so that borders are lines and not
+// stairs: the topmost of the four pixels' regions that covers half of the point is in front there.
+fn region_number(point: vec2<f32>) -> u32 {
+    if pane.scale > 0.75 {
+        return number_of(mark(vec2<i32>(floor(point))));
+    }
+    let corner = floor(point - 0.5);
+    let part = point - 0.5 - corner;
+    let pixel = vec2<i32>(corner);
+    let a = mark(pixel);
+    let b = mark(pixel + vec2<i32>(1, 0));
+    let c = mark(pixel + vec2<i32>(0, 1));
+    let d = mark(pixel + vec2<i32>(1, 1));
+    let numbers = vec4<u32>(number_of(a), number_of(b), number_of(c), number_of(d));
+    if all(numbers == numbers.xxxx) {
+        return numbers.x;
+    }
+    var below = 256u;
+    for (var i = 0; i < 4; i++) {
+        let lower = select(vec4<u32>(0u), numbers, numbers < vec4<u32>(below));
+        let number = max(max(lower.x, lower.y), max(lower.z, lower.w));
+        if number == 0u {
+            break;
+        }
+        let top = mix(share_of(number, a), share_of(number, b), part.x);
+        let bottom = mix(share_of(number, c), share_of(number, d), part.x);
+        if mix(top, bottom, part.y) >= 0.5 {
+            return number;
+        }
+        below = number;
+    }
+    return 0u;
 }
 
 // Grey squares, fixed to the screen, where a picture is transparent.
@@ -108,19 +156,50 @@ fn hatch(number: u32, point: vec2<f32>) -> f32 {
 // Colour and strength of the line around the front region; a dark rim keeps it visible on any picture.
 fn outline_at(point: vec2<f32>) -> vec4<f32> {
     let here = region_number(point);
-    var is_edge = false;
-    var is_rim = false;
+    // How many of the places around belong to another region: the nearer the border, the more.
+    var edge = 0.0;
+    var rim = 0.0;
     for (var i = 0; i < 8; i++) {
         let angle = f32(i) * 0.785398;
         let direction = vec2<f32>(cos(angle), sin(angle)) * pane.scale;
-        is_edge = is_edge || region_number(point + direction * 1.5) != here;
-        is_rim = is_rim || region_number(point + direction * 2.5) != here;
+        edge += f32(region_number(point + direction * 1.5) != here);
+        rim += f32(region_number(point + direction * 2.5) != here);
     }
-    if here != 0u && is_edge {
-        let colour = textureLoad(regions, vec2<i32>(point), 0);
-        return vec4<f32>(colour.rgb / max(colour.a, 0.01), 1.0);
+    let shadow = vec4<f32>(0.0, 0.0, 0.0, 0.45 * clamp(rim / 2.0, 0.0, 1.0));
+    if here == 0u || edge == 0.0 {
+        return shadow;
     }
-    return select(vec4<f32>(0.0), vec4<f32>(0.0, 0.0, 0.0, 0.45), is_rim);
+    let painted = textureLoad(regions, clamped_texel(point, textureDimensions(regions)), 0);
+    let line = vec4<f32>(painted.rgb / max(painted.a, 0.01), 1.0);
+    return mix(shadow, line, clamp(edge / 2.0, 0.0, 1.0));
+}
+
+// Coverage of the active region: near by, smoothed over its neighbours (a cubic B-spline by four samples), so that
+// the line where it passes one half has no stairs.
+fn active_coverage(point: vec2<f32>) -> f32 {
+    if pane.scale > 0.75 {
+        return textureSampleLevel(marks, smooth_sampler, point / pane.canvas_size, 0.0).g;
+    }
+    let corner = floor(point - 0.5);
+    let t = point - 0.5 - corner;
+    let w0 = (1.0 - t) * (1.0 - t) * (1.0 - t) / 6.0;
+    let w1 = (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0;
+    let w3 = t * t * t / 6.0;
+    let near = w0 + w1;
+    // Where between two pixels a sample weighs them as the spline does.
+    let first = (corner - 0.5 + w1 / near) / pane.canvas_size;
+    let second = (corner + 1.5 + w3 / (1.0 - near)) / pane.canvas_size;
+    let top = mix(
+        textureSampleLevel(marks, smooth_sampler, vec2<f32>(second.x, first.y), 0.0).g,
+        textureSampleLevel(marks, smooth_sampler, first, 0.0).g,
+        near.x,
+    );
+    let bottom = mix(
+        textureSampleLevel(marks, smooth_sampler, second, 0.0).g,
+        textureSampleLevel(marks, smooth_sampler, vec2<f32>(first.x, second.y), 0.0).g,
+        near.x,
+    );
+    return mix(bottom, top, near.y);
 }
 
 fn linear_from_gamma(colour: vec3<f32>) -> vec3<f32> {
@@ -133,7 +212,7 @@ fn linear_from_gamma(colour: vec3<f32>) -> vec3<f32> {
 fn fragment(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
     let point = pane.origin + pane.matrix.xy * position.x + pane.matrix.zw * position.y;
     // Before any branch, because neighbouring pixels must agree to take a difference.
-    let chosen = textureSampleLevel(marks, smooth_sampler, point / pane.canvas_size, 0.0).g;
+    let chosen = active_coverage(point);
     let chosen_slope = max(fwidth(chosen), 0.0001);
 
     let beyond = max(-point, point - pane.canvas_size);

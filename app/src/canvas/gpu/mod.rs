@@ -348,7 +348,7 @@ impl OverlayTextures {
     fn with_size(device: &wgpu::Device, size: (u32, u32)) -> Self {
         Self {
             colours: texture(device, "regions", size, wgpu::TextureFormat::Rgba8Unorm),
-            marks: texture(device, "region marks", size, wgpu::TextureFormat::Rg8Unorm),
+            marks: texture(device, "region marks", size, wgpu::TextureFormat::Rgba8Unorm),
         }
     }
 
