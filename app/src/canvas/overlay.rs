@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use wordbrush_engine::api::{CanvasSize, Mask, PixelRect, RegionId, TILE_SIDE};
+use wordbrush_engine::api::{CanvasSize, Mask, PixelRect, RegionId, TILE_SIDE, TileData};
 
 const SIDE: usize = TILE_SIDE as usize;
 
@@ -137,6 +137,12 @@ impl Overlay {
         patches
     }
 
+    /// The topmost layer that covers a whole tile, 0 if none does.
+    fn topmost_solid(&self, column: u32, row: u32) -> usize {
+        let covers = |layer: &OverlayLayer| layer.mask.tile(column, row).is_some_and(|tile| is_solid(tile));
+        self.layers.iter().rposition(covers).unwrap_or(0)
+    }
+
     fn compose(&self, row: usize, first_column: usize, count: usize) -> Patch {
         let rect = PixelRect {
             x0: (first_column * SIDE) as u32,
@@ -150,11 +156,18 @@ impl Overlay {
             rgba: vec![0; width * height * 4],
             marks: vec![0; width * height * 4],
         };
+        // What lies under a solid tile is not seen; only the active region's coverage is marked all the same.
+        let lowest_seen: Vec<usize> = (first_column..first_column + count)
+            .map(|column| self.topmost_solid(column as u32, row as u32))
+            .collect();
         for (place, layer) in self.layers.iter().enumerate() {
             // Numbers repeat after 255 regions; neighbours in the pile still differ.
             let number = (place % 255 + 1) as u8;
             let is_active = self.active == Some(layer.region);
-            for step in 0..count {
+            for (step, &lowest_seen) in lowest_seen.iter().enumerate() {
+                if place < lowest_seen && !is_active {
+                    continue;
+                }
                 let Some(tile) = layer.mask.tile((first_column + step) as u32, row as u32) else {
                     continue;
                 };
@@ -170,6 +183,12 @@ impl Overlay {
         }
         patch
     }
+}
+
+/// Whether every pixel is fully covered.
+fn is_solid(tile: &TileData) -> bool {
+    static SOLID: TileData = [255; SIDE * SIDE];
+    *tile == SOLID
 }
 
 /// Lays one line of a region over what is there.
@@ -286,6 +305,19 @@ mod tests {
         assert_eq!(mixed, [160, 0, 51, 211]);
         assert_eq!(marks, [1, 200, 200, 51]);
         assert_eq!(pixel(&patches, 140, 90), ([0; 4], [0; 4]));
+    }
+
+    #[test]
+    fn what_lies_under_a_solid_tile_is_left_out_but_for_the_active_coverage() {
+        let mut overlay = overlay();
+        let below = layer(1, [255, 0, 0], &[(10, 10, 200)]);
+        let active = layer(2, [0, 255, 0], &[(10, 10, 90)]);
+        let mut above = layer(3, [0, 0, 255], &[]);
+        above.mask.tile_mut(0, 0).fill(255);
+        overlay.update(vec![below, active, above], Some(RegionId(2)));
+        let patches = overlay.take_patches();
+        assert_eq!(pixel(&patches, 10, 10), ([0, 0, 255, 255], [3, 90, 255, 0]));
+        assert_eq!(pixel(&patches, 11, 10), ([0, 0, 255, 255], [3, 0, 255, 0]));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct StrokeBuffer {
     tiles: Vec<Option<Box<[f32; PIXELS]>>>,
     is_dirty: Vec<bool>,
     dirty: Vec<usize>,
+    /// Tiles that no dab can change any more; a wide brush spends most of its dabs on these.
+    is_full: Vec<bool>,
     /// What was handed out last for each tile the stroke went over.
     handed_out: BTreeMap<usize, Option<Arc<TileData>>>,
 }
@@ -65,6 +67,7 @@ impl StrokeBuffer {
             tiles: vec![None; count],
             is_dirty: vec![false; count],
             dirty: Vec::new(),
+            is_full: vec![false; count],
             handed_out: BTreeMap::new(),
         }
     }
@@ -89,11 +92,19 @@ impl StrokeBuffer {
                     continue;
                 }
                 let index = row * self.columns + column;
+                if self.is_full[index] {
+                    continue;
+                }
                 if !self.is_dirty[index] {
                     self.is_dirty[index] = true;
                     self.dirty.push(index);
                 }
                 let tile = self.tiles[index].get_or_insert_with(|| Box::new([0.0; PIXELS]));
+                if profile.fills_tile(dab.centre, column, row) {
+                    tile.fill(1.0);
+                    self.is_full[index] = true;
+                    continue;
+                }
                 let (lines, _) = tile.as_chunks_mut::<SIDE>();
                 let dx = (column * SIDE) as f32 + 0.5 - cx;
                 for y in rows.clone() {
@@ -118,6 +129,9 @@ impl StrokeBuffer {
             let Some(stroke) = self.tiles[index].as_deref() else {
                 continue;
             };
+            // What is missing to 1 is less than rounding to a byte takes away.
+            self.is_full[index] |=
+                stroke.iter().fold(1.0, |low: f32, value| low.min(*value)) > 1.0 - 1.0 / 1024.0;
             let (column, row) = ((index % self.columns) as u32, (index / self.columns) as u32);
             let base = self.base.tile(column, row);
             let rect = self.base.tile_rect(column, row);
@@ -182,6 +196,16 @@ impl Profile {
         };
         let (dx, dy) = (gap(cx, column), gap(cy, row));
         dx * dx + dy * dy >= self.outer * self.outer
+    }
+
+    /// Whether the dab alone covers a tile fully.
+    fn fills_tile(&self, [cx, cy]: Point, column: usize, row: usize) -> bool {
+        let reach = |centre: f32, index: usize| {
+            let start = (index * SIDE) as f32;
+            (centre - start).abs().max((start + SIDE as f32 - centre).abs())
+        };
+        let (dx, dy) = (reach(cx, column), reach(cy, row));
+        self.flow >= 1.0 && self.peak >= 1.0 && dx * dx + dy * dy <= self.inner_squared
     }
 
     /// Lifts a tile's line whose first pixel lies `dx`, `dy` from the middle.
@@ -317,6 +341,41 @@ mod tests {
             assert_eq!(rounded(f32::from(value) + 0.49), value);
         }
         assert_eq!(rounded(254.6), 255);
+    }
+
+    #[test]
+    fn full_tiles_are_left_alone_and_look_as_if_they_were_not() {
+        let base = mask(300, 300);
+        for (flow, hardness) in [(1.0, 0.9), (0.4, 1.0), (0.9, 0.0)] {
+            let mut buffer = StrokeBuffer::new(base.clone());
+            let touch = |x: f32| Dab {
+                flow,
+                ..dab(x, 150.0, 140.0, hardness)
+            };
+            for _ in 0..60 {
+                buffer.add(&touch(150.0));
+                buffer.add(&touch(160.0));
+            }
+            let middle = 2 * buffer.columns + 2;
+            let change = buffer.take_changes(REGION, Ink::Paint, 1.0).unwrap();
+            let tile = change
+                .tiles
+                .iter()
+                .find(|tile| (tile.column, tile.row) == (2, 2))
+                .unwrap();
+            let expected = buffer.tiles[middle]
+                .as_ref()
+                .unwrap()
+                .map(|value| rounded(255.0 * value));
+            assert_eq!(**tile.data.as_ref().unwrap(), expected);
+            if hardness > 0.5 {
+                assert!(buffer.is_full[middle], "{flow} {hardness}");
+                assert_eq!(expected, [255; PIXELS]);
+            }
+            assert!(!buffer.is_full[0], "the corner lies beyond the rim");
+            buffer.add(&touch(150.0));
+            assert!(!buffer.dirty.contains(&middle) || !buffer.is_full[middle]);
+        }
     }
 
     #[test]
