@@ -2,15 +2,14 @@
 
 use std::{mem, sync::Arc};
 
-use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{
     CanvasSize, Mask, ModelChoice, Picture, RegionId, Seed, StreamSettings, TileData,
 };
 
-use super::{Document, RegionLayer, pixels, region_colour, resize};
+use super::{Document, RegionLayer, region_colour, resize};
 
 /// A change of a document; [`Document::apply`] carries it out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// Puts a region into the painting order, 0 at the bottom; too high an index means on top.
     AddRegion {
@@ -54,7 +53,7 @@ pub enum Edit {
 }
 
 /// One property of a region, with its new value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RegionField {
     /// Name in the list.
     Name(String),
@@ -79,18 +78,18 @@ pub enum RegionField {
 }
 
 /// One property of the background, with its new value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackgroundField {
     /// What it shows.
     Prompt(String),
     /// What it must not show.
     NegativePrompt(String),
     /// The picture behind everything.
-    Image(#[serde(with = "pixels::picture_outline")] Option<Picture>),
+    Image(Option<Picture>),
 }
 
 /// New contents for some tiles of a region's mask.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskTiles {
     /// Whose mask.
     pub region: RegionId,
@@ -99,24 +98,22 @@ pub struct MaskTiles {
 }
 
 /// New contents of one tile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskTile {
     /// Tile column.
     pub column: u32,
     /// Tile row.
     pub row: u32,
     /// Its coverage; `None` where nothing is painted.
-    #[serde(with = "pixels::tile_outline")]
     pub data: Option<Arc<TileData>>,
 }
 
 /// A region's mask for a canvas of another size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizedMask {
     /// Whose mask.
     pub region: RegionId,
     /// The mask.
-    #[serde(with = "pixels::mask_outline")]
     pub mask: Mask,
 }
 

@@ -4,16 +4,13 @@
 //! history and the engine take.
 //!
 //! A [`Document`] changes only through an [`Edit`], which [`Document::apply`] answers with the edit that takes it
-//! back. [`History`] keeps those answers: one entry per stroke or slider drag, bounded by bytes. The crash journal
-//! writes the same edits; [`PixelVisitor`] gives it their pixels.
+//! back. [`History`] keeps those answers: one entry per stroke or slider drag, bounded by bytes.
 
 mod colour;
 mod edit;
 mod history;
-mod pixels;
 mod resize;
 
-use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{
     Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, Region, RegionId, Scene, Seed,
     StreamSettings,
@@ -22,13 +19,10 @@ use wordbrush_engine::api::{
 pub use colour::region_colour;
 pub use edit::{BackgroundField, Edit, MaskTile, MaskTiles, RegionField, SizedMask};
 pub use history::{Gesture, History, Label};
-pub use pixels::PixelVisitor;
 pub use resize::ResizeMode;
 
 /// A whole canvas with everything that makes its picture.
-///
-/// Serialising it leaves out the pixels of masks and pictures; see [`PixelVisitor`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// Canvas size in pixels; every mask has it.
     pub size: CanvasSize,
@@ -47,19 +41,18 @@ pub struct Document {
 }
 
 /// The lowest entry of the layer list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackgroundLayer {
     /// What it shows.
     pub prompt: String,
     /// What it must not show.
     pub negative_prompt: String,
     /// The picture behind everything; white if there is none.
-    #[serde(with = "pixels::picture_outline")]
     pub image: Option<Picture>,
 }
 
 /// A region as the painter sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RegionLayer {
     /// Tells regions apart for as long as the document lives.
     pub id: RegionId,
@@ -72,7 +65,6 @@ pub struct RegionLayer {
     /// What it must not show.
     pub negative_prompt: String,
     /// Where it is painted.
-    #[serde(with = "pixels::mask_outline")]
     pub mask: Mask,
     /// Whether it takes part in the picture.
     pub visible: bool,
@@ -89,7 +81,7 @@ pub struct RegionLayer {
 }
 
 /// What a tool or a panel works on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The background.
     #[default]
