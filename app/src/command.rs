@@ -1,12 +1,7 @@
 //! Every user intent: its name, icon, keys and place in the menus.
 //!
 //! Menus, the command palette, the help page and the keyboard read from here; `app/commands.rs` carries them out.
-//! Keys can be rebound by a file, see [`Keymap`].
-
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
-
-use anyhow::{Context as _, bail};
-use eframe::egui::{self, Event, Key, KeyboardShortcut, ModifierNames, Modifiers};
+//! Which keys are in use is the matter of [`crate::keymap`].
 
 use crate::theme::icons;
 
@@ -273,224 +268,11 @@ impl AppCommand {
     }
 }
 
-/// Which keys mean which command.
-///
-/// The defaults are in [`AppCommand::spec`]; a file replaces them per command:
-///
-/// ```toml
-/// undo = ["Ctrl+Z", "F3"]
-/// step = []
-/// ```
-#[derive(Clone, Debug)]
-pub struct Keymap {
-    keys: BTreeMap<AppCommand, Vec<KeyboardShortcut>>,
-}
-
-impl Default for Keymap {
-    fn default() -> Self {
-        let keys = AppCommand::all()
-            .map(|command| {
-                let shortcuts = command.spec().keys.iter();
-                (
-                    command,
-                    shortcuts.filter_map(|text| parse_shortcut(text)).collect(),
-                )
-            })
-            .collect();
-        Self { keys }
+impl AppCommand {
+    /// The command of a name in the keys file.
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::all().find(|command| command.spec().id == id)
     }
-}
-
-impl Keymap {
-    /// The defaults with a file's replacements.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not TOML, or names an unknown command or key; a missing file is no error.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::from_toml(&text).with_context(|| format!("reading {}", path.display()))
-    }
-
-    /// The defaults with the replacements in `text`.
-    ///
-    /// # Errors
-    /// As for [`Keymap::load`].
-    pub fn from_toml(text: &str) -> anyhow::Result<Self> {
-        let replaced: BTreeMap<String, Vec<String>> = toml::from_str(text)?;
-        let mut keymap = Self::default();
-        for (id, shortcuts) in replaced {
-            let Some(command) = AppCommand::all().find(|command| command.spec().id == id) else {
-                bail!("there is no command {id:?}");
-            };
-            let mut parsed = Vec::with_capacity(shortcuts.len());
-            for text in shortcuts {
-                let Some(shortcut) = parse_shortcut(&text) else {
-                    bail!("{text:?} (for {id:?}) is no key: write it like \"Ctrl+Shift+P\"");
-                };
-                parsed.push(shortcut);
-            }
-            keymap.keys.insert(command, parsed);
-        }
-        Ok(keymap)
-    }
-
-    /// A file that says what is so now, to be edited.
-    pub fn to_toml(&self) -> String {
-        let mut text = String::from("# Keys of Wordbrush. An empty list takes a command's keys away.\n");
-        for (command, shortcuts) in &self.keys {
-            let names: Vec<_> = shortcuts
-                .iter()
-                .map(|shortcut| format!("{:?}", shortcut_name(shortcut)))
-                .collect();
-            writeln!(text, "{} = [{}]", command.spec().id, names.join(", "))
-                .expect("a string takes all text");
-        }
-        text
-    }
-
-    /// The first key of a command, as shown to the user; empty if it has none.
-    pub fn name(&self, command: AppCommand) -> String {
-        self.shortcuts(command)
-            .first()
-            .map(shortcut_name)
-            .unwrap_or_default()
-    }
-
-    /// All keys of a command.
-    pub fn shortcuts(&self, command: AppCommand) -> &[KeyboardShortcut] {
-        self.keys.get(&command).map_or(&[], Vec::as_slice)
-    }
-
-    /// The commands asked for by the keys pressed in this frame; what is taken is removed from the input.
-    ///
-    /// While a text field has the focus, single keys and those that edit text are left to it.
-    pub fn take_pressed(&self, ctx: &egui::Context) -> Vec<AppCommand> {
-        let focus = Focus::of(ctx);
-        let mut pressed = Vec::new();
-        ctx.input_mut(|input| {
-            input.events.retain(|event| {
-                let command = match event {
-                    Event::Key {
-                        key,
-                        physical_key,
-                        pressed: true,
-                        modifiers,
-                        ..
-                    } => self.find(*key, *physical_key, *modifiers, focus),
-                    // Window systems turn Ctrl+V into this; there is text only when the clipboard holds no picture.
-                    Event::Paste(_) if focus != Focus::Text => Some(AppCommand::PasteBackground),
-                    _ => None,
-                };
-                pressed.extend(command);
-                command.is_none()
-            });
-        });
-        pressed
-    }
-
-    fn find(
-        &self,
-        key: Key,
-        physical_key: Option<Key>,
-        modifiers: Modifiers,
-        focus: Focus,
-    ) -> Option<AppCommand> {
-        let by_key = |key: Key| {
-            self.keys.iter().find_map(|(&command, shortcuts)| {
-                let hit = shortcuts.iter().any(|shortcut| {
-                    shortcut.logical_key == key
-                        && modifiers.matches_exact(shortcut.modifiers)
-                        && !(focus == Focus::Text && belongs_to_text(shortcut))
-                        // With a control in focus, these keys move the focus or press the control.
-                        && !(focus != Focus::None && shortcut.modifiers.is_none() && matches!(key, Key::Tab | Key::Space | Key::Enter))
-                });
-                hit.then_some(command)
-            })
-        };
-        // Shift+[ arrives as a curly bracket; only then does the place on the keyboard count.
-        by_key(key).or_else(|| physical_key.filter(|_| modifiers.shift).and_then(by_key))
-    }
-}
-
-/// What has the keyboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Focus {
-    /// The canvas.
-    None,
-    /// A button or slider.
-    Control,
-    /// A text field.
-    Text,
-}
-
-impl Focus {
-    fn of(ctx: &egui::Context) -> Self {
-        if ctx.text_edit_focused() {
-            Self::Text
-        } else if ctx.memory(|memory| memory.focused().is_some()) {
-            Self::Control
-        } else {
-            Self::None
-        }
-    }
-}
-
-/// Whether a text field must get these keys instead.
-fn belongs_to_text(shortcut: &KeyboardShortcut) -> bool {
-    let is_function_key = (Key::F1..=Key::F35).contains(&shortcut.logical_key);
-    let edits = matches!(
-        shortcut.logical_key,
-        Key::Z
-            | Key::Y
-            | Key::X
-            | Key::C
-            | Key::V
-            | Key::A
-            | Key::Delete
-            | Key::Insert
-            | Key::Enter
-            | Key::J
-            | Key::D
-    );
-    if shortcut.modifiers.command {
-        edits && shortcut.logical_key != Key::Enter
-    } else {
-        !is_function_key
-    }
-}
-
-/// `Ctrl+Shift+P` and the like.
-pub fn parse_shortcut(text: &str) -> Option<KeyboardShortcut> {
-    let mut modifiers = Modifiers::NONE;
-    let mut parts: Vec<&str> = text.split('+').map(str::trim).collect();
-    let key = parts.pop()?;
-    for part in parts {
-        modifiers |= match part.to_ascii_lowercase().as_str() {
-            "ctrl" | "cmd" | "control" | "command" => Modifiers::COMMAND,
-            "shift" => Modifiers::SHIFT,
-            "alt" | "option" => Modifiers::ALT,
-            _ => return None,
-        };
-    }
-    Some(KeyboardShortcut::new(modifiers, Key::from_name(key)?))
-}
-
-/// How a shortcut is written for people and in the keys file.
-pub fn shortcut_name(shortcut: &KeyboardShortcut) -> String {
-    let names = ModifierNames::NAMES;
-    let mut text = names.format(&shortcut.modifiers, cfg!(target_os = "macos"));
-    if !text.is_empty() {
-        text += names.concat;
-    }
-    text += match shortcut.logical_key {
-        Key::OpenBracket => "[",
-        Key::CloseBracket => "]",
-        key => key.name(),
-    };
-    text
 }
 
 #[cfg(test)]
@@ -500,72 +282,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_and_labels_are_unique_and_default_keys_are_valid() {
+    fn ids_and_labels_are_unique() {
         let mut ids = BTreeSet::new();
         let mut labels = BTreeSet::new();
         for command in AppCommand::all() {
             let spec = command.spec();
             assert!(ids.insert(spec.id), "{} twice", spec.id);
             assert!(labels.insert(spec.label), "{} twice", spec.label);
-            for key in spec.keys {
-                assert!(parse_shortcut(key).is_some(), "{key}");
-            }
+            assert_eq!(AppCommand::from_id(spec.id), Some(command));
         }
-    }
-
-    #[test]
-    fn no_two_commands_share_a_default_key() {
-        let mut seen = BTreeMap::new();
-        for command in AppCommand::all() {
-            for key in command.spec().keys {
-                let shortcut = shortcut_name(&parse_shortcut(key).unwrap());
-                if let Some(other) = seen.insert(shortcut, command) {
-                    panic!("{key} means both {other:?} and {command:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_written_keymap_reads_back_the_same() {
-        let keymap = Keymap::default();
-        let again = Keymap::from_toml(&keymap.to_toml()).unwrap();
-        assert_eq!(again.keys, keymap.keys);
-    }
-
-    #[test]
-    fn a_keys_file_replaces_what_it_names_and_refuses_what_it_does_not_know() {
-        let keymap = Keymap::from_toml("undo = [\"F3\"]\nstep = []").unwrap();
-        assert_eq!(keymap.name(AppCommand::Undo), "F3");
-        assert_eq!(keymap.name(AppCommand::Step), "");
-        assert_eq!(keymap.name(AppCommand::Save), "Ctrl+S");
-        let unknown = Keymap::from_toml("fly = [\"F3\"]").unwrap_err().to_string();
-        assert!(unknown.contains("fly"), "{unknown}");
-        let bad_key = Keymap::from_toml("undo = [\"Hyper+Q\"]").unwrap_err().to_string();
-        assert!(bad_key.contains("Hyper+Q"), "{bad_key}");
-    }
-
-    #[test]
-    fn single_keys_belong_to_text_fields_and_ctrl_commands_do_not() {
-        let keymap = Keymap::default();
-        let typing = |key, modifiers| keymap.find(key, None, modifiers, Focus::Text);
-        assert_eq!(typing(Key::B, Modifiers::NONE), None);
-        assert_eq!(typing(Key::Z, Modifiers::COMMAND), None);
-        assert_eq!(typing(Key::S, Modifiers::COMMAND), Some(AppCommand::Save));
-        assert_eq!(typing(Key::F5, Modifiers::NONE), Some(AppCommand::ToggleRun));
-        let painting = keymap.find(Key::B, None, Modifiers::NONE, Focus::None);
-        assert_eq!(painting, Some(AppCommand::ToolBrush));
-    }
-
-    #[test]
-    fn shift_and_bracket_is_found_by_its_place() {
-        let keymap = Keymap::default();
-        let found = keymap.find(
-            Key::OpenCurlyBracket,
-            Some(Key::OpenBracket),
-            Modifiers::SHIFT,
-            Focus::None,
-        );
-        assert_eq!(found, Some(AppCommand::BrushSofter));
     }
 }

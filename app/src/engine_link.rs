@@ -12,8 +12,8 @@ use std::{
 use wordbrush_engine::{
     Engine, Error,
     api::{
-        Command, EngineConfig, Event, Frame, FrameKind, ModelChoice, ModelSummary, Phase, Revision, RunState,
-        StageTimings, Status,
+        Command, EngineConfig, Event, Frame, FrameKind, ModelChoice, ModelSummary, Phase, Picture, Revision,
+        RunState, StageTimings, Status,
     },
 };
 
@@ -23,6 +23,8 @@ use crate::document::Document;
 pub const PLOTTED_FRAMES: usize = 120;
 /// Documents kept until a frame shows them; older ones were overtaken.
 const DOCUMENTS_IN_FLIGHT: usize = 24;
+/// Frames of so long make the rate that is shown.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
 
 /// Whether the newest edit is in the picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,9 +217,21 @@ impl EngineLink {
         self.frame.as_ref()
     }
 
-    /// Forgets the picture, as for another document.
-    pub fn forget_frame(&mut self) {
-        self.frame = None;
+    /// Shows a picture until the next frame comes: that of a document which was just brought back.
+    pub fn show(&mut self, picture: Picture) {
+        let frame = Frame {
+            // Older than every revision that is handed over, so that it never counts as up to date.
+            revision: Revision::default(),
+            sequence: 0,
+            picture,
+            kind: FrameKind::Preview,
+            steps_until_settled: 0,
+            timings: StageTimings::default(),
+        };
+        self.frame = Some(ShownFrame {
+            frame,
+            document: None,
+        });
     }
 
     /// The engine's last known state.
@@ -255,14 +269,20 @@ impl EngineLink {
         &self.costs
     }
 
-    /// Frames per second over the last two seconds; 0 while none come.
-    pub fn frames_per_second(&self) -> f32 {
-        let recent = |cost: &&FrameCost| cost.at.elapsed() < Duration::from_secs(2);
-        let mut times = self.costs.iter().rev().take_while(recent).map(|cost| cost.at);
-        let Some(newest) = times.next() else { return 0.0 };
-        let (count, oldest) = times.fold((0, newest), |(count, _), at| (count + 1, at));
-        let span = (newest - oldest).as_secs_f32();
-        if span > 0.0 { count as f32 / span } else { 0.0 }
+    /// Frames per second over the last two seconds in which frames came, however long ago that is; `None` before
+    /// the first one.
+    pub fn frames_per_second(&self) -> Option<f32> {
+        let newest = self.costs.back()?;
+        let recent = |cost: &&FrameCost| newest.at - cost.at < RATE_WINDOW;
+        let (count, oldest) = (self.costs.iter().rev().take_while(recent))
+            .fold((0, newest.at), |(count, _), cost| (count + 1, cost.at));
+        let span = (newest.at - oldest).as_secs_f32();
+        if count > 1 && span > 0.0 {
+            return Some((count - 1) as f32 / span);
+        }
+        // A single frame: what it took itself.
+        let seconds = newest.timings.total_ms / 1000.0;
+        (seconds > 0.0).then(|| 1.0 / seconds)
     }
 
     /// Whether the newest edit is in the picture.

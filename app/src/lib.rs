@@ -17,6 +17,8 @@ pub mod command;
 pub mod dialogs;
 pub mod document;
 pub mod engine_link;
+pub mod kept_frames;
+pub mod keymap;
 pub mod models_store;
 pub mod notifications;
 pub mod paint;

@@ -78,6 +78,113 @@ fn keys_paint_tools_regions_and_undo() {
     assert_eq!(harness.app().document().regions.len(), 5);
 }
 
+/// Pixels of the front region, fully covered ones.
+fn painted_area(harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>) -> u64 {
+    let front = harness.app().document().regions.last().unwrap();
+    let covered = front.mask.to_coverage();
+    covered.iter().map(|value| u64::from(*value)).sum::<u64>() / 255
+}
+
+#[test]
+fn masks_are_changed_beside_the_window_and_in_order() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let before = painted_area(&harness);
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, commands: &[AppCommand]| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        for command in commands {
+            app.as_mut().unwrap().run(&ctx, *command);
+        }
+    };
+    run(&mut harness, &[AppCommand::GrowMask, AppCommand::GrowMask]);
+    harness.run_until_fresh();
+    let grown = painted_area(&harness);
+    assert!(grown > before, "{grown} {before}");
+    run(&mut harness, &[AppCommand::Undo]);
+    harness.run_until_fresh();
+    let once = painted_area(&harness);
+    assert!(before < once && once < grown, "each change is one step");
+    run(&mut harness, &[AppCommand::Undo]);
+    harness.run_until_fresh();
+    assert_eq!(painted_area(&harness), before);
+
+    // Undo takes back a change that is still being made, and leaves the one before.
+    run(
+        &mut harness,
+        &[AppCommand::ClearMask, AppCommand::InvertMask, AppCommand::Undo],
+    );
+    harness.run_until_fresh();
+    assert_eq!(painted_area(&harness), 0);
+    run(&mut harness, &[AppCommand::Undo]);
+    harness.run_until_fresh();
+    assert_eq!(painted_area(&harness), before);
+
+    // A change whose region goes meanwhile goes with it.
+    let regions = harness.app().document().regions.len();
+    run(&mut harness, &[AppCommand::FillMask, AppCommand::DeleteRegion]);
+    harness.run_until_fresh();
+    assert_eq!(harness.app().document().regions.len(), regions - 1);
+    run(&mut harness, &[AppCommand::Undo]);
+    harness.run_until_fresh();
+    assert_eq!(painted_area(&harness), before);
+
+    // One that was begun on another mask is made again on the new one.
+    run(&mut harness, &[AppCommand::GrowMask]);
+    run(&mut harness, &[AppCommand::Redo]);
+    harness.run_until_fresh();
+    assert_eq!(harness.app().document().regions.len(), regions - 1);
+}
+
+#[test]
+fn a_change_of_the_mask_waits_for_the_stroke_and_counts_its_ink() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let before = painted_area(&harness);
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    harness.drag_at(middle);
+    harness.run_steps(2);
+    let ctx = harness.ctx.clone();
+    let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+    app.as_mut().unwrap().run(&ctx, AppCommand::InvertMask);
+    for step in 1..30 {
+        harness.hover_at(middle + egui::vec2(2.0 * step as f32, 0.0));
+        harness.step();
+    }
+    let with_ink = painted_area(&harness);
+    assert!(with_ink > before, "the stroke goes on: {with_ink} {before}");
+    harness.drop_at(middle + egui::vec2(60.0, 0.0));
+    harness.run_until_fresh();
+    let size = harness.app().document().size;
+    let everything = u64::from(size.width()) * u64::from(size.height());
+    let inverted = painted_area(&harness);
+    assert!(
+        inverted.abs_diff(everything - with_ink) < everything / 50,
+        "{inverted} of {everything}, {with_ink} before"
+    );
+}
+
+#[test]
+fn key_presets_are_chosen_in_the_settings() {
+    let mut harness = app();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    harness.get_by_label("Keys: Krita-like").click();
+    harness.run_steps(3);
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.key_press(Key::Num4);
+    harness.run_steps(2);
+    assert_eq!(
+        harness.app().selected(),
+        Target::Region(RegionId(4)),
+        "4 turns the view there"
+    );
+    harness.key_press_modifiers(Modifiers::ALT, Key::Num3);
+    harness.run_steps(2);
+    assert_eq!(harness.app().selected(), Target::Region(RegionId(2)));
+}
+
 #[test]
 fn single_keys_do_nothing_while_a_prompt_is_typed() {
     let mut harness = app();

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use egui_kittest::{Harness, HarnessBuilder};
-use wordbrush::app::{App, AppConfig};
+use wordbrush::{
+    app::{App, AppConfig},
+    storage::folders::Folders,
+};
 use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource};
 
 /// How long a test waits for the engine before it fails.
@@ -16,7 +19,33 @@ pub(crate) fn app() -> Harness<'static, Option<App>> {
 
 /// As [`app`], in a window of a size in points.
 pub(crate) fn app_of_size(width: f32, height: f32) -> Harness<'static, Option<App>> {
+    build(
+        HarnessBuilder::default().with_size(egui::vec2(width, height)),
+        None,
+    )
+}
+
+/// As [`app`], with everything kept below a folder.
+pub(crate) fn app_with_folders(folders: Folders) -> Harness<'static, Option<App>> {
+    build(
+        HarnessBuilder::default().with_size(egui::vec2(1280.0, 800.0)),
+        Some(folders),
+    )
+}
+
+/// As [`app_of_size`], drawn into pictures by the graphics card or a software driver.
+pub(crate) fn rendered_app_of_size(width: f32, height: f32) -> Harness<'static, Option<App>> {
+    build(
+        HarnessBuilder::default()
+            .with_size(egui::vec2(width, height))
+            .wgpu(),
+        None,
+    )
+}
+
+fn build(builder: HarnessBuilder<Option<App>>, folders: Option<Folders>) -> Harness<'static, Option<App>> {
     let config = AppConfig {
+        folders,
         engine: EngineConfig {
             model: Some(ModelChoice::plain(ModelSource::Toy)),
             threads: Some(1),
@@ -29,8 +58,7 @@ pub(crate) fn app_of_size(width: f32, height: f32) -> Harness<'static, Option<Ap
         app.tick(ui.ctx());
         app.show(ui);
     };
-    let mut harness: Harness<'static, Option<App>> = HarnessBuilder::default()
-        .with_size(egui::vec2(width, height))
+    let mut harness: Harness<'static, Option<App>> = builder
         .with_step_dt(1.0 / 60.0)
         .with_context_setup(wordbrush::theme::install)
         .build_ui_state(show, None);

@@ -12,7 +12,13 @@ mod commands;
 mod crashes;
 /// Models are fetched whole or not at all, whatever the server does.
 mod downloads;
+/// Frames of the history strip, on disk and after a crash.
+mod frames;
 mod harness;
+/// Files of every version of the format open as the canvas they were written from.
+mod old_files;
+/// Small pictures of panels, compared with committed ones.
+mod panel_pictures;
 /// Every panel and command through the accessibility tree.
 mod panels;
 /// Every reader survives every input.

@@ -199,13 +199,13 @@ fn the_stream_panel_changes_every_setting() {
 #[test]
 fn the_history_strip_brings_a_whole_state_back() {
     let mut harness = app();
-    harness.run_until("the first frame kept", |app| app.strip().len() == 1);
+    harness.run_until("the first frame kept", |app| app.kept_frames().len() == 1);
     let before = harness.app().document().clone();
     harness.get_by_label("Delete region").click();
     harness.run_steps(2);
     harness.get_by_label("Reroll").click();
     harness.run_until("a second frame kept", |app| {
-        app.strip().len() >= 2 && app.link().freshness() == Freshness::Fresh
+        app.kept_frames().len() >= 2 && app.link().freshness() == Freshness::Fresh
     });
     harness.get_by_label("Frame 1").click();
     harness.run_steps(3);

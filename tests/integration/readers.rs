@@ -23,6 +23,7 @@ use wordbrush::{
     models_store::Catalogue,
     storage::{
         export::{PictureFormat, picture_bytes},
+        frames::{KeptFrame, frame_from_bytes, frame_path, write_frame},
         journal::{JournalWriter, SessionFile, SessionState, read_journal},
         open::open_bytes,
         ora,
@@ -214,6 +215,7 @@ fn journal() -> Vec<u8> {
     let mut state = SessionState {
         document: project().document,
         file: SessionFile::default(),
+        pinned_frames: Vec::new(),
     };
     let mut writer = JournalWriter::create(folder.path(), &state).unwrap();
     for value in 0..3 {
@@ -241,6 +243,29 @@ fn first_payload(journal: &[u8]) -> Vec<u8> {
     payload
 }
 
+/// A frame of the history strip.
+fn frame() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let frame = KeptFrame {
+        document: project().document,
+        picture: Picture::solid(CanvasSize::new(5, 3).unwrap(), [1, 2, 3, 255]),
+    };
+    write_frame(folder.path(), 1, &frame).unwrap();
+    std::fs::read(frame_path(folder.path(), 1)).unwrap()
+}
+
+/// A frame whose picture has these bytes, its checksum right.
+fn frame_with_picture(content: &[u8]) -> Vec<u8> {
+    let frame = &ORIGINALS.frame;
+    let canvas_length = u32::from_le_bytes(frame[16..20].try_into().unwrap()) as usize;
+    let packed = deflated(content);
+    let mut bytes = frame[..24 + canvas_length].to_vec();
+    bytes.extend((packed.len() as u32).to_le_bytes());
+    bytes.extend(crc32fast::hash(&packed).to_le_bytes());
+    bytes.extend(packed);
+    bytes
+}
+
 /// The whole files that are changed.
 struct Originals {
     project: Vec<u8>,
@@ -251,6 +276,7 @@ struct Originals {
     state: Vec<u8>,
     journal: Vec<u8>,
     payload: Vec<u8>,
+    frame: Vec<u8>,
     palettes: Vec<String>,
     preferences: String,
 }
@@ -273,6 +299,7 @@ static ORIGINALS: LazyLock<Originals> = LazyLock::new(|| {
         state: state_json(),
         payload: first_payload(&journal),
         journal,
+        frame: frame(),
         palettes: built_in()
             .iter()
             .map(|palette| palette.to_json(Demo::Sdxl))
@@ -335,6 +362,16 @@ proptest! {
     #[test]
     fn records_of_journals(changes in changes()) {
         drop(read_journal(&journal_with_payload(&changed(&ORIGINALS.payload, &changes))));
+    }
+
+    #[test]
+    fn frames(changes in changes()) {
+        drop(frame_from_bytes(&changed(&ORIGINALS.frame, &changes)));
+    }
+
+    #[test]
+    fn pictures_of_frames(changes in changes()) {
+        drop(frame_from_bytes(&frame_with_picture(&changed(b"\x02\0\0\0\x01\0\0\0abcdefgh", &changes))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What each command and each wish does; every change of the document goes through [`History`](crate::document::History).
 
 use eframe::egui;
-use wordbrush_engine::api::{CanvasSize, Command, Mask, PictureMode, RunState, Seed};
+use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RunState, Seed};
 
 use super::{App, SideTab, preferences::ThemeChoice};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
     notifications::Level,
-    paint,
+    paint::MaskChange,
     panels::outbox::Intent,
     samples,
 };
@@ -34,7 +34,7 @@ impl App {
             Intent::Edit { edit, label, gesture } => self.apply(edit, label, gesture),
             Intent::EndGesture => self.history.end_gesture(),
             Intent::RestoreFrame(number) => self.restore_frame(number),
-            Intent::PinFrame(number) => self.strip.toggle_pin(number),
+            Intent::PinFrame(number) => self.pin_frame(number),
             Intent::LoadModel(choice) => {
                 self.link.send(Command::LoadModel(choice.clone()));
                 self.apply(Edit::Model(choice), "Model", None);
@@ -55,6 +55,11 @@ impl App {
     pub(super) fn run_canvas_action(&mut self, action: CanvasAction) {
         match action {
             CanvasAction::Edit { edit, label, gesture } => self.apply(edit, label, gesture),
+            CanvasAction::ChangeMask {
+                region,
+                change,
+                label,
+            } => self.begin_mask_change(region, change, label),
             CanvasAction::EndGesture => self.history.end_gesture(),
             CanvasAction::Select(target) => self.select(target),
             CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
@@ -194,12 +199,12 @@ impl App {
                 let brush = &mut self.pen.brush;
                 brush.hardness = (brush.hardness + step).clamp(0.0, 1.0);
             }
-            C::ClearMask => self.change_mask("Clear mask", |mask| Mask::new(mask.size())),
-            C::FillMask => self.change_mask("Cover the whole canvas", |mask| Mask::full(mask.size())),
-            C::InvertMask => self.change_mask("Invert mask", paint::inverted),
-            C::GrowMask => self.change_mask("Grow mask", |mask| paint::grown(mask, MASK_STEP_PX)),
-            C::ShrinkMask => self.change_mask("Shrink mask", |mask| paint::shrunk(mask, MASK_STEP_PX)),
-            C::FeatherMask => self.change_mask("Feather mask", |mask| paint::feathered(mask, MASK_STEP_PX)),
+            C::ClearMask => self.change_mask("Clear mask", MaskChange::Clear),
+            C::FillMask => self.change_mask("Cover the whole canvas", MaskChange::Cover),
+            C::InvertMask => self.change_mask("Invert mask", MaskChange::Invert),
+            C::GrowMask => self.change_mask("Grow mask", MaskChange::Grow(MASK_STEP_PX)),
+            C::ShrinkMask => self.change_mask("Shrink mask", MaskChange::Shrink(MASK_STEP_PX)),
+            C::FeatherMask => self.change_mask("Feather mask", MaskChange::Feather(MASK_STEP_PX)),
             C::Deselect => self.canvas.cancel_shape(),
             C::ToggleRun => {
                 let run = match self.link.run_state() {
@@ -262,6 +267,10 @@ impl App {
     }
 
     fn undo(&mut self) {
+        if self.mask_work.take_back() {
+            // The newest change was not part of the document yet.
+            return;
+        }
         match self.history.undo(&mut self.document) {
             Some(_) => self.after_change(),
             None => self.notifications.push(Level::Info, "There is nothing to undo."),
@@ -338,7 +347,7 @@ impl App {
         self.apply(edit, label, None);
     }
 
-    fn change_mask(&mut self, label: &'static str, change: impl FnOnce(&Mask) -> Mask) {
+    fn change_mask(&mut self, label: &'static str, change: MaskChange) {
         let Some(region) = self.selected_region() else {
             self.say_select_a_region();
             return;
@@ -351,9 +360,7 @@ impl App {
             );
             return;
         }
-        let mask = change(&region.mask);
-        let edit = Edit::set_mask(&self.document, region.id, &mask);
-        self.apply(edit, label, None);
+        self.begin_mask_change(region.id, change, label);
     }
 
     fn say_select_a_region(&mut self) {
@@ -410,16 +417,11 @@ impl App {
         }
     }
 
-    fn restore_frame(&mut self, number: u64) {
-        let Some((document, _)) = self.strip.entry(number) else {
-            return;
-        };
-        // The model in use stays: bringing back a picture should not load gigabytes.
-        let document = Document {
-            model: self.document.model.clone(),
-            ..document.clone()
-        };
-        self.apply(Edit::Replace(Box::new(document)), "Bring back a frame", None);
+    fn pin_frame(&mut self, number: u64) {
+        self.kept_frames.toggle_pin(number);
+        // Pins are part of the project's file, though no edit of the canvas.
+        self.saved = self.changes.wrapping_sub(1);
+        self.note_session();
     }
 
     fn open_sample(&mut self, index: usize) {
@@ -442,6 +444,7 @@ impl App {
 
     /// Puts another document in place of this one; undo goes back.
     pub(super) fn replace_document(&mut self, document: Document, title: &str) {
+        self.mask_work.clear();
         self.apply(Edit::Replace(Box::new(document)), "Another canvas", None);
         self.selected = self.front_region();
         self.previously_selected = Target::Background;

@@ -15,11 +15,12 @@ use crate::{
         export::{ExportFormat, ExportRequest},
     },
     document::{BackgroundField, Document, Edit, RegionLayer, region_colour},
+    kept_frames::Entry,
     notifications::Level,
-    panels::history_strip::HistoryStrip,
     storage::{
         clipboard,
         export::{self, PictureFormat},
+        frames::{KeptFrame, frame_path, read_frame},
         masks,
         open::{self, Opened, ProjectKind},
         ora,
@@ -49,7 +50,7 @@ enum Job {
         is_for_background: bool,
     },
     Save {
-        task: Task<()>,
+        task: Task<LostPins>,
         path: PathBuf,
         changes: u64,
     },
@@ -63,6 +64,33 @@ enum Job {
         path: PathBuf,
     },
     Preferences(Task<()>),
+}
+
+/// Where a pinned frame is to be found.
+enum PinSource {
+    Memory(Box<KeptFrame>),
+    File(PathBuf),
+}
+
+/// How many pinned frames a save had to do without.
+#[derive(Debug)]
+struct LostPins(usize);
+
+impl PinSource {
+    /// The pin; for the thread "file-io".
+    fn read(self) -> Option<Pin> {
+        let frame = match self {
+            Self::Memory(frame) => *frame,
+            Self::File(path) => read_frame(&path)
+                .inspect_err(|error| tracing::warn!("{error:#}"))
+                .ok()?,
+        };
+        Some(Pin {
+            name: String::new(),
+            document: frame.document,
+            picture: Some(frame.picture),
+        })
+    }
 }
 
 /// The system dialog that is open, and the jobs that run.
@@ -151,7 +179,7 @@ impl Files {
 /// What a job brought.
 enum Done {
     Open(anyhow::Result<Opened>, PathBuf, bool),
-    Save(anyhow::Result<()>, PathBuf, u64),
+    Save(anyhow::Result<LostPins>, PathBuf, u64),
     Export(anyhow::Result<()>, PathBuf),
     Paste(anyhow::Result<Option<Picture>>),
     Keys(anyhow::Result<()>, PathBuf),
@@ -209,12 +237,19 @@ impl App {
             Done::Open(Ok(opened), path, is_for_background) => {
                 self.take_opened(opened, &path, is_for_background);
             }
-            Done::Save(Ok(()), path, changes) => {
+            Done::Save(Ok(lost_pins), path, changes) => {
                 self.saved = changes;
                 self.title = stem(&path);
                 self.notifications
                     .push(Level::Success, format!("Saved {}", path.display()));
                 self.path = Some(path);
+                if lost_pins.0 > 0 {
+                    let text = format!(
+                        "{} pinned frames could not be read from the disk and are not in the file.",
+                        lost_pins.0
+                    );
+                    self.notifications.push(Level::Warning, text);
+                }
                 self.note_session();
             }
             Done::Export(Ok(()), path) => {
@@ -269,9 +304,12 @@ impl App {
         if kind == ProjectKind::Project {
             self.path = Some(path.to_owned());
         }
+        if let Some(picture) = project.last_frame {
+            self.link.show(picture);
+        }
         for pin in project.pins {
             if let Some(picture) = pin.picture {
-                self.strip.record_pinned(&pin.document, &picture);
+                self.kept_frames.record_pinned(&pin.document, &picture);
             }
         }
         let wanted = project
@@ -438,22 +476,38 @@ impl App {
         } else {
             path
         };
-        let project = self.project();
+        let mut project = self.project();
+        let pins = self.pin_sources();
         let target = path.clone();
         let changes = self.changes;
-        if let Some(task) = self.begin("Saving", move || project_file::save(&project, &target)) {
+        let save = move || {
+            let wanted = pins.len();
+            project.pins = pins.into_iter().filter_map(PinSource::read).collect();
+            project_file::save(&project, &target)?;
+            Ok(LostPins(wanted - project.pins.len()))
+        };
+        if let Some(task) = self.begin("Saving", save) {
             self.files.jobs.push(Job::Save { task, path, changes });
         }
     }
 
-    /// The canvas with everything that is kept with it.
+    /// The canvas with everything that is kept with it, but for the pins, which may have to be read first.
     fn project(&self) -> Project {
         Project {
             document: self.document.clone(),
             model_record: self.link.summary().map(ModelRecord::from),
             last_frame: self.link.frame().map(|shown| shown.frame.picture.clone()),
-            pins: pins(&self.strip),
+            pins: Vec::new(),
         }
+    }
+
+    fn pin_sources(&self) -> Vec<PinSource> {
+        let folder = self.session.frames_folder();
+        let source = |entry: &Entry| match entry.frame() {
+            Some(frame) => Some(PinSource::Memory(Box::new(frame.clone()))),
+            None => Some(PinSource::File(frame_path(folder.as_deref()?, entry.number()))),
+        };
+        self.kept_frames.pinned().filter_map(source).collect()
     }
 
     pub(super) fn paste_background(&mut self) {
@@ -546,15 +600,4 @@ pub(super) fn stem(path: &Path) -> String {
         || "Untitled".to_owned(),
         |stem| stem.to_string_lossy().into_owned(),
     )
-}
-
-fn pins(strip: &HistoryStrip) -> Vec<Pin> {
-    strip
-        .pinned()
-        .map(|(document, picture)| Pin {
-            name: String::new(),
-            document: document.clone(),
-            picture: Some(picture.clone()),
-        })
-        .collect()
 }

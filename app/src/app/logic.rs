@@ -17,7 +17,9 @@ impl App {
         let polled = self.link.poll();
         self.take_engine(ctx, polled);
         self.poll_files(ctx);
+        self.poll_mask_work();
         self.poll_session(ctx);
+        self.poll_frames(ctx);
         self.poll_downloads(ctx);
         self.take_dropped_files(ctx);
         for command in self.pressed_commands(ctx) {
@@ -79,7 +81,7 @@ impl App {
         let Some(shown) = self.link.frame() else { return };
         let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
         if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
-            self.strip.record(document, &shown.frame.picture);
+            self.kept_frames.record(document, &shown.frame.picture);
         }
     }
 

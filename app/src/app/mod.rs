@@ -8,7 +8,9 @@
 mod commands;
 mod downloads;
 mod files;
+mod frames;
 mod logic;
+mod mask_work;
 pub mod preferences;
 mod session;
 mod status;
@@ -21,10 +23,12 @@ use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource};
 
 use crate::{
     canvas::CanvasState,
-    command::{AppCommand, Keymap},
+    command::AppCommand,
     dialogs::Dialog,
     document::{Document, History, Target},
     engine_link::EngineLink,
+    kept_frames::KeptFrames,
+    keymap::Keymap,
     notifications::{Level, Notifications},
     panels::{
         history_strip::HistoryStrip, outbox::Outbox, regions::RegionsState, thumbnails::Thumbnails,
@@ -96,6 +100,8 @@ pub struct App {
     preferences: Preferences,
     written_preferences: Preferences,
     notifications: Notifications,
+    kept_frames: KeptFrames,
+    frames: frames::FrameKeeper,
     strip: HistoryStrip,
     thumbnails: Thumbnails,
     regions: RegionsState,
@@ -106,6 +112,7 @@ pub struct App {
     wants_prompt_focus: bool,
     dialog: Option<Dialog>,
     files: files::Files,
+    mask_work: mask_work::MaskWork,
     session: session::SessionKeeper,
     downloads: downloads::Downloads,
     folders: Option<Folders>,
@@ -133,13 +140,13 @@ impl App {
             loaded.settings
         });
         let pen = preferences.tools;
-        let keymap = match folder.map(|folder| Keymap::load(&folder.join("keys.toml"))) {
+        let keymap = match folder.map(|folder| Keymap::load(preferences.keys, &folder.join("keys.toml"))) {
             Some(Ok(keymap)) => keymap,
             Some(Err(error)) => {
                 notifications.push(Level::Warning, format!("The keys file is not used: {error:#}"));
-                Keymap::default()
+                Keymap::new(preferences.keys)
             }
-            None => Keymap::default(),
+            None => Keymap::new(preferences.keys),
         };
         let wake = ctx.clone();
         let engine = EngineConfig {
@@ -171,6 +178,8 @@ impl App {
             written_preferences: preferences.clone(),
             preferences,
             notifications,
+            kept_frames: KeptFrames::default(),
+            frames: frames::FrameKeeper::start(ctx),
             strip: HistoryStrip::default(),
             thumbnails: Thumbnails::default(),
             regions: RegionsState::default(),
@@ -181,6 +190,7 @@ impl App {
             wants_prompt_focus: false,
             dialog: None,
             files: files::Files::start(ctx),
+            mask_work: mask_work::MaskWork::start(ctx),
             session: session::SessionKeeper::default(),
             downloads: downloads::Downloads::new(config.folders.as_ref()),
             folders: config.folders,
@@ -217,8 +227,8 @@ impl App {
     }
 
     /// The frames kept; for tests.
-    pub fn strip(&self) -> &HistoryStrip {
-        &self.strip
+    pub fn kept_frames(&self) -> &KeptFrames {
+        &self.kept_frames
     }
 
     /// Does what a menu entry would do; for tests.
@@ -229,14 +239,16 @@ impl App {
     /// Whether the newest change is in the picture on screen; for tests.
     pub fn is_up_to_date(&self) -> bool {
         let shown = self.link.frame().map(|shown| shown.frame.revision);
-        self.handed_over == Some(self.changes) && shown == Some(self.link.revision())
+        let is_handed_over = self.mask_work.is_idle() && self.handed_over == Some(self.changes);
+        is_handed_over && shown == Some(self.link.revision())
     }
 
     fn is_dirty(&self) -> bool {
         self.changes != self.saved
     }
 
-    fn apply_preferences(&self, ctx: &egui::Context) {
+    fn apply_preferences(&mut self, ctx: &egui::Context) {
+        self.keymap.set_preset(self.preferences.keys);
         let theme = match self.preferences.theme {
             ThemeChoice::Dark => egui::ThemePreference::Dark,
             ThemeChoice::Light => egui::ThemePreference::Light,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::panels::tools::ToolSettings;
+use crate::{keymap::KeyPreset, panels::tools::ToolSettings};
 
 /// Which theme is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Preferences {
     pub pending_scale: Option<f32>,
     /// Threads for models on the processor; all if there is no number.
     pub threads: Option<usize>,
+    /// Which program's keys are in use.
+    pub keys: KeyPreset,
     /// Whether the performance panel is shown.
     pub shows_performance: bool,
     /// Whether the history strip is shown.
@@ -49,6 +51,7 @@ impl Default for Preferences {
             scale: 1.0,
             pending_scale: None,
             threads: None,
+            keys: KeyPreset::default(),
             shows_performance: false,
             shows_history: true,
             tools: ToolSettings::default(),

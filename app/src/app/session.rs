@@ -1,6 +1,9 @@
 //! Nothing painted is lost: the session is journalled while one paints, and offered back after a crash.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use eframe::egui;
 
@@ -9,6 +12,7 @@ use crate::{
     background_tasks::Task,
     dialogs::{Dialog, recover::RecoverDialog},
     document::Document,
+    kept_frames::Entry,
     notifications::Level,
     storage::{
         autosave::{Autosave, AutosaveEvent},
@@ -27,6 +31,13 @@ pub(super) struct SessionKeeper {
     autosave: Option<Autosave>,
     search: Option<Task<Vec<CutOffSession>>>,
     given_back: Vec<(Instant, CutOffSession)>,
+}
+
+impl SessionKeeper {
+    /// Where frames of this session belong; `None` while there is no session on disk.
+    pub(super) fn frames_folder(&self) -> Option<PathBuf> {
+        self.autosave.as_ref()?.frames_folder()
+    }
 }
 
 impl App {
@@ -59,6 +70,7 @@ impl App {
                     path: self.path.clone(),
                     is_saved: !self.is_dirty(),
                 },
+                pinned_frames: self.kept_frames.pinned().map(Entry::number).collect(),
             });
         }
     }
@@ -87,7 +99,9 @@ impl App {
                 Err(error) => self.notifications.push(Level::Warning, format!("{error:#}")),
             }
         }
-        let is_due = |given_back: &(Instant, CutOffSession)| given_back.0.elapsed() > KEPT_AFTER_RESTORE;
+        let is_due = |given_back: &(Instant, CutOffSession)| {
+            given_back.0.elapsed() > KEPT_AFTER_RESTORE && self.kept_frames.has_all_pins_on_disk()
+        };
         if let Some(at) = self.session.given_back.iter().position(is_due) {
             let (_, session) = self.session.given_back.remove(at);
             self.discard_session(session);
@@ -100,14 +114,27 @@ impl App {
     /// Brings a session back.
     pub(super) fn restore_session(&mut self, session: CutOffSession) {
         let state = &session.recovered().state;
+        // The frame's canvas, where it is the same, so that the strip knows that it is shown.
+        let last = session.frames().last.as_ref().map(|last| &last.document);
+        let newest = last
+            .filter(|last| **last == state.document)
+            .unwrap_or(&state.document);
         let document = Document {
             model: self.document.model.clone(),
-            ..state.document.clone()
+            ..newest.clone()
         };
         let path = state.file.path.clone();
         let title = path
             .as_deref()
             .map_or_else(|| "Restored".to_owned(), super::files::stem);
+        let frames = session.frames();
+        for pin in &frames.pins {
+            self.kept_frames.record_pinned(&pin.document, &pin.picture);
+        }
+        if let Some(last) = &frames.last {
+            self.kept_frames.record(&last.document, &last.picture);
+            self.link.show(last.picture.clone());
+        }
         self.replace_document(document, &title);
         self.path = path;
         // What was cut off had not been saved.
@@ -126,6 +153,7 @@ impl App {
         // A download goes on at the next start; the program does not wait for it.
         self.cancel_download();
         let is_saved = !self.is_dirty();
+        self.end_frames(!is_saved);
         if let Some(autosave) = self.session.autosave.take() {
             if is_saved {
                 autosave.end();

@@ -101,13 +101,13 @@ impl App {
             revision: self.link.revision().0,
             frame_revision: frame.map(|frame| frame.revision.0),
             frames: frame.map_or(0, |frame| frame.sequence),
-            kept_frames: self.strip.len(),
+            kept_frames: self.kept_frames.len(),
             model: self.link.summary().map(|summary| summary.name.as_str()),
             canvas_size: [self.document.size.width(), self.document.size.height()],
             canvas_on_screen: [rect.min.x, rect.min.y, rect.max.x, rect.max.y].map(|value| value * scale),
             messages: self.notifications.texts().collect(),
             is_busy_with_files: self.files.is_busy(),
-            is_settled: self.link.freshness() == Freshness::Fresh,
+            is_settled: self.mask_work.is_idle() && self.link.freshness() == Freshness::Fresh,
         };
         match serde_json::to_string(&state) {
             // A full queue means a slow disk; the next line will do.

@@ -88,7 +88,8 @@ impl App {
                 .frame(bar(Margin::symmetric(10, 6)))
                 .exact_size(82.0)
                 .show(ui, |ui| {
-                    self.strip.ui(ui, &self.document, &mut self.outbox);
+                    self.strip
+                        .ui(ui, &self.kept_frames, &self.document, &mut self.outbox);
                 });
         }
         Panel::left("tool rail")
@@ -225,7 +226,7 @@ impl App {
                 }
                 is_closed
             }
-            Dialog::Settings => settings_ui(ctx, &mut self.preferences, outbox),
+            Dialog::Settings => settings_ui(ctx, &mut self.preferences, &self.keymap, outbox),
             Dialog::Help => help_ui(ctx, &self.keymap),
             Dialog::CommandPalette(state) => state.ui(ctx, &self.keymap, outbox),
         };
@@ -237,7 +238,7 @@ impl App {
     fn memory(&self) -> Memory {
         Memory {
             undo_bytes: self.history.memory_bytes() as u64,
-            strip_bytes: self.strip.bytes(),
+            strip_bytes: self.kept_frames.memory_bytes(),
         }
     }
 

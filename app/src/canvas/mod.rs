@@ -15,10 +15,12 @@
 
 mod decorations;
 mod display;
+mod drag;
 mod fallback;
 mod gpu;
 mod input;
 mod overlay;
+mod scene;
 mod tools;
 mod view;
 
@@ -39,7 +41,7 @@ pub use view::{Placement, View};
 
 use crate::{
     document::{Document, Edit, Gesture, Target},
-    paint::{BrushSettings, Symmetry},
+    paint::{BrushSettings, MaskChange, Symmetry},
 };
 use display::Pane;
 use fallback::FallbackTextures;
@@ -79,6 +81,15 @@ pub enum CanvasAction {
         label: &'static str,
         /// The stroke it belongs to.
         gesture: Option<Gesture>,
+    },
+    /// A change of a whole mask. It may take longer than a frame, so that the app has another thread carry it out.
+    ChangeMask {
+        /// Whose mask.
+        region: RegionId,
+        /// The change.
+        change: MaskChange,
+        /// What the history calls it.
+        label: &'static str,
     },
     /// The stroke is over: [`crate::document::History::end_gesture`].
     EndGesture,
@@ -206,6 +217,11 @@ impl CanvasState {
         self.hovered
     }
 
+    /// Whether a stroke is being painted right now; it lays its tiles over the mask that it began on.
+    pub fn has_stroke(&self) -> bool {
+        self.tools.has_stroke()
+    }
+
     /// Whether a stroke or a shape is being drawn right now.
     pub fn is_painting(&self) -> bool {
         self.tools.is_painting()
@@ -231,11 +247,11 @@ pub fn canvas_ui(
     state.last_rect = Some((rect, scale));
 
     let frame_input = state.reader.read(ui.ctx());
-    let scene = tools::Scene {
+    let scene = scene::Scene {
         inputs,
         rect,
         pixels_per_point: scale,
-        is_reachable: tools::is_reachable(ui),
+        is_reachable: scene::is_reachable(ui),
         layer: ui.layer_id(),
         context: ui.ctx(),
     };

@@ -81,6 +81,15 @@ impl Easel {
                 CanvasAction::Edit { edit, label, gesture } => {
                     self.history.apply(&mut self.document, edit, label, gesture);
                 }
+                CanvasAction::ChangeMask {
+                    region,
+                    change,
+                    label,
+                } => {
+                    let mask = change.apply(&self.document.region(region).unwrap().mask);
+                    let edit = Edit::set_mask(&self.document, region, &mask);
+                    self.history.apply(&mut self.document, edit, label, None);
+                }
                 CanvasAction::EndGesture => self.history.end_gesture(),
                 CanvasAction::Select(target) => self.target = target,
                 CanvasAction::SetBrushSize(size) => self.brush.size_px = size,

@@ -1,20 +1,19 @@
 //! What a drag on the canvas does, from press to release.
 
-use eframe::egui::{self, CursorIcon, LayerId, Modifiers, Painter, PointerButton, Pos2, Rect, Ui};
+use eframe::egui::{self, CursorIcon, Modifiers, Painter, PointerButton, Pos2};
 use wordbrush_engine::api::{Mask, RegionId};
 
 use super::{
-    Blocked, CanvasAction, CanvasInputs, CanvasLayout, decorations,
-    display::{FillSource, Pane, Tool, wipe_x},
+    Blocked, CanvasAction, CanvasInputs, decorations,
+    display::{FillSource, Tool},
+    drag::{Drag, DragKind, DrawnShape, LiveStroke},
     input::{FrameInput, PointerEvent, TimedEvent},
-    view::{Placement, View},
+    scene::Scene,
+    view::View,
 };
 use crate::{
-    document::{Edit, Gesture, MaskTiles, Target},
-    paint::{
-        self, BrushSettings, Ink, PenSample, Point, ShapeMode, Stroke, combined, ellipse_outline,
-        polygon_mask, rectangle_outline,
-    },
+    document::Target,
+    paint::{BrushSettings, MaskArea, MaskChange, PenSample, Point, ShapeMode},
 };
 
 /// How near to the line of a wipe a press must be to drag it, in points.
@@ -22,206 +21,15 @@ const WIPE_GRIP: f32 = 8.0;
 /// A pointer that moved less than this between press and release was a click, in points.
 const CLICK_SLACK: f32 = 4.0;
 
-/// What is around the tools in this frame.
-pub(super) struct Scene<'a> {
-    pub(super) inputs: &'a CanvasInputs<'a>,
-    pub(super) rect: Rect,
-    pub(super) pixels_per_point: f32,
-    /// Whether nothing modal lies above the canvas.
-    pub(super) is_reachable: bool,
-    pub(super) layer: LayerId,
-    pub(super) context: &'a egui::Context,
-}
-
-/// Whether the canvas may take presses: it is enabled and no modal window is open above it.
-pub(super) fn is_reachable(ui: &Ui) -> bool {
-    let modal = ui.ctx().memory(|memory| memory.top_modal_layer());
-    ui.is_enabled() && modal.is_none_or(|layer| layer == ui.layer_id())
-}
-
-impl Scene<'_> {
-    fn panes(&self, wipe: f32) -> Vec<Pane> {
-        self.inputs.display.layout.panes(self.rect, wipe)
-    }
-
-    /// The pane at a place, or the first one for places beyond.
-    fn pane_at(&self, position: Pos2, wipe: f32) -> Pane {
-        let panes = self.panes(wipe);
-        *panes
-            .iter()
-            .find(|pane| pane.clip.contains(position))
-            .unwrap_or(&panes[0])
-    }
-
-    fn placement(&self, view: &View, pane_rect: Rect) -> Placement {
-        Placement::new(view, pane_rect, self.pixels_per_point)
-    }
-
-    /// Whether a press at this place is meant for the canvas and not for something above it.
-    fn is_free(&self, position: Pos2) -> bool {
-        self.is_reachable
-            && self.rect.contains(position)
-            && self
-                .context
-                .layer_id_at(position)
-                .is_none_or(|layer| layer == self.layer)
-    }
-
-    fn wipe_x(&self, wipe: f32) -> Option<f32> {
-        matches!(self.inputs.display.layout, CanvasLayout::Wipe(..)).then(|| wipe_x(self.rect, wipe))
-    }
-
-    /// Changes the view by wheel or trackpad, if the pointer is over the canvas.
-    fn navigate(&self, view: &mut View, wipe: f32, change: impl FnOnce(&Placement, Pos2) -> View) {
-        let Some(position) = self.context.pointer_latest_pos() else {
-            return;
-        };
-        if self.is_free(position) {
-            let pane = self.pane_at(position, wipe);
-            *view = change(&self.placement(view, pane.view_rect), position);
-        }
-    }
-
-    fn canvas_middle(&self) -> Point {
-        let size = self.inputs.document.size;
-        [size.width() as f32 / 2.0, size.height() as f32 / 2.0]
-    }
-}
-
 /// The drag in progress and what outlives it.
 #[derive(Default)]
 pub(super) struct Tools {
     drag: Option<Drag>,
     /// Where the last stroke ended, for straight lines with Shift.
     last_end: Option<(RegionId, Point)>,
-    /// A mask as it will be once the actions of this frame are carried out: what is shown, and what a second
+    /// A mask as it will be once the strokes of this frame are carried out: what is shown, and what a second
     /// stroke within the same frame begins on.
     fresh: Option<(RegionId, Mask)>,
-}
-
-/// A drag from press to release.
-struct Drag {
-    kind: DragKind,
-    button: PointerButton,
-    /// The part of the window it began in; it stays there when it leaves that part.
-    pane_rect: Rect,
-    last_position: Pos2,
-}
-
-enum DragKind {
-    Stroke(Box<LiveStroke>),
-    Shape(DrawnShape),
-    /// Resizes the brush, or draws a straight line if the pointer does not move.
-    BrushSize {
-        start: Pos2,
-        brush: BrushSettings,
-        has_moved: bool,
-        pressure: f32,
-    },
-    Pan,
-    Zoom {
-        anchor: Pos2,
-    },
-    Rotate,
-    Wipe,
-}
-
-struct LiveStroke {
-    stroke: Stroke,
-    gesture: Gesture,
-    label: &'static str,
-    /// The mask with all of the stroke so far.
-    mask: Mask,
-    last_sample: PenSample,
-    is_trailing: bool,
-}
-
-struct DrawnShape {
-    tool: Tool,
-    region: RegionId,
-    points: Vec<Point>,
-    is_constrained: bool,
-    is_subtracting: bool,
-}
-
-impl DrawnShape {
-    fn outline(&self) -> Vec<Point> {
-        let (Some(&start), Some(&end)) = (self.points.first(), self.points.last()) else {
-            return Vec::new();
-        };
-        let end = if self.is_constrained {
-            squared(start, end)
-        } else {
-            end
-        };
-        match self.tool {
-            Tool::Rectangle => rectangle_outline(start, end),
-            Tool::Ellipse => ellipse_outline(start, end),
-            _ => self.points.clone(),
-        }
-    }
-
-    fn label(&self) -> &'static str {
-        match self.tool {
-            Tool::Rectangle => "Rectangle",
-            Tool::Ellipse => "Ellipse",
-            _ => "Lasso",
-        }
-    }
-}
-
-/// The corner that makes a square of the rectangle between two corners.
-fn squared(start: Point, end: Point) -> Point {
-    let (dx, dy) = (end[0] - start[0], end[1] - start[1]);
-    let side = dx.abs().max(dy.abs());
-    [start[0] + side.copysign(dx), start[1] + side.copysign(dy)]
-}
-
-impl LiveStroke {
-    fn begin(scene: &Scene<'_>, region: RegionId, mask: Mask, sample: PenSample) -> Self {
-        let inputs = scene.inputs;
-        let (ink, label) = if inputs.tool == Tool::Eraser {
-            (Ink::Erase, "Eraser stroke")
-        } else {
-            (Ink::Paint, "Brush stroke")
-        };
-        let stroke = Stroke::begin(
-            region,
-            mask.clone(),
-            inputs.brush,
-            ink,
-            inputs.symmetry,
-            scene.canvas_middle(),
-            sample,
-        );
-        Self {
-            stroke,
-            gesture: Gesture::fresh(),
-            label,
-            mask,
-            last_sample: sample,
-            is_trailing: inputs.brush.stabiliser > 0.0,
-        }
-    }
-
-    /// Hands over the tiles that changed since the last time.
-    fn flush(&mut self, actions: &mut Vec<CanvasAction>) {
-        let Some(change) = self.stroke.take_changes() else {
-            return;
-        };
-        lay_tiles(&mut self.mask, &change);
-        actions.push(CanvasAction::Edit {
-            edit: Edit::MaskTiles(change),
-            label: self.label,
-            gesture: Some(self.gesture),
-        });
-    }
-}
-
-fn lay_tiles(mask: &mut Mask, change: &MaskTiles) {
-    for tile in &change.tiles {
-        mask.set_tile(tile.column, tile.row, tile.data.clone());
-    }
 }
 
 impl Tools {
@@ -234,6 +42,11 @@ impl Tools {
         {
             self.drag = None;
         }
+    }
+
+    /// Whether a stroke is being painted; its tiles are laid over the mask as it was when it began.
+    pub(super) fn has_stroke(&self) -> bool {
+        matches!(&self.drag, Some(drag) if matches!(drag.kind, DragKind::Stroke(_)))
     }
 
     pub(super) fn is_painting(&self) -> bool {
@@ -396,7 +209,7 @@ impl Tools {
 
     /// Which drag a press begins; clicks are done at once and begin none.
     fn pressed(
-        &mut self,
+        &self,
         scene: &Scene<'_>,
         modifiers: Modifiers,
         button: PointerButton,
@@ -481,8 +294,14 @@ impl Tools {
                     } else {
                         ShapeMode::Add
                     };
-                    let patch = fill_patch(scene, &mask, pixel);
-                    self.change_area(scene, region, &mask, patch, mode, "Fill", actions);
+                    actions.push(match area_to_fill(scene.inputs, pixel) {
+                        Ok(area) => CanvasAction::ChangeMask {
+                            region,
+                            change: MaskChange::Join(area, mode),
+                            label: "Fill",
+                        },
+                        Err(blocked) => CanvasAction::Blocked(blocked),
+                    });
                 }
                 None
             }
@@ -561,7 +380,7 @@ impl Tools {
                 self.last_end = Some((live.stroke.region(), live.last_sample.position));
                 self.fresh = Some((live.stroke.region(), live.mask));
             }
-            DragKind::Shape(shape) => self.draw_shape(scene, &shape, actions),
+            DragKind::Shape(shape) => Self::draw_shape(scene, &shape, actions),
             DragKind::BrushSize {
                 start,
                 has_moved: false,
@@ -581,11 +400,8 @@ impl Tools {
     }
 
     /// Joins a finished shape with the mask; a mere click is none.
-    fn draw_shape(&mut self, scene: &Scene<'_>, shape: &DrawnShape, actions: &mut Vec<CanvasAction>) {
+    fn draw_shape(scene: &Scene<'_>, shape: &DrawnShape, actions: &mut Vec<CanvasAction>) {
         let outline = shape.outline();
-        let Some(region) = scene.inputs.document.region(shape.region) else {
-            return;
-        };
         if shape.points.len() < 2 || outline.len() < 3 {
             return;
         }
@@ -594,43 +410,11 @@ impl Tools {
         } else {
             scene.inputs.area.shape_mode
         };
-        let mask = self.latest(shape.region).unwrap_or(&region.mask).clone();
-        let filled = polygon_mask(scene.inputs.document.size, &outline);
-        self.change_area(
-            scene,
-            shape.region,
-            &mask,
-            Ok(filled),
-            mode,
-            shape.label(),
-            actions,
-        );
-    }
-
-    fn change_area(
-        &mut self,
-        scene: &Scene<'_>,
-        region: RegionId,
-        mask: &Mask,
-        area: Result<Mask, Blocked>,
-        mode: ShapeMode,
-        label: &'static str,
-        actions: &mut Vec<CanvasAction>,
-    ) {
-        let area = match area {
-            Ok(area) => area,
-            Err(blocked) => {
-                actions.push(CanvasAction::Blocked(blocked));
-                return;
-            }
-        };
-        let changed = combined(mask, &area, mode);
-        actions.push(CanvasAction::Edit {
-            edit: Edit::set_mask(scene.inputs.document, region, &changed),
-            label,
-            gesture: None,
+        actions.push(CanvasAction::ChangeMask {
+            region: shape.region,
+            change: MaskChange::Join(MaskArea::Outline(outline), mode),
+            label: shape.label(),
         });
-        self.fresh = Some((region, changed));
     }
 
     /// Shift and a click: a line from where the last stroke ended.
@@ -766,22 +550,20 @@ fn sample_at(position: Point, timed: &TimedEvent) -> PenSample {
     }
 }
 
-/// The patch that a bucket fills, or why it cannot.
-fn fill_patch(scene: &Scene<'_>, mask: &Mask, pixel: [u32; 2]) -> Result<Mask, Blocked> {
-    let inputs = scene.inputs;
-    let (size, tolerance) = (inputs.document.size, inputs.area.fill_tolerance);
-    let picture = inputs.frame.or(inputs.document.background.image.as_ref());
-    match (inputs.area.fill_source, picture) {
-        (FillSource::Mask, _) => Ok(paint::fill_on_mask(
-            mask,
+/// The area that a bucket fills, or why it cannot.
+fn area_to_fill(inputs: &CanvasInputs<'_>, pixel: [u32; 2]) -> Result<MaskArea, Blocked> {
+    let tolerance = inputs.area.fill_tolerance.clamp(0.0, 1.0);
+    if inputs.area.fill_source == FillSource::Mask {
+        return Ok(MaskArea::Enclosed {
             pixel,
-            (tolerance.clamp(0.0, 1.0) * 255.0) as u8,
-        )),
-        (_, None) => Err(Blocked::NoPicture),
-        (FillSource::Picture, Some(picture)) => Ok(paint::fill_by_colour(picture, size, pixel, tolerance)),
-        (FillSource::EveryColour, Some(picture)) => Ok(paint::colour_at(picture, size, pixel).map_or_else(
-            || Mask::new(size),
-            |colour| paint::select_colour(picture, size, colour, tolerance),
-        )),
+            tolerance: (tolerance * 255.0) as u8,
+        });
     }
+    let picture = inputs.frame.or(inputs.document.background.image.as_ref());
+    Ok(MaskArea::Coloured {
+        picture: picture.ok_or(Blocked::NoPicture)?.clone(),
+        pixel,
+        tolerance,
+        is_connected: inputs.area.fill_source == FillSource::Picture,
+    })
 }

@@ -6,7 +6,8 @@ use eframe::egui::{
 };
 
 use crate::{
-    command::{AppCommand, Keymap},
+    command::AppCommand,
+    keymap::Keymap,
     panels::outbox::Outbox,
     theme::{
         CORNER, CORNER_LARGE, icons, palette, small,

@@ -4,7 +4,8 @@ use eframe::egui::{self, RichText, Ui, vec2};
 
 use super::window_ui;
 use crate::{
-    command::{AppCommand, Keymap, Menu},
+    command::{AppCommand, Menu},
+    keymap::Keymap,
     theme::{
         icons, palette, strong,
         widgets::{card, hint, key_cap},

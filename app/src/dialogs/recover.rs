@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
-use eframe::egui::{self, Align, Layout, RichText};
+use eframe::egui::{self, Align, Layout, RichText, TextureHandle, TextureOptions};
 
 use super::window_ui;
 use crate::{
+    panels::thumbnails::picture_image,
     storage::sessions::CutOffSession,
     theme::{
         icons, strong,
@@ -13,10 +14,26 @@ use crate::{
     },
 };
 
+/// Longer side of a session's last picture in points.
+const PICTURE_SIDE: usize = 160;
+
 /// The window's state.
 #[derive(Debug)]
 pub struct RecoverDialog {
-    sessions: Vec<CutOffSession>,
+    sessions: Vec<OfferedSession>,
+}
+
+/// A session, and its last picture on the graphics card.
+struct OfferedSession {
+    session: CutOffSession,
+    texture: Option<TextureHandle>,
+}
+
+impl std::fmt::Debug for OfferedSession {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A texture has nothing to tell.
+        self.session.fmt(formatter)
+    }
 }
 
 /// What the user wants with a session.
@@ -31,7 +48,13 @@ pub enum Recovery {
 impl RecoverDialog {
     /// Begins with what was found, newest first.
     pub fn new(sessions: Vec<CutOffSession>) -> Self {
-        Self { sessions }
+        let offered = sessions.into_iter().map(|session| OfferedSession {
+            session,
+            texture: None,
+        });
+        Self {
+            sessions: offered.collect(),
+        }
     }
 
     /// Draws the window; returns whether it is to be closed, and what was chosen.
@@ -43,9 +66,21 @@ impl RecoverDialog {
                 "Something you painted was not saved. Bring it back, or let it go; closing this window asks again at the next start.",
             );
             ui.add_space(8.0);
-            for (index, session) in self.sessions.iter().enumerate() {
+            for (index, OfferedSession { session, texture }) in self.sessions.iter_mut().enumerate() {
                 card(ui, |ui| {
                     ui.set_width(ui.available_width());
+                    if let Some(last) = &session.frames().last {
+                        let texture = texture.get_or_insert_with(|| {
+                            let small = picture_image(&last.picture, PICTURE_SIDE);
+                            ui.ctx()
+                                .load_texture("last picture", small, TextureOptions::LINEAR)
+                        });
+                        ui.add(
+                            egui::Image::new(&*texture)
+                                .corner_radius(5)
+                                .alt_text("Its last picture"),
+                        );
+                    }
                     let state = &session.recovered().state;
                     let name = state
                         .file
@@ -54,11 +89,16 @@ impl RecoverDialog {
                         .map_or_else(|| "Untitled canvas".to_owned(), |path| path.display().to_string());
                     ui.label(RichText::new(name).text_style(strong()));
                     let (size, regions) = (state.document.size, state.document.regions.len());
+                    let pins = match session.frames().pins.len() {
+                        0 => String::new(),
+                        1 => " · 1 pinned frame".to_owned(),
+                        count => format!(" · {count} pinned frames"),
+                    };
                     let age = age_of(session.recovered().written_at);
                     hint(
                         ui,
                         &format!(
-                            "{} × {} px · {regions} regions · {age}",
+                            "{} × {} px · {regions} regions{pins} · {age}",
                             size.width(),
                             size.height()
                         ),
@@ -75,7 +115,7 @@ impl RecoverDialog {
             }
         });
         let recovery = chosen.map(|(index, is_restored)| {
-            let session = self.sessions.remove(index);
+            let session = self.sessions.remove(index).session;
             if is_restored {
                 Recovery::Restore(session)
             } else {

@@ -5,15 +5,21 @@ use eframe::egui;
 use super::window_ui;
 use crate::{
     app::preferences::{Preferences, ThemeChoice},
+    keymap::{KeyPreset, Keymap},
     panels::outbox::{Intent, Outbox},
     theme::{
-        icons, space, strong,
+        icons, space,
         widgets::{COUNT, NumberFormat, action_button, caption, hint, segmented, slider_row},
     },
 };
 
 /// Draws the window; returns whether it is to be closed.
-pub fn settings_ui(ctx: &egui::Context, preferences: &mut Preferences, outbox: &mut Outbox) -> bool {
+pub fn settings_ui(
+    ctx: &egui::Context,
+    preferences: &mut Preferences,
+    keymap: &Keymap,
+    outbox: &mut Outbox,
+) -> bool {
     window_ui(ctx, "Settings", 440.0, |ui| {
         caption(ui, "Theme");
         let themes = [
@@ -67,7 +73,24 @@ pub fn settings_ui(ctx: &egui::Context, preferences: &mut Preferences, outbox: &
         }
         ui.add_space(space::M);
 
-        ui.label(egui::RichText::new("Keys").text_style(strong()));
+        caption(ui, "Keys");
+        let presets = KeyPreset::ALL.map(|preset| {
+            let hint = match preset {
+                KeyPreset::Wordbrush => "Wordbrush's own.",
+                KeyPreset::Krita => "For hands that know Krita; regions are at Alt and a digit.",
+                KeyPreset::Photoshop => "For hands that know Photoshop.",
+            };
+            (preset, preset.label(), hint)
+        });
+        segmented(ui, "Keys", &mut preferences.keys, &presets);
+        ui.add_space(space::XS);
+        let replaced = keymap.replaced_count();
+        if replaced > 0 {
+            hint(
+                ui,
+                &format!("Your keys file gives {replaced} commands other keys, in every preset."),
+            );
+        }
         hint(
             ui,
             "Every command can have other keys: write the file, change it, start Wordbrush again.",

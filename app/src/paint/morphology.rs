@@ -94,33 +94,28 @@ fn with_rect(size: CanvasSize, area: PixelRect, values: &[u8]) -> Mask {
 
 /// Highest value within a disc around every pixel.
 ///
-/// The disc is taken row by row. For each of its widths every line is widened once, with a cost that does not
-/// depend on the width, and then laid over the lines above and below at which the disc is that wide.
+/// The disc is taken row by row, from its narrow ends to the middle. A line's maximum over one width follows from
+/// that over the width before with one comparison a pixel, which runs over many pixels at once; the widened line is
+/// then laid over the lines above and below at which the disc is that wide.
 fn disc_maximum(values: &[u8], width: usize, radius: usize) -> Vec<u8> {
     let height = values.len() / width;
+    let reach = radius as f32 + 0.5;
     let half_widths: Vec<usize> = (0..=radius)
-        .map(|dy| {
-            let reach = radius as f32 + 0.5;
-            ((reach * reach - (dy * dy) as f32).max(0.0)).sqrt() as usize
-        })
+        .map(|dy| ((reach * reach - (dy * dy) as f32).max(0.0)).sqrt() as usize)
         .collect();
     let mut out = vec![0; values.len()];
-    let mut widened = vec![0; width];
-    let mut scratch = Scratch::default();
+    let mut widened = WidenedLine::new(width, half_widths[0]);
     for (y, line) in values.chunks_exact(width).enumerate() {
         if line.iter().all(|&value| value == 0) {
             continue;
         }
-        let mut last_half_width = None;
-        for (dy, &half_width) in half_widths.iter().enumerate() {
-            if last_half_width != Some(half_width) {
-                line_maximum(line, half_width, &mut widened, &mut scratch);
-                last_half_width = Some(half_width);
-            }
+        widened.start(line);
+        for (dy, &half_width) in half_widths.iter().enumerate().rev() {
+            let widened = widened.widen_to(half_width);
             let above = y.checked_sub(dy);
             let below = Some(y + dy).filter(|&y| y < height && dy > 0);
             for y in above.into_iter().chain(below) {
-                for (out, &value) in out[y * width..(y + 1) * width].iter_mut().zip(&widened) {
+                for (out, &value) in out[y * width..(y + 1) * width].iter_mut().zip(widened) {
                     *out = (*out).max(value);
                 }
             }
@@ -129,48 +124,51 @@ fn disc_maximum(values: &[u8], width: usize, radius: usize) -> Vec<u8> {
     out
 }
 
-#[derive(Default)]
-struct Scratch {
-    forward: Vec<u8>,
-    backward: Vec<u8>,
+/// A line in which every pixel has taken the highest value of those within `half_width` to both sides.
+struct WidenedLine {
+    /// With `margin` pixels of 0 before and behind, so that no end is special.
+    values: Vec<u8>,
+    next: Vec<u8>,
+    margin: usize,
+    half_width: usize,
 }
 
-/// Highest value within `reach` to both sides, by van Herk's method: two running maxima over blocks of the
-/// window's length, one from each side, hold the maximum of every window between them.
-fn line_maximum(line: &[u8], reach: usize, out: &mut [u8], scratch: &mut Scratch) {
-    if reach == 0 {
-        out.copy_from_slice(line);
-        return;
-    }
-    let window = 2 * reach + 1;
-    let length = (line.len() + 2 * reach).next_multiple_of(window);
-    let padded = |i: usize| -> u8 {
-        i.checked_sub(reach)
-            .and_then(|i| line.get(i))
-            .copied()
-            .unwrap_or(0)
-    };
-    scratch.forward.clear();
-    scratch.forward.extend((0..length).map(padded));
-    scratch.backward.clear();
-    scratch.backward.extend_from_slice(&scratch.forward);
-    for block in scratch.forward.chunks_exact_mut(window) {
-        let mut highest = 0;
-        for value in block {
-            highest = highest.max(*value);
-            *value = highest;
+impl WidenedLine {
+    fn new(width: usize, margin: usize) -> Self {
+        Self {
+            values: vec![0; width + 2 * margin],
+            next: vec![0; width + 2 * margin],
+            margin,
+            half_width: 0,
         }
     }
-    for block in scratch.backward.chunks_exact_mut(window) {
-        let mut highest = 0;
-        for value in block.iter_mut().rev() {
-            highest = highest.max(*value);
-            *value = highest;
-        }
+
+    fn start(&mut self, line: &[u8]) {
+        self.values.fill(0);
+        self.values[self.margin..self.margin + line.len()].copy_from_slice(line);
+        self.half_width = 0;
     }
-    let ahead = &scratch.forward[window - 1..];
-    for ((out, &behind), &ahead) in out.iter_mut().zip(&scratch.backward).zip(ahead) {
-        *out = behind.max(ahead);
+
+    /// Widens; `half_width` must not fall and not exceed the margin.
+    fn widen_to(&mut self, half_width: usize) -> &[u8] {
+        while self.half_width < half_width {
+            // Windows moved by so much to both sides still overlap or touch, so that together they are one window.
+            let step = (half_width - self.half_width).min(self.half_width.max(1));
+            let length = self.values.len();
+            let (before, here, behind) = (
+                &self.values[..length - 2 * step],
+                &self.values[step..length - step],
+                &self.values[2 * step..],
+            );
+            let inner = &mut self.next[step..length - step];
+            for (((out, &a), &b), &c) in inner.iter_mut().zip(before).zip(here).zip(behind) {
+                *out = a.max(b).max(c);
+            }
+            // The outermost pixels of the margin are never read back into the line.
+            std::mem::swap(&mut self.values, &mut self.next);
+            self.half_width += step;
+        }
+        &self.values[self.margin..self.values.len() - self.margin]
     }
 }
 

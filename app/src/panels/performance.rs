@@ -48,7 +48,11 @@ pub fn performance_ui(ui: &mut Ui, link: &EngineLink, memory: Memory) {
         .collect();
     let mut rows = vec![
         (None, "Frame", format!("{:.1} ms", newest.timings.total_ms)),
-        (None, "Speed", format!("{:.1} fps", link.frames_per_second())),
+        (
+            None,
+            "Speed",
+            link.frames_per_second().map_or_else(|| "–".to_owned(), rate),
+        ),
         (None, "Model", megabytes(link.status().device_memory_bytes)),
         (None, "Undo", megabytes(memory.undo_bytes)),
         (None, "History", megabytes(memory.strip_bytes)),
@@ -87,6 +91,15 @@ pub fn megabytes(bytes: u64) -> String {
     }
 }
 
+/// Frames per second for people: slow models paint less than one.
+pub fn rate(frames_per_second: f32) -> String {
+    if frames_per_second < 1.0 {
+        format!("{frames_per_second:.2} fps")
+    } else {
+        format!("{frames_per_second:.1} fps")
+    }
+}
+
 fn row_ui(ui: &mut Ui, colour: Option<Color32>, name: &str, value: &str) {
     let weak = palette(ui).text_weak;
     ui.horizontal(|ui| {
@@ -104,12 +117,9 @@ fn row_ui(ui: &mut Ui, colour: Option<Color32>, name: &str, value: &str) {
 fn plot_ui(ui: &mut Ui, link: &EngineLink) {
     let colours = palette(ui);
     let size = vec2(ui.available_width(), 84.0);
-    let fps = link.frames_per_second();
-    let (response, painter) = drawing(
-        ui,
-        size,
-        &format!("Plot of the last frames, {fps:.1} frames per second"),
-    );
+    let rate = link.frames_per_second().map(|fps| format!(", {}", rate(fps)));
+    let name = format!("Plot of the last frames{}", rate.unwrap_or_default());
+    let (response, painter) = drawing(ui, size, &name);
     let rect = response.rect;
     painter.rect_filled(rect, 6, colours.sunken);
     let costs = link.costs();
@@ -163,6 +173,12 @@ mod tests {
         for (value, ceiling) in [(0.2, 1.0), (1.0, 1.0), (3.0, 5.0), (51.0, 100.0), (260.0, 500.0)] {
             assert_eq!(nice_ceiling(value), ceiling);
         }
+    }
+
+    #[test]
+    fn slow_rates_are_not_rounded_to_nothing() {
+        assert_eq!(rate(38.46), "38.5 fps");
+        assert_eq!(rate(0.134), "0.13 fps");
     }
 
     #[test]

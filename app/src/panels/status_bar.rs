@@ -4,14 +4,14 @@ use eframe::egui::{Align, Button, Label, Layout, RichText, Ui};
 
 use super::{
     outbox::Outbox,
-    performance::{Memory, megabytes},
+    performance::{Memory, megabytes, rate},
 };
 use crate::{
     canvas::CanvasState,
     command::AppCommand,
     dialogs::model::name_of,
     document::Document,
-    engine_link::EngineLink,
+    engine_link::{EngineLink, Freshness},
     theme::{icons, palette, small},
 };
 
@@ -57,10 +57,10 @@ pub fn status_bar_ui(
 
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let status = link.status();
-            let fps = link.frames_per_second();
+            let speed = activity(&link.freshness(), link.frames_per_second());
             button(
                 ui,
-                format!("{}  {fps:.1} fps", icons::GAUGE),
+                format!("{}  {speed}", icons::GAUGE),
                 AppCommand::TogglePerformance,
             );
             if room > 620.0 && status.timings.total_ms > 0.0 {
@@ -81,4 +81,37 @@ pub fn status_bar_ui(
             }
         });
     });
+}
+
+/// How fast frames come; while none do, why, and how fast they came last.
+fn activity(freshness: &Freshness, frames_per_second: Option<f32>) -> String {
+    let state = match freshness {
+        Freshness::Streaming { .. } | Freshness::Behind => None,
+        Freshness::Fresh => Some("settled"),
+        Freshness::Paused { .. } => Some("paused"),
+        Freshness::Loading { .. } => Some("loading"),
+        Freshness::NoModel => Some("no model"),
+        Freshness::Rendering => Some("rendering"),
+        Freshness::Failed => Some("stopped"),
+    };
+    match (state, frames_per_second.map(rate)) {
+        (None, Some(rate)) => rate,
+        (None, None) => "waiting".to_owned(),
+        (Some(state), None) => state.to_owned(),
+        (Some(state), Some(rate)) => format!("{state} · {rate}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settled_picture_is_called_settled_and_keeps_its_last_rate() {
+        let streaming = Freshness::Streaming { steps_left: Some(2) };
+        assert_eq!(activity(&streaming, Some(38.5)), "38.5 fps");
+        assert_eq!(activity(&Freshness::Fresh, Some(38.5)), "settled · 38.5 fps");
+        assert_eq!(activity(&Freshness::NoModel, None), "no model");
+        assert_eq!(activity(&Freshness::Behind, None), "waiting");
+    }
 }

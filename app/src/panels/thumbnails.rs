@@ -104,33 +104,74 @@ fn mask_image(mask: &Mask, colour: [u8; 3]) -> ColorImage {
     ColorImage::new([columns, rows], pixels)
 }
 
-/// A picture made small: the average of the pixels under each pixel of the result.
+/// A picture made small: each pixel is the average of up to 16 that lie under it, so that the cost does not grow with
+/// the picture.
 pub fn picture_image(picture: &Picture, side: usize) -> ColorImage {
-    let (width, height) = (picture.size().width() as usize, picture.size().height() as usize);
-    let [columns, rows] = fitted(width as u32, height as u32, side);
+    let (width, height) = (picture.size().width(), picture.size().height());
+    let [columns, rows] = fitted(width, height, side);
+    let (xs, ys) = (samples(width as usize, columns), samples(height as usize, rows));
     let mut pixels = Vec::with_capacity(columns * rows);
-    for row in 0..rows {
-        for column in 0..columns {
-            let xs =
-                column * width / columns..((column + 1) * width / columns).max(column * width / columns + 1);
-            let ys = row * height / rows..((row + 1) * height / rows).max(row * height / rows + 1);
+    for ys in &ys {
+        for xs in &xs {
             let mut sum = [0u32; 3];
-            let mut count = 0;
-            for y in ys {
-                for x in xs.clone() {
-                    let at = (y.min(height - 1) * width + x.min(width - 1)) * 4;
-                    let Some(pixel) = picture.rgba().get(at..at + 3) else {
-                        continue;
-                    };
-                    for (total, &channel) in sum.iter_mut().zip(pixel) {
-                        *total += u32::from(channel);
-                    }
-                    count += 1;
+            for at in ys
+                .iter()
+                .flat_map(|y| xs.iter().map(move |x| (y * width as usize + x) * 4))
+            {
+                for (total, &channel) in sum.iter_mut().zip(&picture.rgba()[at..at + 3]) {
+                    *total += u32::from(channel);
                 }
             }
-            let [red, green, blue] = sum.map(|total| (total / count.max(1)) as u8);
+            let count = (xs.len() * ys.len()) as u32;
+            let [red, green, blue] = sum.map(|total| (total / count) as u8);
             pixels.push(Color32::from_rgb(red, green, blue));
         }
     }
     ColorImage::new([columns, rows], pixels)
+}
+
+/// For each of `count` parts of a length, one to four places in it, evenly spread.
+fn samples(length: usize, count: usize) -> Vec<Vec<usize>> {
+    const MOST: usize = 4;
+    (0..count)
+        .map(|part| {
+            let from = part * length / count;
+            let to = ((part + 1) * length / count).max(from + 1);
+            let taken = (to - from).min(MOST);
+            (0..taken)
+                .map(|index| from + (2 * index + 1) * (to - from) / (2 * taken))
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::CanvasSize;
+
+    use super::*;
+
+    #[test]
+    fn small_pictures_show_the_average_and_keep_their_shape() {
+        let size = CanvasSize::new(640, 320).unwrap();
+        // Columns of black and white by turns, white on the right half.
+        let rgba: Vec<u8> = (0..size.area())
+            .flat_map(|index| {
+                let x = index % 640;
+                let value = if x >= 320 || x % 2 == 0 { 255 } else { 0 };
+                [value, value, value, 255]
+            })
+            .collect();
+        let small = picture_image(&Picture::new(size, rgba).unwrap(), 64);
+        assert_eq!(small.size, [64, 32]);
+        assert!((100..156).contains(&small.pixels[3].r()), "{:?}", small.pixels[3]);
+        assert_eq!(small.pixels[60].r(), 255);
+        let dot = Picture::solid(CanvasSize::new(1, 1).unwrap(), [7, 8, 9, 255]);
+        assert!(
+            picture_image(&dot, 8)
+                .pixels
+                .iter()
+                .all(|pixel| *pixel == Color32::from_rgb(7, 8, 9))
+        );
+    }
 }

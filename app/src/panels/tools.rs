@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::outbox::Outbox;
 use crate::{
     canvas::{AreaSettings, CanvasDisplay, CanvasLayout, FillSource, Layer, OverlayMode, Tool},
-    command::{AppCommand, Keymap},
+    command::AppCommand,
+    keymap::Keymap,
     paint::{BrushSettings, ShapeMode, Symmetry},
     theme::{
         icons, palette, small, space,

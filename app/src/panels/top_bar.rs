@@ -8,9 +8,10 @@ use wordbrush_engine::api::{PictureMode, RunState};
 
 use super::outbox::Outbox;
 use crate::{
-    command::{AppCommand, Keymap, Menu},
+    command::{AppCommand, Menu},
     document::{Document, History},
     engine_link::{EngineLink, Freshness},
+    keymap::Keymap,
     theme::{
         icons, palette, space, strong,
         widgets::{icon_button, icon_toggle, tooltip},

@@ -6,6 +6,7 @@
 //! thread tries again until it works.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -51,6 +52,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Mail {
     state: Option<SessionState>,
+    /// Where the session's frames belong, once it has begun.
+    frames_folder: Option<PathBuf>,
     ending: Option<Ending>,
 }
 
@@ -90,6 +93,11 @@ impl Autosave {
         self.slot.changed.notify_one();
         // Freed outside the lock.
         drop(replaced);
+    }
+
+    /// Where frames of this session belong; `None` until its first state is on disk.
+    pub fn frames_folder(&self) -> Option<PathBuf> {
+        self.slot.mail.lock().frames_folder.clone()
     }
 
     /// What the user should be told.
@@ -160,7 +168,10 @@ impl Keeper {
     fn keep(&mut self, state: SessionState, slot: &Slot) -> Duration {
         let result = match &mut self.session {
             Some(session) => session.append(&state).map(drop),
-            None => Session::begin(&self.folders, &state).map(|session| self.session = Some(session)),
+            None => Session::begin(&self.folders, &state).map(|session| {
+                slot.mail.lock().frames_folder = Some(session.frames_folder());
+                self.session = Some(session);
+            }),
         };
         match result.with_context(|| format!("cannot write to {}", self.folders.sessions().display())) {
             Ok(()) => {
@@ -231,6 +242,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
+            pinned_frames: Vec::new(),
         }
     }
 

@@ -7,8 +7,7 @@
 //!
 //! ```text
 //! file    "WBJOURNAL\0" version:u16 0:u32, records
-//! record  length:u32 crc32:u32 payload            (little endian; crc32 of the payload)
-//! payload zlib( head_length:u32 head:JSON tiles:4096 bytes each, picture:RGBA )
+//! record  head_length:u32 head:JSON tiles:4096 bytes each, picture:RGBA     (packed as `records` does)
 //! ```
 //!
 //! A record that was cut off fails its checksum, and reading ends in front of it. A failed append is taken back, or
@@ -17,20 +16,20 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId, TILE_SIDE, TileData};
 
 use super::{
     atomic::sync_folder,
     manifest::{BackgroundRecord, CanvasRecord, RegionRecord},
+    records,
 };
 use crate::document::{BackgroundLayer, Document};
 
@@ -38,8 +37,6 @@ const MAGIC: &[u8; 10] = b"WBJOURNAL\0";
 const VERSION: u16 = 1;
 const HEADER_BYTES: u64 = 16;
 const TILE_BYTES: usize = (TILE_SIDE * TILE_SIDE) as usize;
-/// What one record may unpack to.
-const MAX_PAYLOAD_BYTES: u64 = 2 << 30;
 /// A file is replaced when it is this much larger than its first record makes it.
 const GROWTH_FACTOR: u64 = 4;
 const GROWTH_BYTES: u64 = 16 << 20;
@@ -51,6 +48,8 @@ pub struct SessionState {
     pub document: Document,
     /// About the canvas' file.
     pub file: SessionFile,
+    /// Numbers of the pinned frames of the history strip; [`super::frames`] has the frames themselves.
+    pub pinned_frames: Vec<u64>,
 }
 
 /// Where a session's canvas stands to its file.
@@ -68,6 +67,8 @@ pub struct SessionFile {
 struct Head {
     unix_millis: u64,
     file: SessionFile,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pinned_frames: Vec<u64>,
     /// Without masks and pictures; only if something in it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     canvas: Option<CanvasRecord>,
@@ -249,7 +250,7 @@ pub fn read_journal(bytes: &[u8]) -> anyhow::Result<RecoveredState> {
     );
     let mut rest = bytes.get(HEADER_BYTES as usize..).unwrap_or_default();
     let mut newest = None;
-    while let Some((payload, behind)) = next_payload(rest) {
+    while let Some((payload, behind)) = records::next_payload(rest) {
         match apply(newest.as_ref(), payload) {
             Ok(state) => newest = Some(state),
             Err(error) => {
@@ -260,15 +261,6 @@ pub fn read_journal(bytes: &[u8]) -> anyhow::Result<RecoveredState> {
         rest = behind;
     }
     newest.context("it holds no complete record")
-}
-
-/// A record's payload if it is whole, and what comes behind it.
-fn next_payload(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = bytes.split_at_checked(8)?;
-    let length = u32::from_le_bytes(head[..4].try_into().ok()?);
-    let checksum = u32::from_le_bytes(head[4..].try_into().ok()?);
-    let (payload, rest) = rest.split_at_checked(length as usize)?;
-    (crc32fast::hash(payload) == checksum).then_some((payload, rest))
 }
 
 /// A record with everything by which `state` differs from `before`; with all of it if there is nothing before.
@@ -294,28 +286,42 @@ fn record(before: Option<&SessionState>, state: &SessionState) -> anyhow::Result
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64),
         file: state.file.clone(),
+        pinned_frames: state.pinned_frames.clone(),
         canvas: (!has_same_outline).then_some(outline),
         tiles: changed_tiles.iter().map(|(head, _)| head.copy()).collect(),
         image: image_change,
     })?;
 
-    let mut packed = ZlibEncoder::new(vec![0; 8], Compression::fast());
-    packed.write_all(&(head.len() as u32).to_le_bytes())?;
-    packed.write_all(&head)?;
-    for (_, tile) in &changed_tiles {
-        if let Some(tile) = tile {
-            packed.write_all(tile.as_slice())?;
+    records::packed(|content| {
+        content.write_all(&(head.len() as u32).to_le_bytes())?;
+        content.write_all(&head)?;
+        for (_, tile) in &changed_tiles {
+            if let Some(tile) = tile {
+                content.write_all(tile.as_slice())?;
+            }
         }
-    }
-    if let (ImageChange::Picture(_), Some(picture)) = (image_change, image) {
-        packed.write_all(picture.rgba())?;
-    }
-    let mut record = packed.finish()?;
-    let length = u32::try_from(record.len() - 8).context("the canvas is too large for the journal")?;
-    let checksum = crc32fast::hash(&record[8..]);
-    record[..4].copy_from_slice(&length.to_le_bytes());
-    record[4..8].copy_from_slice(&checksum.to_le_bytes());
-    Ok(record)
+        if let (ImageChange::Picture(_), Some(picture)) = (image_change, image) {
+            content.write_all(picture.rgba())?;
+        }
+        Ok(())
+    })
+}
+
+/// A record that holds a whole canvas.
+pub(super) fn record_of_document(document: &Document) -> anyhow::Result<Vec<u8>> {
+    record(
+        None,
+        &SessionState {
+            document: document.clone(),
+            file: SessionFile::default(),
+            pinned_frames: Vec::new(),
+        },
+    )
+}
+
+/// The canvas in the payload of a record that holds a whole one.
+pub(super) fn document_of_record(payload: &[u8]) -> anyhow::Result<Document> {
+    Ok(apply(None, payload)?.state.document)
 }
 
 impl TileHead {
@@ -394,10 +400,7 @@ fn changed_tiles(before: Option<&Document>, document: &Document) -> Vec<(TileHea
 
 /// The state after a record.
 fn apply(before: Option<&RecoveredState>, payload: &[u8]) -> anyhow::Result<RecoveredState> {
-    let mut bytes = Vec::new();
-    ZlibDecoder::new(payload)
-        .take(MAX_PAYLOAD_BYTES)
-        .read_to_end(&mut bytes)?;
+    let bytes = records::unpacked(payload)?;
     let (length, rest) = bytes.split_first_chunk().context("a record is too short")?;
     let (head, mut pixels) = rest
         .split_at_checked(u32::from_le_bytes(*length) as usize)
@@ -444,6 +447,7 @@ fn apply(before: Option<&RecoveredState>, payload: &[u8]) -> anyhow::Result<Reco
         state: SessionState {
             document,
             file: head.file,
+            pinned_frames: head.pinned_frames,
         },
         written_at: UNIX_EPOCH
             .checked_add(Duration::from_millis(head.unix_millis))
@@ -524,6 +528,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
+            pinned_frames: Vec::new(),
         }
     }
 
@@ -551,6 +556,8 @@ mod tests {
                 }
             },
             |state| state.document.settings.bootstrap_steps = 3,
+            |state| state.pinned_frames = vec![3, 7],
+            |state| state.pinned_frames.truncate(1),
         ]
     }
 

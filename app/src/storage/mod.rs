@@ -9,6 +9,7 @@
 //!                                              ├── ora           .ora        (zip, layers for other programs)
 //!                                              └── export        .png .jpg .webp (state in an own chunk)
 //!  Document ── journal (what changed, checksummed) ── autosave   crash recovery
+//!  Document + Picture ── frames  old entries of the history strip
 //!  scene_file, palette, masks: the formats that people write by hand or bring from elsewhere
 //!  open: recognises what a file is, whatever its name
 //! ```
@@ -24,6 +25,7 @@ pub mod clipboard;
 mod exif;
 pub mod export;
 pub mod folders;
+pub mod frames;
 pub mod journal;
 pub mod logs;
 mod manifest;
@@ -36,6 +38,7 @@ pub mod parameters;
 pub mod pictures;
 pub mod project;
 pub mod project_file;
+mod records;
 pub mod safetensors_header;
 pub mod scene_file;
 mod segments;

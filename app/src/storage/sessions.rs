@@ -1,6 +1,6 @@
 //! The sessions of this machine: which are open, which were cut off.
 //!
-//! Each session has a folder with its journal and a lock file. The lock is the system's: it is gone at the moment the
+//! Each session has a folder with its journal, frames of its history strip, and a lock file. The lock is the system's: it is gone at the moment the
 //! program is gone, by whatever means, so that a folder whose lock is free belongs to a session that was cut off, and
 //! a second running instance is never taken for one.
 
@@ -14,10 +14,12 @@ use anyhow::Context as _;
 
 use super::{
     folders::Folders,
+    frames::{RecoveredFrames, recover_frames},
     journal::{JournalWriter, RecoveredState, SessionState, recover},
 };
 
 const LOCK_FILE: &str = "lock";
+const FRAMES_FOLDER: &str = "frames";
 /// Held while folders are made or looked through, so that a folder without its lock is never seen.
 const GATE_FILE: &str = "gate.lock";
 
@@ -72,6 +74,11 @@ impl Session {
         self.journal.append(state)
     }
 
+    /// Where the session's frames belong, see [`super::frames`]; the folder is made with the first one.
+    pub fn frames_folder(&self) -> PathBuf {
+        self.folder.join(FRAMES_FOLDER)
+    }
+
     /// Ends the session in good order: its journal is not needed any more.
     ///
     /// # Errors
@@ -87,12 +94,18 @@ pub struct CutOffSession {
     folder: PathBuf,
     _lock: File,
     recovered: RecoveredState,
+    frames: RecoveredFrames,
 }
 
 impl CutOffSession {
     /// What can be given back.
     pub fn recovered(&self) -> &RecoveredState {
         &self.recovered
+    }
+
+    /// Its pinned frames and its last one.
+    pub fn frames(&self) -> &RecoveredFrames {
+        &self.frames
     }
 
     /// Removes it: it is given back, or not wanted. Do so only after the new session has journalled its content.
@@ -129,11 +142,15 @@ pub fn find_cut_off(folders: &Folders) -> anyhow::Result<Vec<CutOffSession>> {
 
 fn look_into(folder: PathBuf, lock: File) -> Option<CutOffSession> {
     match recover(&folder) {
-        Ok(Some(recovered)) if !recovered.state.file.is_saved => Some(CutOffSession {
-            folder,
-            _lock: lock,
-            recovered,
-        }),
+        Ok(Some(recovered)) if !recovered.state.file.is_saved => {
+            let pinned = &recovered.state.pinned_frames;
+            Some(CutOffSession {
+                frames: recover_frames(&folder.join(FRAMES_FOLDER), pinned),
+                folder,
+                _lock: lock,
+                recovered,
+            })
+        }
         Ok(_) => {
             if let Err(error) = remove(&folder) {
                 tracing::warn!("{error:#}");
@@ -204,10 +221,16 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use wordbrush_engine::api::{CanvasSize, Seed};
+    use wordbrush_engine::api::{CanvasSize, Picture, Seed};
 
     use super::*;
-    use crate::{document::Document, storage::journal::SessionFile};
+    use crate::{
+        document::Document,
+        storage::{
+            frames::{KeptFrame, write_frame},
+            journal::SessionFile,
+        },
+    };
 
     fn state(seed: u64) -> SessionState {
         let mut document = Document::new(CanvasSize::new(64, 64).unwrap());
@@ -215,6 +238,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
+            pinned_frames: Vec::new(),
         }
     }
 
@@ -244,6 +268,27 @@ mod tests {
         running.end().unwrap();
         let left: Vec<_> = std::fs::read_dir(folders.sessions()).unwrap().collect();
         assert_eq!(left.len(), 1, "the gate: {left:?}");
+    }
+
+    #[test]
+    fn pinned_frames_and_the_last_one_are_offered_with_the_session() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::below(root.path());
+        let mut session = Session::begin(&folders, &state(1)).unwrap();
+        let frame = |seed| KeptFrame {
+            document: state(seed).document,
+            picture: Picture::solid(CanvasSize::new(64, 64).unwrap(), [seed as u8; 4]),
+        };
+        for number in 1..=3 {
+            write_frame(&session.frames_folder(), number, &frame(number)).unwrap();
+        }
+        let mut pinned = state(2);
+        pinned.pinned_frames = vec![1];
+        session.append(&pinned).unwrap();
+        drop(session);
+        let found = find_cut_off(&folders).unwrap();
+        assert_eq!(found[0].frames().pins, [frame(1)]);
+        assert_eq!(found[0].frames().last, Some(frame(3)));
     }
 
     #[test]

@@ -1,131 +1,24 @@
-//! The regions, front first, and below them the background; under the list, what the selected one shows and how.
+//! Rows of the list: regions and the background.
 
 use eframe::egui::{
-    self, Align, Align2, Color32, DragAndDrop, Id, Key, Label, Layout, Rect, Response, RichText, Role,
-    ScrollArea, Sense, Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    self, Align, Align2, Color32, DragAndDrop, Id, Key, Label, Layout, Rect, Response, RichText, Role, Sense,
+    Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use wordbrush_engine::api::{RegionId, Seed};
+use wordbrush_engine::api::RegionId;
 
 use super::{
-    outbox::{Intent, Outbox},
-    prompt::{PromptAids, prompt_ui},
-    thumbnails::Thumbnails,
+    super::outbox::{Intent, Outbox},
+    RegionsState, RegionsView,
 };
 use crate::{
-    command::{AppCommand, Keymap},
-    document::{BackgroundField, Document, Edit, RegionField, RegionLayer, Target},
-    theme::{
-        CORNER, icons, palette, readable_on, small, space, strong,
-        widgets::{
-            PER_CENT, PIXELS, action_button, caption, empty_state, hint, icon_button, icon_toggle,
-            panel_heading, sized_icon_toggle, slider_row,
-        },
-    },
+    command::AppCommand,
+    document::{Edit, RegionField, RegionLayer, Target},
+    theme::{CORNER, icons, palette, readable_on, small, space, strong, widgets::sized_icon_toggle},
 };
 
-/// What the panel reads.
-#[derive(Clone, Copy)]
-pub struct RegionsView<'a> {
-    /// What is painted.
-    pub document: &'a Document,
-    /// What is selected.
-    pub selected: Target,
-    /// Pictures of the masks.
-    pub thumbnails: &'a Thumbnails,
-    /// What the prompt fields know.
-    pub aids: PromptAids<'a>,
-    /// For tooltips.
-    pub keymap: &'a Keymap,
-}
-
-/// What the panel remembers.
-#[derive(Debug, Default)]
-pub struct RegionsState {
-    /// The region whose name is being typed, with the text so far.
-    renaming: Option<(RegionId, String)>,
-    /// Whether the prompt field is to get the keyboard.
-    wants_prompt: bool,
-}
-
-impl RegionsState {
-    /// Gives the keyboard to the prompt of the selected region.
-    pub fn focus_prompt(&mut self) {
-        self.wants_prompt = true;
-    }
-
-    /// Starts typing a region's name.
-    pub fn rename(&mut self, region: &RegionLayer) {
-        self.renaming = Some((region.id, region.name.clone()));
-    }
-}
-
-const ROW_HEIGHT: f32 = 44.0;
+/// Height of a row in points.
+pub(super) const ROW_HEIGHT: f32 = 44.0;
 const THUMBNAIL: f32 = 32.0;
-
-/// Draws the panel.
-pub fn regions_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox: &mut Outbox) {
-    panel_heading(ui, "Regions", |ui| {
-        let selected_is_region = matches!(view.selected, Target::Region(_));
-        for (command, needs_region) in [
-            (AppCommand::DeleteRegion, true),
-            (AppCommand::DuplicateRegion, true),
-            (AppCommand::NewRegion, false),
-        ] {
-            let spec = command.spec();
-            let hint_text = format!("{} {}", spec.hint, view.keymap.name(command));
-            let response = ui
-                .add_enabled_ui(selected_is_region || !needs_region, |ui| {
-                    icon_button(ui, spec.icon, spec.label, hint_text.trim())
-                })
-                .inner;
-            if response.clicked() {
-                outbox.run(command);
-            }
-        }
-    });
-
-    if view.document.regions.is_empty() {
-        empty_state(
-            ui,
-            icons::LAYERS,
-            "No regions yet",
-            "A region is a brush with a meaning: give it a prompt, then paint where it shall appear.",
-        );
-        ui.vertical_centered(|ui| {
-            if action_button(ui, icons::PLUS, "Add a region").clicked() {
-                outbox.run(AppCommand::NewRegion);
-            }
-        });
-        ui.add_space(space::S);
-    }
-
-    let room = (ui.available_height() * 0.42).max(ROW_HEIGHT * 2.5);
-    ScrollArea::vertical()
-        .id_salt("region list")
-        .max_height(room)
-        .auto_shrink([false, true])
-        .show(ui, |ui| {
-            ui.spacing_mut().item_spacing.y = 2.0;
-            for (place, region) in view.document.regions.iter().rev().enumerate() {
-                region_row_ui(ui, view, place, region, state, outbox);
-            }
-            background_row_ui(ui, view, outbox);
-        });
-
-    ui.add_space(space::S);
-    ui.separator();
-    ScrollArea::vertical()
-        .id_salt("selected region")
-        .auto_shrink([false, false])
-        .show(ui, |ui| match view.selected {
-            Target::Background => background_properties_ui(ui, view, outbox),
-            Target::Region(id) => {
-                if let Some(region) = view.document.region(id) {
-                    region_properties_ui(ui, view, region, state, outbox);
-                }
-            }
-        });
-}
 
 /// The frame of a row, with what every row shares: selection, focus, thumbnail place.
 fn row_ui(
@@ -168,7 +61,8 @@ fn row_ui(
     response
 }
 
-fn region_row_ui(
+/// One region: thumbnail, name and prompt, eye and lock; dragging it reorders the list.
+pub(super) fn region_row_ui(
     ui: &mut Ui,
     view: RegionsView<'_>,
     place: usize,
@@ -447,7 +341,8 @@ fn reorder_by_drag(
     }
 }
 
-fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
+/// The background, below all regions.
+pub(super) fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
     let colours = palette(ui);
     let is_selected = view.selected == Target::Background;
     let response = row_ui(
@@ -494,229 +389,4 @@ fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
     if response.clicked() {
         outbox.push(Intent::Select(Target::Background));
     }
-}
-
-fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
-    let background = &view.document.background;
-    ui.add_space(space::XS);
-    ui.label(RichText::new("Background").text_style(strong()));
-    let id = Id::unique("background prompt");
-    let (response, text) = prompt_ui(
-        ui,
-        id,
-        "Prompt",
-        "What shows where nothing is painted",
-        &background.prompt,
-        2,
-        view.aids,
-    );
-    if let Some(text) = text {
-        outbox.background(&response, BackgroundField::Prompt(text), "Background prompt");
-    }
-    outbox.end_with(&response);
-    let id = Id::unique("background negative prompt");
-    let (response, text) = prompt_ui(
-        ui,
-        id,
-        "Negative prompt",
-        "What it must not show",
-        &background.negative_prompt,
-        1,
-        view.aids,
-    );
-    if let Some(text) = text {
-        outbox.background(
-            &response,
-            BackgroundField::NegativePrompt(text),
-            "Background negative prompt",
-        );
-    }
-    outbox.end_with(&response);
-
-    ui.add_space(space::S);
-    caption(ui, "Picture");
-    match view.thumbnails.background() {
-        Some(texture) => {
-            let size = texture.size_vec2();
-            let width = ui.available_width().min(160.0);
-            let picture = egui::Image::new(texture)
-                .corner_radius(CORNER)
-                .fit_to_exact_size(vec2(width, width * size.y / size.x.max(1.0)))
-                .alt_text("Background picture");
-            ui.add(picture);
-        }
-        None => hint(
-            ui,
-            "Drop a picture on the canvas, paste one, or choose a file. Regions are painted over it.",
-        ),
-    }
-    ui.horizontal_wrapped(|ui| {
-        if action_button(ui, icons::IMAGE_PLUS, "Choose…").clicked() {
-            outbox.run(AppCommand::BackgroundImage);
-        }
-        if background.image.is_some() && action_button(ui, icons::IMAGE_OFF, "Remove").clicked() {
-            outbox.run(AppCommand::RemoveBackgroundImage);
-        }
-    });
-}
-
-fn region_properties_ui(
-    ui: &mut Ui,
-    view: RegionsView<'_>,
-    region: &RegionLayer,
-    state: &mut RegionsState,
-    outbox: &mut Outbox,
-) {
-    ui.add_space(space::XS);
-    ui.horizontal(|ui| {
-        let mut colour = region.colour;
-        let response = ui.color_edit_button_srgb(&mut colour);
-        ui.ctx()
-            .accesskit_node_builder(response.id, |node| node.set_label("Region colour".to_owned()));
-        if response.changed() {
-            let edit = Edit::Region(region.id, RegionField::Colour(colour));
-            outbox.edit_in(response.id, edit, "Region colour");
-        }
-        ui.add(Label::new(RichText::new(title_of(region)).text_style(strong())).truncate());
-    });
-    let id = Id::unique(("prompt", region.id.0));
-    if std::mem::take(&mut state.wants_prompt) {
-        ui.memory_mut(|memory| memory.request_focus(id));
-    }
-    let (response, text) = prompt_ui(
-        ui,
-        id,
-        "Prompt",
-        "What this region shows, such as: a large tree",
-        &region.prompt,
-        2,
-        view.aids,
-    );
-    if let Some(text) = text {
-        outbox.region(&response, region.id, RegionField::Prompt(text), "Prompt");
-    }
-    outbox.end_with(&response);
-    let id = Id::unique(("negative prompt", region.id.0));
-    let (response, text) = prompt_ui(
-        ui,
-        id,
-        "Negative prompt",
-        "What it must not show",
-        &region.negative_prompt,
-        1,
-        view.aids,
-    );
-    if let Some(text) = text {
-        outbox.region(
-            &response,
-            region.id,
-            RegionField::NegativePrompt(text),
-            "Negative prompt",
-        );
-    }
-    outbox.end_with(&response);
-    ui.add_space(space::XS);
-
-    let mut value = region.prompt_strength;
-    let response = slider_row(
-        ui,
-        "Prompt strength",
-        "How much of its own prompt the region takes; the rest is the background's.",
-        &mut value,
-        0.5..=1.0,
-        PER_CENT,
-    );
-    if response.changed() {
-        outbox.region(
-            &response,
-            region.id,
-            RegionField::PromptStrength(value),
-            "Prompt strength",
-        );
-    }
-    outbox.end_with(&response);
-    let mut value = region.mask_strength;
-    let response = slider_row(
-        ui,
-        "Mask strength",
-        "How firmly the region holds its place against others.",
-        &mut value,
-        0.5..=1.0,
-        PER_CENT,
-    );
-    if response.changed() {
-        outbox.region(
-            &response,
-            region.id,
-            RegionField::MaskStrength(value),
-            "Mask strength",
-        );
-    }
-    outbox.end_with(&response);
-    let mut value = region.mask_std_px;
-    let response = slider_row(
-        ui,
-        "Edge softness",
-        "How far the region melts into what is around it.",
-        &mut value,
-        0.0..=100.0,
-        PIXELS,
-    );
-    if response.changed() {
-        outbox.region(&response, region.id, RegionField::MaskStd(value), "Edge softness");
-    }
-    outbox.end_with(&response);
-    region_seed_ui(ui, region, outbox);
-}
-
-fn region_seed_ui(ui: &mut Ui, region: &RegionLayer, outbox: &mut Outbox) {
-    ui.horizontal(|ui| {
-        ui.label("Seed");
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if icon_button(
-                ui,
-                icons::DICES,
-                "Reroll region",
-                "New noise inside this region only.",
-            )
-            .clicked()
-            {
-                outbox.push(Intent::RunOn(Target::Region(region.id), AppCommand::RerollRegion));
-            }
-            let is_own = region.seed.is_some();
-            let response = icon_toggle(
-                ui,
-                if is_own { icons::PIN } else { icons::LAYERS },
-                if is_own {
-                    "Use the canvas' seed"
-                } else {
-                    "Use an own seed"
-                },
-                "With an own seed the region keeps its noise when the canvas is rerolled.",
-                is_own,
-            );
-            if response.clicked() {
-                let seed = if is_own { None } else { Some(Seed(region.id.0)) };
-                outbox.edit(Edit::Region(region.id, RegionField::Seed(seed)), "Region seed");
-            }
-            if let Some(seed) = region.seed {
-                let mut number = seed.0;
-                let drag = ui.add(egui::DragValue::new(&mut number).speed(1.0));
-                ui.ctx()
-                    .accesskit_node_builder(drag.id, |node| node.set_label("Region seed".to_owned()));
-                if drag.changed() {
-                    outbox.region(
-                        &drag,
-                        region.id,
-                        RegionField::Seed(Some(Seed(number))),
-                        "Region seed",
-                    );
-                }
-                outbox.end_with(&drag);
-            } else {
-                let colour = palette(ui).text_weak;
-                ui.label(RichText::new("the canvas'").color(colour));
-            }
-        });
-    });
 }

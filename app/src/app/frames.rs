@@ -1,0 +1,182 @@
+//! Frames of the history strip go to the disk and come back, on the thread "frames".
+//!
+//! They lie in the session's folder and go with it. Pinned frames and, every few seconds, the newest one are written
+//! at once, so that a session that is cut off has them; others when memory has no more room for them.
+
+use std::time::{Duration, Instant};
+
+use eframe::egui;
+
+use super::App;
+use crate::{
+    background_tasks::{Task, TaskThread},
+    document::{Document, Edit},
+    kept_frames::Disk,
+    notifications::Level,
+    storage::frames::{self, KeptFrame},
+};
+
+/// The shortest time between two writes of the newest frame; what a crash can cost of it.
+const NEWEST_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to do without the disk after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The thread and what it does.
+pub(super) struct FrameKeeper {
+    thread: Option<TaskThread>,
+    writing: Option<(u64, Task<u64>)>,
+    reading: Option<(u64, Task<KeptFrame>)>,
+    newest_written: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+impl FrameKeeper {
+    /// Starts the thread.
+    pub(super) fn start(ctx: &egui::Context) -> Self {
+        let wake = ctx.clone();
+        let thread = TaskThread::start("frames", move || wake.request_repaint())
+            .inspect_err(|error| tracing::warn!("old frames stay in memory only: {error:#}"));
+        Self {
+            thread: thread.ok(),
+            writing: None,
+            reading: None,
+            newest_written: None,
+            failed: None,
+        }
+    }
+}
+
+impl App {
+    /// Takes what was read and written, keeps within the budgets, and has the next frame written.
+    pub(super) fn poll_frames(&mut self, ctx: &egui::Context) {
+        self.take_written_frame();
+        self.take_read_frame();
+        let folder = self.session.frames_folder();
+        let is_failing = self
+            .frames
+            .failed
+            .is_some_and(|failed| failed.elapsed() < RETRY_INTERVAL);
+        let (Some(folder), Some(thread), false) = (folder, &self.frames.thread, is_failing) else {
+            self.kept_frames.shrink(Disk::Unusable);
+            return;
+        };
+        for number in self.kept_frames.shrink(Disk::Usable) {
+            let path = frames::frame_path(&folder, number);
+            // A file that stays is removed with the session.
+            drop(thread.run("Removing an old frame", move |_| Ok(std::fs::remove_file(path)?)));
+        }
+        if self.frames.writing.is_some() {
+            return;
+        }
+        let since = self.frames.newest_written.map(|written| written.elapsed());
+        let pause = since.map_or(Duration::ZERO, |since| NEWEST_INTERVAL.saturating_sub(since));
+        let next = self.kept_frames.next_to_write(pause.is_zero());
+        if let Some((number, frame)) = next {
+            if Some(number)
+                == self
+                    .kept_frames
+                    .newest_first()
+                    .next()
+                    .map(|newest| newest.number())
+            {
+                self.frames.newest_written = Some(Instant::now());
+            }
+            let task = thread.run("Keeping a frame", move |_| {
+                frames::write_frame(&folder, number, &frame)
+            });
+            self.frames.writing = Some((number, task));
+        } else if !self.kept_frames.has_newest_on_disk() {
+            ctx.request_repaint_after(pause);
+        }
+    }
+
+    fn take_written_frame(&mut self) {
+        let Some((number, result)) = (self.frames.writing.as_ref())
+            .and_then(|(number, task)| task.poll().map(|result| (*number, result)))
+        else {
+            return;
+        };
+        self.frames.writing = None;
+        match result {
+            Ok(bytes) => {
+                self.kept_frames.was_written(number, bytes);
+                self.frames.failed = None;
+            }
+            Err(error) => {
+                tracing::warn!("old frames stay in memory for now: {error:#}");
+                self.frames.failed = Some(Instant::now());
+            }
+        }
+    }
+
+    fn take_read_frame(&mut self) {
+        let Some((number, result)) = (self.frames.reading.as_ref())
+            .and_then(|(number, task)| task.poll().map(|result| (*number, result)))
+        else {
+            return;
+        };
+        self.frames.reading = None;
+        match result {
+            Ok(frame) => {
+                self.kept_frames.was_read(number, frame.clone());
+                self.bring_back(&frame);
+            }
+            Err(error) => {
+                self.kept_frames.was_lost(number);
+                self.notifications.push(Level::Warning, format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Brings a kept frame back: at once, or as soon as it is read.
+    pub(super) fn restore_frame(&mut self, number: u64) {
+        // A newer wish replaces one that is on its way.
+        self.frames.reading = None;
+        let Some(entry) = self.kept_frames.entry(number) else {
+            return;
+        };
+        if let Some(frame) = entry.frame().cloned() {
+            self.bring_back(&frame);
+        } else if let (Some(folder), Some(thread)) = (self.session.frames_folder(), &self.frames.thread) {
+            let path = frames::frame_path(&folder, number);
+            let task = thread.run("Bringing back a frame", move |_| frames::read_frame(&path));
+            self.frames.reading = Some((number, task));
+        }
+    }
+
+    fn bring_back(&mut self, frame: &KeptFrame) {
+        // The model in use stays: bringing back a picture should not load gigabytes.
+        let document = Document {
+            model: self.document.model.clone(),
+            ..frame.document.clone()
+        };
+        self.mask_work.clear();
+        self.apply(Edit::Replace(Box::new(document)), "Bring back a frame", None);
+        self.link.show(frame.picture.clone());
+    }
+
+    /// Ends the thread; for a session that will be offered back, with what that needs.
+    pub(super) fn end_frames(&mut self, is_offered_back: bool) {
+        let Some(thread) = self.frames.thread.take() else {
+            return;
+        };
+        if let Some(folder) = self.session.frames_folder().filter(|_| is_offered_back) {
+            let newest = self.kept_frames.newest_first().take(1);
+            let unwritten = self
+                .kept_frames
+                .pinned()
+                .chain(newest)
+                .filter(|entry| !entry.is_on_disk());
+            for (number, frame) in
+                unwritten.filter_map(|entry| Some((entry.number(), entry.frame().cloned()?)))
+            {
+                let folder = folder.clone();
+                drop(thread.run("Keeping a frame", move |_| {
+                    frames::write_frame(&folder, number, &frame)
+                }));
+            }
+        }
+        // Waits for what was begun, so that nothing is written into a folder that is being removed.
+        drop(thread);
+    }
+}

@@ -1,0 +1,500 @@
+//! The frames of this session: which are kept, and whether in memory or on disk.
+//!
+//! A finished frame is recorded when its document differs from the last one's. Documents share their masks, so an
+//! entry costs its picture, its thumbnail and what was painted since. Memory, disk and the number of entries are
+//! bounded: what was not looked at for longest leaves memory first, the oldest that is not pinned leaves altogether.
+//! Nothing here reads or writes a file; `app/frames.rs` does what [`KeptFrames`] asks for, on a thread of its own.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use eframe::egui::ColorImage;
+use wordbrush_engine::api::{Mask, Picture, TileData};
+
+use crate::{
+    document::{Document, RegionLayer},
+    panels::thumbnails::picture_image,
+    storage::frames::KeptFrame,
+};
+
+const MOST_ENTRIES: usize = 240;
+const MOST_MEMORY_BYTES: u64 = 96 << 20;
+const MOST_DISK_BYTES: u64 = 1 << 30;
+const THUMBNAIL_SIDE: usize = 112;
+
+/// One kept frame; at least one of memory and disk has it.
+pub struct Entry {
+    number: u64,
+    frame: Option<KeptFrame>,
+    /// What `frame` alone keeps alive.
+    frame_bytes: u64,
+    file_bytes: Option<u64>,
+    small: Arc<ColorImage>,
+    is_pinned: bool,
+    /// Rises with each look; what was not looked at for longest leaves memory first.
+    last_use: u64,
+}
+
+impl Entry {
+    /// Tells frames apart; rises with time.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A small picture of it.
+    pub fn small(&self) -> &ColorImage {
+        &self.small
+    }
+
+    /// Whether it is never dropped.
+    pub fn is_pinned(&self) -> bool {
+        self.is_pinned
+    }
+
+    /// The frame, unless it is on disk alone.
+    pub fn frame(&self) -> Option<&KeptFrame> {
+        self.frame.as_ref()
+    }
+
+    /// Whether this is what the document shows; known only of frames in memory, as one that was just brought back is.
+    pub fn shows(&self, document: &Document) -> bool {
+        let frame = self.frame.as_ref();
+        frame.is_some_and(|frame| is_same_state(&frame.document, document))
+    }
+
+    /// Whether there is a file of it.
+    pub fn is_on_disk(&self) -> bool {
+        self.file_bytes.is_some()
+    }
+
+    fn bytes_in_memory(&self) -> u64 {
+        if self.frame.is_some() { self.frame_bytes } else { 0 }
+    }
+}
+
+/// Whether frames can go to the disk at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// They can.
+    Usable,
+    /// There is no session on disk yet, or it is full: what does not fit into memory is dropped.
+    Unusable,
+}
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    entries: usize,
+    /// Of frames; thumbnails are bounded by the number of entries.
+    memory_bytes: u64,
+    disk_bytes: u64,
+}
+
+/// The frames of this session, oldest first.
+pub struct KeptFrames {
+    entries: VecDeque<Entry>,
+    next_number: u64,
+    uses: u64,
+    budget: Budget,
+}
+
+impl Default for KeptFrames {
+    fn default() -> Self {
+        Self::with_budget(Budget {
+            entries: MOST_ENTRIES,
+            memory_bytes: MOST_MEMORY_BYTES,
+            disk_bytes: MOST_DISK_BYTES,
+        })
+    }
+}
+
+impl KeptFrames {
+    fn with_budget(budget: Budget) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            next_number: 0,
+            uses: 0,
+            budget,
+        }
+    }
+
+    /// Keeps a finished frame with its document, unless nothing has changed since the last.
+    pub fn record(&mut self, document: &Document, picture: &Picture) {
+        let last = self.entries.back();
+        if last.is_some_and(|last| last.shows(document)) {
+            return;
+        }
+        let before = last
+            .and_then(|last| last.frame.as_ref())
+            .map(|frame| &frame.document);
+        let frame_bytes = picture.rgba().len() as u64 + new_tile_bytes(document, before);
+        self.next_number += 1;
+        self.uses += 1;
+        self.entries.push_back(Entry {
+            number: self.next_number,
+            frame: Some(KeptFrame {
+                document: document.clone(),
+                picture: picture.clone(),
+            }),
+            frame_bytes,
+            file_bytes: None,
+            small: Arc::new(picture_image(picture, THUMBNAIL_SIDE)),
+            is_pinned: false,
+            last_use: self.uses,
+        });
+    }
+
+    /// Keeps a frame that was pinned in a saved project or in a session that was cut off.
+    pub fn record_pinned(&mut self, document: &Document, picture: &Picture) {
+        self.record(document, picture);
+        if let Some(last) = self.entries.back_mut() {
+            last.is_pinned = true;
+        }
+    }
+
+    /// All frames, newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev()
+    }
+
+    /// The pinned frames, oldest first.
+    pub fn pinned(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.is_pinned)
+    }
+
+    /// A frame by its number.
+    pub fn entry(&self, number: u64) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.number == number)
+    }
+
+    fn entry_mut(&mut self, number: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.number == number)
+    }
+
+    /// Bytes kept in memory, thumbnails included.
+    pub fn memory_bytes(&self) -> u64 {
+        let small = self
+            .entries
+            .iter()
+            .map(|entry| entry.small.pixels.len() as u64 * 4);
+        self.frames_in_memory_bytes() + small.sum::<u64>()
+    }
+
+    fn frames_in_memory_bytes(&self) -> u64 {
+        self.entries.iter().map(Entry::bytes_in_memory).sum()
+    }
+
+    /// Bytes kept on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.entries.iter().filter_map(|entry| entry.file_bytes).sum()
+    }
+
+    /// Number of frames kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Pins a frame, or lets it go.
+    pub fn toggle_pin(&mut self, number: u64) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.is_pinned = !entry.is_pinned;
+        }
+    }
+
+    /// Whether every pinned frame is on disk.
+    pub fn has_all_pins_on_disk(&self) -> bool {
+        self.pinned().all(|entry| entry.file_bytes.is_some())
+    }
+
+    /// Whether the newest frame is on disk.
+    pub fn has_newest_on_disk(&self) -> bool {
+        self.entries.back().is_none_or(|entry| entry.file_bytes.is_some())
+    }
+
+    /// What should be written next: pinned frames at once, then what memory has no room for, then the newest if that
+    /// is wanted.
+    pub fn next_to_write(&self, wants_newest: bool) -> Option<(u64, KeptFrame)> {
+        let is_unwritten = |entry: &&Entry| entry.file_bytes.is_none();
+        let pinned = self.pinned().find(is_unwritten);
+        let is_tight = self.frames_in_memory_bytes() > self.budget.memory_bytes;
+        let leaving = || {
+            let unwritten = self.entries.iter().filter(is_unwritten);
+            unwritten.min_by_key(|entry| entry.last_use).filter(|_| is_tight)
+        };
+        let newest = || self.entries.back().filter(is_unwritten).filter(|_| wants_newest);
+        let entry = pinned.or_else(leaving).or_else(newest)?;
+        Some((entry.number, entry.frame.clone()?))
+    }
+
+    /// Notes that a frame was written.
+    pub fn was_written(&mut self, number: u64, bytes: u64) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.file_bytes = Some(bytes);
+        }
+    }
+
+    /// Takes a frame back into memory, as it is wanted now.
+    pub fn was_read(&mut self, number: u64, frame: KeptFrame) {
+        self.uses += 1;
+        let last_use = self.uses;
+        if let Some(entry) = self.entry_mut(number) {
+            entry.frame_bytes = frame.picture.rgba().len() as u64 + new_tile_bytes(&frame.document, None);
+            entry.frame = Some(frame);
+            entry.last_use = last_use;
+        }
+    }
+
+    /// Forgets a frame that cannot be read any more.
+    pub fn was_lost(&mut self, number: u64) {
+        self.entries.retain(|entry| entry.number != number);
+    }
+
+    /// Keeps within the budgets; answers with the numbers of frames whose files are to be removed.
+    pub fn shrink(&mut self, disk: Disk) -> Vec<u64> {
+        while self.frames_in_memory_bytes() > self.budget.memory_bytes && self.release_one() {}
+        let memory_limit = match disk {
+            // Those over the budget are being written.
+            Disk::Usable => 2 * self.budget.memory_bytes,
+            Disk::Unusable => self.budget.memory_bytes,
+        };
+        let mut removed = Vec::new();
+        while self.entries.len() > self.budget.entries
+            || self.frames_in_memory_bytes() > memory_limit
+            || self.disk_bytes() > self.budget.disk_bytes
+        {
+            let newest = self.entries.len().saturating_sub(1);
+            let oldest = self.entries.iter().position(|entry| !entry.is_pinned);
+            let Some(entry) = oldest
+                .filter(|at| *at < newest)
+                .and_then(|at| self.entries.remove(at))
+            else {
+                break;
+            };
+            removed.extend(entry.file_bytes.map(|_| entry.number));
+        }
+        removed
+    }
+
+    /// Frees the memory of the frame on disk that was not looked at for longest; the newest stays.
+    fn release_one(&mut self) -> bool {
+        let newest = self.entries.back().map(|entry| entry.number);
+        let released = self
+            .entries
+            .iter_mut()
+            .filter(|entry| {
+                entry.frame.is_some() && entry.file_bytes.is_some() && Some(entry.number) != newest
+            })
+            .min_by_key(|entry| entry.last_use);
+        match released {
+            Some(entry) => {
+                entry.frame = None;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Bytes of mask tiles that a document has and the one before had not.
+fn new_tile_bytes(document: &Document, before: Option<&Document>) -> u64 {
+    let new_tiles = |region: &RegionLayer| {
+        let old = before
+            .and_then(|before| before.region(region.id))
+            .map(|old| &old.mask);
+        let (columns, rows) = region.mask.tile_grid();
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
+        let is_new = |&(column, row): &(u32, u32)| match region.mask.tile(column, row) {
+            None => false,
+            Some(tile) => old
+                .and_then(|old| old.tile(column, row))
+                .is_none_or(|old| !Arc::ptr_eq(old, tile)),
+        };
+        places.filter(is_new).count()
+    };
+    let tiles: usize = document.regions.iter().map(new_tiles).sum();
+    tiles as u64 * size_of::<TileData>() as u64
+}
+
+/// Whether two documents show the same, quickly: masks count as the same only where they share their tiles, as a
+/// document that was brought back does.
+fn is_same_state(a: &Document, b: &Document) -> bool {
+    let same_image = match (&a.background.image, &b.background.image) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (None, None) => true,
+        _ => false,
+    };
+    same_image
+        && a.size == b.size
+        && a.seed == b.seed
+        && a.settings == b.settings
+        && a.background.prompt == b.background.prompt
+        && a.background.negative_prompt == b.background.negative_prompt
+        && a.regions.len() == b.regions.len()
+        && a.regions
+            .iter()
+            .zip(&b.regions)
+            .all(|(a, b)| is_same_region(a, b))
+}
+
+fn is_same_region(a: &RegionLayer, b: &RegionLayer) -> bool {
+    a.id == b.id
+        && a.name == b.name
+        && a.colour == b.colour
+        && a.prompt == b.prompt
+        && a.negative_prompt == b.negative_prompt
+        && a.visible == b.visible
+        && a.prompt_strength == b.prompt_strength
+        && a.mask_strength == b.mask_strength
+        && a.mask_std_px == b.mask_std_px
+        && a.seed == b.seed
+        && shares_tiles(&a.mask, &b.mask)
+}
+
+fn shares_tiles(a: &Mask, b: &Mask) -> bool {
+    let (columns, rows) = a.tile_grid();
+    a.size() == b.size()
+        && (0..rows).all(|row| {
+            (0..columns).all(|column| match (a.tile(column, row), b.tile(column, row)) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                _ => false,
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::{CanvasSize, Seed};
+
+    use super::*;
+
+    const FRAME_BYTES: u64 = 64 * 64 * 4;
+
+    fn document(seed: u64) -> Document {
+        let mut document = Document::new(CanvasSize::new(64, 64).unwrap());
+        document.seed = Seed(seed);
+        document
+    }
+
+    fn picture() -> Picture {
+        Picture::solid(CanvasSize::new(64, 64).unwrap(), [9; 4])
+    }
+
+    /// Room for so many frames in memory and on disk; a file takes as much as its frame.
+    fn kept(in_memory: u64, on_disk: u64) -> KeptFrames {
+        KeptFrames::with_budget(Budget {
+            entries: 20,
+            memory_bytes: in_memory * FRAME_BYTES,
+            disk_bytes: on_disk * FRAME_BYTES,
+        })
+    }
+
+    /// Writes what is to be written, as `app/frames.rs` does; answers with what was removed.
+    fn settle(kept: &mut KeptFrames) -> Vec<u64> {
+        let mut removed = kept.shrink(Disk::Usable);
+        while let Some((number, _)) = kept.next_to_write(false) {
+            kept.was_written(number, FRAME_BYTES);
+            removed.extend(kept.shrink(Disk::Usable));
+        }
+        removed
+    }
+
+    fn in_memory(kept: &KeptFrames) -> Vec<u64> {
+        let entries = kept.entries.iter();
+        entries
+            .filter(|entry| entry.frame.is_some())
+            .map(Entry::number)
+            .collect()
+    }
+
+    #[test]
+    fn the_same_document_is_kept_once_and_the_number_is_bounded() {
+        let mut kept = kept(100, 100);
+        kept.record(&document(0), &picture());
+        kept.record(&document(0), &picture());
+        assert_eq!(kept.len(), 1);
+        kept.toggle_pin(1);
+        for seed in 1..60 {
+            kept.record(&document(seed), &picture());
+            kept.shrink(Disk::Unusable);
+        }
+        assert_eq!(kept.len(), 20);
+        assert!(kept.entry(1).is_some(), "pinned");
+        assert!(kept.entry(2).is_none(), "dropped");
+        let newest = kept.entry(60).unwrap().frame().unwrap();
+        assert_eq!(newest.document.seed, Seed(59));
+    }
+
+    #[test]
+    fn old_frames_go_to_the_disk_and_come_back() {
+        let mut kept = kept(4, 100);
+        for seed in 0..10 {
+            kept.record(&document(seed), &picture());
+            settle(&mut kept);
+        }
+        assert_eq!(kept.len(), 10, "none is lost");
+        assert_eq!(in_memory(&kept), [7, 8, 9, 10]);
+        assert_eq!(kept.disk_bytes(), 6 * FRAME_BYTES);
+        let frame = KeptFrame {
+            document: document(1),
+            picture: picture(),
+        };
+        kept.was_read(2, frame);
+        settle(&mut kept);
+        assert_eq!(in_memory(&kept), [2, 8, 9, 10], "the one in use stays");
+        assert!(kept.entry(2).unwrap().shows(&document(1)));
+    }
+
+    #[test]
+    fn the_disk_is_bounded_and_pins_are_written_first_and_stay() {
+        let mut kept = kept(2, 5);
+        kept.record_pinned(&document(0), &picture());
+        assert_eq!(kept.next_to_write(false).unwrap().0, 1);
+        assert!(!kept.has_all_pins_on_disk());
+        let mut removed = Vec::new();
+        for seed in 1..12 {
+            kept.record(&document(seed), &picture());
+            removed.extend(settle(&mut kept));
+        }
+        assert!(kept.disk_bytes() <= 5 * FRAME_BYTES);
+        assert!(kept.entry(1).is_some() && kept.has_all_pins_on_disk());
+        assert_eq!(removed, [2, 3, 4, 5, 6]);
+        assert!(!kept.has_newest_on_disk());
+        assert_eq!(kept.next_to_write(true).unwrap().0, 12);
+    }
+
+    #[test]
+    fn without_a_disk_memory_is_bounded_all_the_same() {
+        let mut kept = kept(3, 5);
+        for seed in 0..12 {
+            kept.record(&document(seed), &picture());
+            assert!(kept.shrink(Disk::Unusable).is_empty());
+        }
+        assert_eq!(in_memory(&kept), [10, 11, 12]);
+    }
+
+    #[test]
+    fn a_frame_costs_the_tiles_that_were_painted_since() {
+        let mut kept = KeptFrames::default();
+        let mut painted = document(0);
+        let (id, edit) = crate::document::Edit::new_region(&painted, "a tree");
+        painted.apply(edit);
+        let paint = |painted: &mut Document, value| {
+            let mut mask = painted.region(id).unwrap().mask.clone();
+            mask.tile_mut(0, 0)[0] = value;
+            painted.apply(crate::document::Edit::set_mask(painted, id, &mask));
+        };
+        paint(&mut painted, 1);
+        kept.record(&painted, &picture());
+        painted.seed = Seed(5);
+        kept.record(&painted, &picture());
+        paint(&mut painted, 2);
+        kept.record(&painted, &picture());
+        let bytes: Vec<u64> = kept.entries.iter().map(|entry| entry.frame_bytes).collect();
+        assert_eq!(bytes, [FRAME_BYTES + 4096, FRAME_BYTES, FRAME_BYTES + 4096]);
+    }
+}

@@ -1,0 +1,446 @@
+//! Keys: ready-made presets, a file that replaces some of them, and which command a press means.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use anyhow::{Context as _, bail};
+use eframe::egui::{self, Event, Key, KeyboardShortcut, ModifierNames, Modifiers};
+use serde::{Deserialize, Serialize};
+
+use crate::command::AppCommand;
+
+/// Keys as another program has them, for hands that know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPreset {
+    /// Our own, see [`AppCommand::spec`].
+    #[default]
+    Wordbrush,
+    /// After Krita.
+    Krita,
+    /// After Photoshop.
+    Photoshop,
+}
+
+/// What [`KeyPreset::Krita`] has otherwise. The digits are views there, so that regions move to Alt.
+const KRITA: &[(&str, &[&str])] = &[
+    ("fill", &["F"]),
+    ("pick", &["P"]),
+    ("zoom-actual", &["1", "Ctrl+0"]),
+    ("zoom-fit", &["2"]),
+    ("rotate-left", &["4"]),
+    ("reset-rotation", &["5"]),
+    ("rotate-right", &["6"]),
+    ("select-background", &["Alt+0"]),
+    ("select-region-1", &["Alt+1"]),
+    ("select-region-2", &["Alt+2"]),
+    ("select-region-3", &["Alt+3"]),
+    ("select-region-4", &["Alt+4"]),
+    ("select-region-5", &["Alt+5"]),
+    ("select-region-6", &["Alt+6"]),
+    ("select-region-7", &["Alt+7"]),
+    ("select-region-8", &["Alt+8"]),
+    ("select-region-9", &["Alt+9"]),
+    ("new-region", &["Insert", "Ctrl+Shift+N"]),
+    ("delete-region", &["Shift+Delete"]),
+    ("raise-region", &["Ctrl+PageUp"]),
+    ("lower-region", &["Ctrl+PageDown"]),
+    ("clear-mask", &["Delete"]),
+    ("fill-mask", &["Shift+Backspace"]),
+    ("feather-mask", &["Shift+F6"]),
+    ("deselect", &["Ctrl+Shift+A"]),
+    ("command-palette", &["Ctrl+Enter", "Ctrl+Shift+P"]),
+    ("toggle-run", &["F5"]),
+];
+
+/// What [`KeyPreset::Photoshop`] has otherwise.
+const PHOTOSHOP: &[(&str, &[&str])] = &[
+    ("rectangle", &["M"]),
+    ("ellipse", &["Shift+M"]),
+    ("mirror", &["Ctrl+Alt+M"]),
+    ("raise-region", &["Ctrl+]"]),
+    ("lower-region", &["Ctrl+["]),
+    ("toggle-visible", &["Ctrl+Comma"]),
+    ("toggle-lock", &["Slash"]),
+    ("settings", &["Ctrl+K"]),
+    ("fill-mask", &["Alt+Delete"]),
+    ("feather-mask", &["Shift+F6"]),
+    ("cycle-overlay", &["Q"]),
+    ("export", &["Ctrl+Shift+Alt+S", "Ctrl+Shift+Alt+W"]),
+    ("command-palette", &["Ctrl+F", "Ctrl+Shift+P"]),
+];
+
+impl KeyPreset {
+    /// All presets, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Wordbrush, Self::Krita, Self::Photoshop];
+
+    /// Its name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Wordbrush => "Default",
+            Self::Krita => "Krita-like",
+            Self::Photoshop => "Photoshop-like",
+        }
+    }
+
+    /// Keys by the names of their commands, where they are not the default.
+    fn differences(self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self {
+            Self::Wordbrush => &[],
+            Self::Krita => KRITA,
+            Self::Photoshop => PHOTOSHOP,
+        }
+    }
+
+    fn keys(self) -> BTreeMap<AppCommand, Vec<KeyboardShortcut>> {
+        AppCommand::all()
+            .map(|command| {
+                let spec = command.spec();
+                let other = self.differences().iter().find(|(id, _)| *id == spec.id);
+                let texts = other.map_or(spec.keys, |(_, keys)| keys);
+                (
+                    command,
+                    texts.iter().filter_map(|text| parse_shortcut(text)).collect(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// Which keys mean which command: a [`KeyPreset`], with the replacements of a file:
+///
+/// ```toml
+/// undo = ["Ctrl+Z", "F3"]
+/// step = []
+/// ```
+#[derive(Clone, Debug)]
+pub struct Keymap {
+    preset: KeyPreset,
+    replaced: BTreeMap<AppCommand, Vec<KeyboardShortcut>>,
+    keys: BTreeMap<AppCommand, Vec<KeyboardShortcut>>,
+}
+
+impl Keymap {
+    /// A preset as it is.
+    pub fn new(preset: KeyPreset) -> Self {
+        Self::with_replacements(preset, BTreeMap::new())
+    }
+
+    fn with_replacements(preset: KeyPreset, replaced: BTreeMap<AppCommand, Vec<KeyboardShortcut>>) -> Self {
+        let mut keys = preset.keys();
+        keys.extend(replaced.iter().map(|(command, keys)| (*command, keys.clone())));
+        Self {
+            preset,
+            replaced,
+            keys,
+        }
+    }
+
+    /// A preset with a file's replacements.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, or names an unknown command or key; a missing file is no error.
+    pub fn load(preset: KeyPreset, path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(Self::new(preset));
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::from_toml(preset, &text).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// A preset with the replacements in `text`.
+    ///
+    /// # Errors
+    /// As for [`Keymap::load`].
+    pub fn from_toml(preset: KeyPreset, text: &str) -> anyhow::Result<Self> {
+        let named: BTreeMap<String, Vec<String>> = toml::from_str(text)?;
+        let mut replaced = BTreeMap::new();
+        for (id, shortcuts) in named {
+            let Some(command) = AppCommand::from_id(&id) else {
+                bail!("there is no command {id:?}");
+            };
+            let mut parsed = Vec::with_capacity(shortcuts.len());
+            for text in shortcuts {
+                let Some(shortcut) = parse_shortcut(&text) else {
+                    bail!("{text:?} (for {id:?}) is no key: write it like \"Ctrl+Shift+P\"");
+                };
+                parsed.push(shortcut);
+            }
+            replaced.insert(command, parsed);
+        }
+        Ok(Self::with_replacements(preset, replaced))
+    }
+
+    /// The preset that is in use.
+    pub fn preset(&self) -> KeyPreset {
+        self.preset
+    }
+
+    /// Goes over to another preset; what the file replaces stays replaced.
+    pub fn set_preset(&mut self, preset: KeyPreset) {
+        if preset != self.preset {
+            *self = Self::with_replacements(preset, std::mem::take(&mut self.replaced));
+        }
+    }
+
+    /// How many commands have keys from the file.
+    pub fn replaced_count(&self) -> usize {
+        self.replaced.len()
+    }
+
+    /// A file that says what is so now, to be edited. Keys of the preset are in comments, so that they follow when
+    /// another preset is chosen.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::from(
+            "# Keys of Wordbrush. Take the # away from a line to give its command other keys; an empty list takes them away.\n",
+        );
+        for (command, shortcuts) in &self.keys {
+            let names: Vec<_> = shortcuts
+                .iter()
+                .map(|shortcut| format!("{:?}", shortcut_name(shortcut)))
+                .collect();
+            let comment = if self.replaced.contains_key(command) {
+                ""
+            } else {
+                "# "
+            };
+            writeln!(text, "{comment}{} = [{}]", command.spec().id, names.join(", "))
+                .expect("a string takes all text");
+        }
+        text
+    }
+
+    /// The first key of a command, as shown to the user; empty if it has none.
+    pub fn name(&self, command: AppCommand) -> String {
+        self.shortcuts(command)
+            .first()
+            .map(shortcut_name)
+            .unwrap_or_default()
+    }
+
+    /// All keys of a command.
+    pub fn shortcuts(&self, command: AppCommand) -> &[KeyboardShortcut] {
+        self.keys.get(&command).map_or(&[], Vec::as_slice)
+    }
+
+    /// The commands asked for by the keys pressed in this frame; what is taken is removed from the input.
+    ///
+    /// While a text field has the focus, single keys and those that edit text are left to it.
+    pub fn take_pressed(&self, ctx: &egui::Context) -> Vec<AppCommand> {
+        let focus = Focus::of(ctx);
+        let mut pressed = Vec::new();
+        ctx.input_mut(|input| {
+            input.events.retain(|event| {
+                let command = match event {
+                    Event::Key {
+                        key,
+                        physical_key,
+                        pressed: true,
+                        modifiers,
+                        ..
+                    } => self.find(*key, *physical_key, *modifiers, focus),
+                    // Window systems turn Ctrl+V into this; there is text only when the clipboard holds no picture.
+                    Event::Paste(_) if focus != Focus::Text => Some(AppCommand::PasteBackground),
+                    _ => None,
+                };
+                pressed.extend(command);
+                command.is_none()
+            });
+        });
+        pressed
+    }
+
+    fn find(
+        &self,
+        key: Key,
+        physical_key: Option<Key>,
+        modifiers: Modifiers,
+        focus: Focus,
+    ) -> Option<AppCommand> {
+        let by_key = |key: Key| {
+            self.keys.iter().find_map(|(&command, shortcuts)| {
+                let hit = shortcuts.iter().any(|shortcut| {
+                    shortcut.logical_key == key
+                        && modifiers.matches_exact(shortcut.modifiers)
+                        && !(focus == Focus::Text && belongs_to_text(shortcut))
+                        // With a control in focus, these keys move the focus or press the control.
+                        && !(focus != Focus::None && shortcut.modifiers.is_none() && matches!(key, Key::Tab | Key::Space | Key::Enter))
+                });
+                hit.then_some(command)
+            })
+        };
+        // Shift+[ arrives as a curly bracket; only then does the place on the keyboard count.
+        by_key(key).or_else(|| physical_key.filter(|_| modifiers.shift).and_then(by_key))
+    }
+}
+
+/// What has the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Focus {
+    /// The canvas.
+    None,
+    /// A button or slider.
+    Control,
+    /// A text field.
+    Text,
+}
+
+impl Focus {
+    fn of(ctx: &egui::Context) -> Self {
+        if ctx.text_edit_focused() {
+            Self::Text
+        } else if ctx.memory(|memory| memory.focused().is_some()) {
+            Self::Control
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// Whether a text field must get these keys instead.
+fn belongs_to_text(shortcut: &KeyboardShortcut) -> bool {
+    let is_function_key = (Key::F1..=Key::F35).contains(&shortcut.logical_key);
+    let edits = matches!(
+        shortcut.logical_key,
+        Key::Z
+            | Key::Y
+            | Key::X
+            | Key::C
+            | Key::V
+            | Key::A
+            | Key::Delete
+            | Key::Insert
+            | Key::Enter
+            | Key::J
+            | Key::D
+    );
+    if shortcut.modifiers.command {
+        edits && shortcut.logical_key != Key::Enter
+    } else {
+        !is_function_key
+    }
+}
+
+/// `Ctrl+Shift+P` and the like.
+pub fn parse_shortcut(text: &str) -> Option<KeyboardShortcut> {
+    let mut modifiers = Modifiers::NONE;
+    let mut parts: Vec<&str> = text.split('+').map(str::trim).collect();
+    let key = parts.pop()?;
+    for part in parts {
+        modifiers |= match part.to_ascii_lowercase().as_str() {
+            "ctrl" | "cmd" | "control" | "command" => Modifiers::COMMAND,
+            "shift" => Modifiers::SHIFT,
+            "alt" | "option" => Modifiers::ALT,
+            _ => return None,
+        };
+    }
+    Some(KeyboardShortcut::new(modifiers, Key::from_name(key)?))
+}
+
+/// How a shortcut is written for people and in the keys file.
+pub fn shortcut_name(shortcut: &KeyboardShortcut) -> String {
+    let names = ModifierNames::NAMES;
+    let mut text = names.format(&shortcut.modifiers, cfg!(target_os = "macos"));
+    if !text.is_empty() {
+        text += names.concat;
+    }
+    text += match shortcut.logical_key {
+        Key::OpenBracket => "[",
+        Key::CloseBracket => "]",
+        key => key.name(),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_names_commands_and_keys_that_there_are() {
+        for preset in KeyPreset::ALL {
+            for (id, keys) in preset.differences() {
+                assert!(AppCommand::from_id(id).is_some(), "{preset:?}: {id}");
+                for key in *keys {
+                    assert!(parse_shortcut(key).is_some(), "{preset:?}: {key}");
+                }
+            }
+        }
+        for command in AppCommand::all() {
+            for key in command.spec().keys {
+                assert!(parse_shortcut(key).is_some(), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_commands_share_a_key_in_any_preset_and_none_loses_its_keys() {
+        for preset in KeyPreset::ALL {
+            let keymap = Keymap::new(preset);
+            let mut seen = BTreeMap::new();
+            for command in AppCommand::all() {
+                let shortcuts = keymap.shortcuts(command);
+                assert!(
+                    !shortcuts.is_empty() || command.spec().keys.is_empty(),
+                    "{preset:?}: {command:?} has no key"
+                );
+                for shortcut in shortcuts {
+                    if let Some(other) = seen.insert(shortcut_name(shortcut), command) {
+                        panic!("{preset:?}: {shortcut:?} means both {other:?} and {command:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_written_keymap_reads_back_the_same_and_follows_the_preset() {
+        let keymap = Keymap::from_toml(KeyPreset::Wordbrush, "undo = [\"F3\"]").unwrap();
+        let again = Keymap::from_toml(KeyPreset::Wordbrush, &keymap.to_toml()).unwrap();
+        assert_eq!(again.keys, keymap.keys);
+        let mut krita = again;
+        krita.set_preset(KeyPreset::Krita);
+        assert_eq!(krita.name(AppCommand::ToolFill), "F");
+        assert_eq!(krita.name(AppCommand::Undo), "F3", "the file wins");
+        assert_eq!(krita.replaced_count(), 1);
+    }
+
+    #[test]
+    fn a_keys_file_replaces_what_it_names_and_refuses_what_it_does_not_know() {
+        let keymap = Keymap::from_toml(KeyPreset::Wordbrush, "undo = [\"F3\"]\nstep = []").unwrap();
+        assert_eq!(keymap.name(AppCommand::Undo), "F3");
+        assert_eq!(keymap.name(AppCommand::Step), "");
+        assert_eq!(keymap.name(AppCommand::Save), "Ctrl+S");
+        let unknown = Keymap::from_toml(KeyPreset::Wordbrush, "fly = [\"F3\"]")
+            .unwrap_err()
+            .to_string();
+        assert!(unknown.contains("fly"), "{unknown}");
+        let bad_key = Keymap::from_toml(KeyPreset::Wordbrush, "undo = [\"Hyper+Q\"]")
+            .unwrap_err()
+            .to_string();
+        assert!(bad_key.contains("Hyper+Q"), "{bad_key}");
+    }
+
+    #[test]
+    fn single_keys_belong_to_text_fields_and_ctrl_commands_do_not() {
+        let keymap = Keymap::new(KeyPreset::Wordbrush);
+        let typing = |key, modifiers| keymap.find(key, None, modifiers, Focus::Text);
+        assert_eq!(typing(Key::B, Modifiers::NONE), None);
+        assert_eq!(typing(Key::Z, Modifiers::COMMAND), None);
+        assert_eq!(typing(Key::S, Modifiers::COMMAND), Some(AppCommand::Save));
+        assert_eq!(typing(Key::F5, Modifiers::NONE), Some(AppCommand::ToggleRun));
+        let painting = keymap.find(Key::B, None, Modifiers::NONE, Focus::None);
+        assert_eq!(painting, Some(AppCommand::ToolBrush));
+    }
+
+    #[test]
+    fn shift_and_bracket_is_found_by_its_place() {
+        let keymap = Keymap::new(KeyPreset::Wordbrush);
+        let found = keymap.find(
+            Key::OpenCurlyBracket,
+            Some(Key::OpenBracket),
+            Modifiers::SHIFT,
+            Focus::None,
+        );
+        assert_eq!(found, Some(AppCommand::BrushSofter));
+    }
+}

@@ -1,0 +1,122 @@
+//! The regions, front first, and below them the background; under the list, what the selected one shows and how.
+
+mod properties;
+mod rows;
+
+use eframe::egui::{ScrollArea, Ui};
+use wordbrush_engine::api::RegionId;
+
+use super::{outbox::Outbox, prompt::PromptAids, thumbnails::Thumbnails};
+use crate::{
+    command::AppCommand,
+    document::{Document, RegionLayer, Target},
+    keymap::Keymap,
+    theme::{
+        icons, space,
+        widgets::{action_button, empty_state, icon_button, panel_heading},
+    },
+};
+use rows::ROW_HEIGHT;
+
+pub use rows::title_of;
+
+/// What the panel reads.
+#[derive(Clone, Copy)]
+pub struct RegionsView<'a> {
+    /// What is painted.
+    pub document: &'a Document,
+    /// What is selected.
+    pub selected: Target,
+    /// Pictures of the masks.
+    pub thumbnails: &'a Thumbnails,
+    /// What the prompt fields know.
+    pub aids: PromptAids<'a>,
+    /// For tooltips.
+    pub keymap: &'a Keymap,
+}
+
+/// What the panel remembers.
+#[derive(Debug, Default)]
+pub struct RegionsState {
+    /// The region whose name is being typed, with the text so far.
+    renaming: Option<(RegionId, String)>,
+    /// Whether the prompt field is to get the keyboard.
+    wants_prompt: bool,
+}
+
+impl RegionsState {
+    /// Gives the keyboard to the prompt of the selected region.
+    pub fn focus_prompt(&mut self) {
+        self.wants_prompt = true;
+    }
+
+    /// Starts typing a region's name.
+    pub fn rename(&mut self, region: &RegionLayer) {
+        self.renaming = Some((region.id, region.name.clone()));
+    }
+}
+
+/// Draws the panel.
+pub fn regions_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox: &mut Outbox) {
+    panel_heading(ui, "Regions", |ui| {
+        let selected_is_region = matches!(view.selected, Target::Region(_));
+        for (command, needs_region) in [
+            (AppCommand::DeleteRegion, true),
+            (AppCommand::DuplicateRegion, true),
+            (AppCommand::NewRegion, false),
+        ] {
+            let spec = command.spec();
+            let hint_text = format!("{} {}", spec.hint, view.keymap.name(command));
+            let response = ui
+                .add_enabled_ui(selected_is_region || !needs_region, |ui| {
+                    icon_button(ui, spec.icon, spec.label, hint_text.trim())
+                })
+                .inner;
+            if response.clicked() {
+                outbox.run(command);
+            }
+        }
+    });
+
+    if view.document.regions.is_empty() {
+        empty_state(
+            ui,
+            icons::LAYERS,
+            "No regions yet",
+            "A region is a brush with a meaning: give it a prompt, then paint where it shall appear.",
+        );
+        ui.vertical_centered(|ui| {
+            if action_button(ui, icons::PLUS, "Add a region").clicked() {
+                outbox.run(AppCommand::NewRegion);
+            }
+        });
+        ui.add_space(space::S);
+    }
+
+    let room = (ui.available_height() * 0.42).max(ROW_HEIGHT * 2.5);
+    ScrollArea::vertical()
+        .id_salt("region list")
+        .max_height(room)
+        .auto_shrink([false, true])
+        .show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 2.0;
+            for (place, region) in view.document.regions.iter().rev().enumerate() {
+                rows::region_row_ui(ui, view, place, region, state, outbox);
+            }
+            rows::background_row_ui(ui, view, outbox);
+        });
+
+    ui.add_space(space::S);
+    ui.separator();
+    ScrollArea::vertical()
+        .id_salt("selected region")
+        .auto_shrink([false, false])
+        .show(ui, |ui| match view.selected {
+            Target::Background => properties::background_properties_ui(ui, view, outbox),
+            Target::Region(id) => {
+                if let Some(region) = view.document.region(id) {
+                    properties::region_properties_ui(ui, view, region, state, outbox);
+                }
+            }
+        });
+}

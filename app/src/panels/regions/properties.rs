@@ -1,0 +1,256 @@
+//! What the selected region or the background shows, and how.
+
+use std::ops::RangeInclusive;
+
+use eframe::egui::{self, Align, Id, Label, Layout, RichText, Ui, vec2};
+use wordbrush_engine::api::Seed;
+
+use super::{
+    super::{
+        outbox::{Intent, Outbox},
+        prompt::prompt_ui,
+    },
+    RegionsState, RegionsView, title_of,
+};
+use crate::{
+    command::AppCommand,
+    document::{BackgroundField, Edit, RegionField, RegionLayer, Target},
+    theme::{
+        CORNER, icons, palette, space, strong,
+        widgets::{
+            NumberFormat, PER_CENT, PIXELS, action_button, caption, hint, icon_button, icon_toggle,
+            slider_row,
+        },
+    },
+};
+
+/// A property of a region that a slider sets.
+struct Strength {
+    label: &'static str,
+    hint: &'static str,
+    range: RangeInclusive<f32>,
+    format: NumberFormat<'static>,
+    of: fn(&RegionLayer) -> f32,
+    field: fn(f32) -> RegionField,
+}
+
+const STRENGTHS: [Strength; 3] = [
+    Strength {
+        label: "Prompt strength",
+        hint: "How much of its own prompt the region takes; the rest is the background's.",
+        range: 0.5..=1.0,
+        format: PER_CENT,
+        of: |region| region.prompt_strength,
+        field: RegionField::PromptStrength,
+    },
+    Strength {
+        label: "Mask strength",
+        hint: "How firmly the region holds its place against others.",
+        range: 0.5..=1.0,
+        format: PER_CENT,
+        of: |region| region.mask_strength,
+        field: RegionField::MaskStrength,
+    },
+    Strength {
+        label: "Edge softness",
+        hint: "How far the region melts into what is around it.",
+        range: 0.0..=100.0,
+        format: PIXELS,
+        of: |region| region.mask_std_px,
+        field: RegionField::MaskStd,
+    },
+];
+
+/// What the background shows.
+pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
+    let background = &view.document.background;
+    ui.add_space(space::XS);
+    ui.label(RichText::new("Background").text_style(strong()));
+    let id = Id::unique("background prompt");
+    let (response, text) = prompt_ui(
+        ui,
+        id,
+        "Prompt",
+        "What shows where nothing is painted",
+        &background.prompt,
+        2,
+        view.aids,
+    );
+    if let Some(text) = text {
+        outbox.background(&response, BackgroundField::Prompt(text), "Background prompt");
+    }
+    outbox.end_with(&response);
+    let id = Id::unique("background negative prompt");
+    let (response, text) = prompt_ui(
+        ui,
+        id,
+        "Negative prompt",
+        "What it must not show",
+        &background.negative_prompt,
+        1,
+        view.aids,
+    );
+    if let Some(text) = text {
+        outbox.background(
+            &response,
+            BackgroundField::NegativePrompt(text),
+            "Background negative prompt",
+        );
+    }
+    outbox.end_with(&response);
+
+    ui.add_space(space::S);
+    caption(ui, "Picture");
+    match view.thumbnails.background() {
+        Some(texture) => {
+            let size = texture.size_vec2();
+            let width = ui.available_width().min(160.0);
+            let picture = egui::Image::new(texture)
+                .corner_radius(CORNER)
+                .fit_to_exact_size(vec2(width, width * size.y / size.x.max(1.0)))
+                .alt_text("Background picture");
+            ui.add(picture);
+        }
+        None => hint(
+            ui,
+            "Drop a picture on the canvas, paste one, or choose a file. Regions are painted over it.",
+        ),
+    }
+    ui.horizontal_wrapped(|ui| {
+        if action_button(ui, icons::IMAGE_PLUS, "Choose…").clicked() {
+            outbox.run(AppCommand::BackgroundImage);
+        }
+        if background.image.is_some() && action_button(ui, icons::IMAGE_OFF, "Remove").clicked() {
+            outbox.run(AppCommand::RemoveBackgroundImage);
+        }
+    });
+}
+
+/// What a region shows and how firmly.
+pub(super) fn region_properties_ui(
+    ui: &mut Ui,
+    view: RegionsView<'_>,
+    region: &RegionLayer,
+    state: &mut RegionsState,
+    outbox: &mut Outbox,
+) {
+    ui.add_space(space::XS);
+    ui.horizontal(|ui| {
+        let mut colour = region.colour;
+        let response = ui.color_edit_button_srgb(&mut colour);
+        ui.ctx()
+            .accesskit_node_builder(response.id, |node| node.set_label("Region colour".to_owned()));
+        if response.changed() {
+            let edit = Edit::Region(region.id, RegionField::Colour(colour));
+            outbox.edit_in(response.id, edit, "Region colour");
+        }
+        ui.add(Label::new(RichText::new(title_of(region)).text_style(strong())).truncate());
+    });
+    let id = Id::unique(("prompt", region.id.0));
+    if std::mem::take(&mut state.wants_prompt) {
+        ui.memory_mut(|memory| memory.request_focus(id));
+    }
+    let (response, text) = prompt_ui(
+        ui,
+        id,
+        "Prompt",
+        "What this region shows, such as: a large tree",
+        &region.prompt,
+        2,
+        view.aids,
+    );
+    if let Some(text) = text {
+        outbox.region(&response, region.id, RegionField::Prompt(text), "Prompt");
+    }
+    outbox.end_with(&response);
+    let id = Id::unique(("negative prompt", region.id.0));
+    let (response, text) = prompt_ui(
+        ui,
+        id,
+        "Negative prompt",
+        "What it must not show",
+        &region.negative_prompt,
+        1,
+        view.aids,
+    );
+    if let Some(text) = text {
+        outbox.region(
+            &response,
+            region.id,
+            RegionField::NegativePrompt(text),
+            "Negative prompt",
+        );
+    }
+    outbox.end_with(&response);
+    ui.add_space(space::XS);
+
+    for property in &STRENGTHS {
+        let mut value = (property.of)(region);
+        let range = property.range.clone();
+        let response = slider_row(
+            ui,
+            property.label,
+            property.hint,
+            &mut value,
+            range,
+            property.format,
+        );
+        if response.changed() {
+            outbox.region(&response, region.id, (property.field)(value), property.label);
+        }
+        outbox.end_with(&response);
+    }
+    region_seed_ui(ui, region, outbox);
+}
+
+fn region_seed_ui(ui: &mut Ui, region: &RegionLayer, outbox: &mut Outbox) {
+    ui.horizontal(|ui| {
+        ui.label("Seed");
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if icon_button(
+                ui,
+                icons::DICES,
+                "Reroll region",
+                "New noise inside this region only.",
+            )
+            .clicked()
+            {
+                outbox.push(Intent::RunOn(Target::Region(region.id), AppCommand::RerollRegion));
+            }
+            let is_own = region.seed.is_some();
+            let response = icon_toggle(
+                ui,
+                if is_own { icons::PIN } else { icons::LAYERS },
+                if is_own {
+                    "Use the canvas' seed"
+                } else {
+                    "Use an own seed"
+                },
+                "With an own seed the region keeps its noise when the canvas is rerolled.",
+                is_own,
+            );
+            if response.clicked() {
+                let seed = if is_own { None } else { Some(Seed(region.id.0)) };
+                outbox.edit(Edit::Region(region.id, RegionField::Seed(seed)), "Region seed");
+            }
+            if let Some(seed) = region.seed {
+                let mut number = seed.0;
+                let drag = ui.add(egui::DragValue::new(&mut number).speed(1.0));
+                ui.ctx()
+                    .accesskit_node_builder(drag.id, |node| node.set_label("Region seed".to_owned()));
+                if drag.changed() {
+                    outbox.region(
+                        &drag,
+                        region.id,
+                        RegionField::Seed(Some(Seed(number))),
+                        "Region seed",
+                    );
+                }
+                outbox.end_with(&drag);
+            } else {
+                let colour = palette(ui).text_weak;
+                ui.label(RichText::new("the canvas'").color(colour));
+            }
+        });
+    });
+}

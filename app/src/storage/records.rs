@@ -1,0 +1,50 @@
+//! Records: compressed, with length and checksum in front, so that one that was cut off is known as such.
+//!
+//! ```text
+//! record  length:u32 crc32:u32 payload     (little endian; crc32 of the payload)
+//! payload zlib(content)
+//! ```
+
+use std::io::{self, Read as _};
+
+use anyhow::{Context as _, ensure};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+
+/// What one record may unpack to.
+const MAX_CONTENT_BYTES: u64 = 2 << 30;
+
+/// A record with the content that `write` gives.
+pub(super) fn packed(
+    write: impl FnOnce(&mut ZlibEncoder<Vec<u8>>) -> io::Result<()>,
+) -> anyhow::Result<Vec<u8>> {
+    let mut content = ZlibEncoder::new(vec![0; 8], Compression::fast());
+    write(&mut content)?;
+    let mut record = content.finish()?;
+    let length = u32::try_from(record.len() - 8).context("the canvas is too large for a record")?;
+    let checksum = crc32fast::hash(&record[8..]);
+    record[..4].copy_from_slice(&length.to_le_bytes());
+    record[4..8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(record)
+}
+
+/// The payload of the first record if it is whole, and what comes behind it.
+pub(super) fn next_payload(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(8)?;
+    let length = u32::from_le_bytes(head[..4].try_into().ok()?);
+    let checksum = u32::from_le_bytes(head[4..].try_into().ok()?);
+    let (payload, rest) = rest.split_at_checked(length as usize)?;
+    (crc32fast::hash(payload) == checksum).then_some((payload, rest))
+}
+
+/// The content of a payload.
+pub(super) fn unpacked(payload: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    ZlibDecoder::new(payload)
+        .take(MAX_CONTENT_BYTES + 1)
+        .read_to_end(&mut content)?;
+    ensure!(
+        content.len() as u64 <= MAX_CONTENT_BYTES,
+        "a record unpacks to too much"
+    );
+    Ok(content)
+}
