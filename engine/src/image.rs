@@ -10,6 +10,7 @@ use crate::{
     Result,
     api::{CanvasSize, Picture},
     error::Doing as _,
+    ops::cuda,
 };
 
 /// How pixels are interpolated.
@@ -229,6 +230,14 @@ pub fn tensor_from_picture(
 /// # Errors
 /// If the tensor has another shape or is smaller than the picture.
 pub fn picture_from_tensor(tensor: &Tensor, size: CanvasSize) -> Result<Picture> {
+    if cuda::are_used_on(tensor.device()) {
+        // The bytes are made on the card: nothing else is copied.
+        let (width, height) = sides(size);
+        let rgba = cuda::rgba(tensor, height, width)
+            .and_then(|bytes| bytes.flatten_all()?.to_vec1::<u8>())
+            .doing("bringing a picture from the device")?;
+        return Picture::new(size, rgba);
+    }
     let planes = planes_from_tensor(tensor, size).doing("bringing a picture from the device")?;
     let area = size.area();
     let mut rgba = vec![255_u8; area * 4];

@@ -42,7 +42,11 @@ pub mod low_level {
     }
     /// Kernels for processors.
     pub mod ops {
-        pub use crate::ops::{Isa, KernelBench, Team, Workers, leave_room_for_the_window};
+        pub use crate::ops::{
+            Isa, KernelBench, Team, Workers,
+            cuda::{KernelCheck, check_kernels},
+            leave_room_for_the_window,
+        };
     }
     /// Pixels and tensors.
     pub mod image {

@@ -1,18 +1,24 @@
 //! Opens NVIDIA cards.
 
-use std::panic::catch_unwind;
+use std::any::Any;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
+
+use crate::ops::cuda;
 
 pub(super) const IS_COMPILED_IN: bool = true;
 
-/// Opens a card by number; the text of the error says why there is none.
-///
-/// A missing driver or library is a panic deep inside the CUDA bindings, which must not reach the user.
-pub(super) fn open(index: usize) -> Result<(Device, String), String> {
-    match catch_unwind(|| Device::new_cuda(index)) {
-        Ok(Ok(device)) => Ok((device, format!("CUDA device {index}"))),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("NVIDIA's driver or its libraries (cuBLAS, cuRAND, NVRTC) were not found".to_owned()),
-    }
+/// Opens a card by number for networks in `dtype`; the text of the error says in one line why there is none.
+pub(super) fn open(index: usize, dtype: DType) -> Result<(Device, String), String> {
+    cuda::open(index, dtype)
+}
+
+/// Bytes in use on a card.
+pub(super) fn memory_bytes(device: &Device) -> Option<u64> {
+    cuda::memory_bytes(device)
+}
+
+/// Keeps small uploads on a card while the result lives.
+pub(super) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
+    cuda::keep_uploads(device)
 }

@@ -12,7 +12,7 @@ mod cuda_disabled;
 #[cfg(not(feature = "cuda"))]
 use cuda_disabled as cuda;
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use candle_core::{DType, Device};
 
@@ -47,15 +47,16 @@ impl Compute {
     /// # Errors
     /// [`Error::DeviceUnavailable`] if a device was asked for by name and does not work.
     pub fn choose(choice: DeviceChoice, precision: Option<Precision>) -> Result<Self> {
+        let dtype_of_card = dtype_of(precision.unwrap_or(Precision::F16));
         let (device, name, remark) = match choice {
             DeviceChoice::Cpu => (Device::Cpu, cpu_name(), None),
             DeviceChoice::Cuda(index) => {
-                let (device, name) = cuda::open(index)
+                let (device, name) = cuda::open(index, dtype_of_card)
                     .map_err(|reason| unavailable(&format!("CUDA device {index}"), reason))?;
                 (device, name, None)
             }
             DeviceChoice::Metal => (open_metal()?, "Metal".to_owned(), None),
-            DeviceChoice::Auto => match cuda::open(0) {
+            DeviceChoice::Auto => match cuda::open(0, dtype_of_card) {
                 Ok((device, name)) => (device, name, None),
                 Err(reason) => match open_metal() {
                     Ok(device) => (device, "Metal".to_owned(), None),
@@ -103,6 +104,19 @@ impl Compute {
             dtype_of(self.precision)
         }
     }
+}
+
+/// Bytes in use on a graphics card, by all programs; `None` where that is not known.
+pub(crate) fn memory_bytes(device: &Device) -> Option<u64> {
+    cuda::memory_bytes(device)
+}
+
+/// While the result lives, what this thread uploads to a card again and again (indexes, shapes) is uploaded once.
+///
+/// What is kept stays until the thread ends: this is for steps, which upload the same small things every time.
+#[must_use]
+pub(crate) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
+    cuda::keep_uploads(device)
 }
 
 /// Number format in candle's terms.

@@ -24,7 +24,7 @@ use crate::{
     api::{ModelChoice, ModelSource, ModelSummary},
     device::Compute,
     error::Doing as _,
-    ops::Workers,
+    ops::{Workers, cuda},
     weights::{Adapters, LoadProgress, LoadWatch, Network, random_weights},
 };
 
@@ -55,7 +55,8 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
         Supply::Random => Adapters::default(),
     };
     let blueprint = Arc::new(blueprint);
-    let is_packed = compute.device.is_cpu() && CpuUnet::supports(&blueprint.unet);
+    let is_packed =
+        (compute.device.is_cpu() && CpuUnet::supports(&blueprint.unet)) || cuda::are_used_on(&compute.device);
     if is_packed {
         adapters.expect_copies(Network::Denoiser);
     }

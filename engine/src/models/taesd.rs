@@ -1,13 +1,13 @@
 //! AutoencoderTiny (TAESD): pictures to latents and back in a few convolutions.
 
-use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, VarBuilder};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
 
 use super::{
     config::{Activation, TinyConfig, TinyLevel},
     traits::ImageCodec,
 };
-use crate::nn::conv;
+use crate::nn::{After, Bias, Conv, ConvShape, conv};
 
 /// Latents are squeezed into this range before decoding.
 const LATENT_MAGNITUDE: f64 = 3.0;
@@ -17,13 +17,13 @@ const MAX_CELLS: usize = 160 * 160;
 /// Three convolutions beside a shortcut.
 #[derive(Debug)]
 struct Block {
-    convs: [Conv2d; 3],
+    convs: [Conv; 3],
     activation: Activation,
 }
 
 impl Block {
     fn new(channels: usize, activation: Activation, vb: &VarBuilder<'_>) -> Result<Self> {
-        let conv = |index: usize| conv(channels, channels, 3, vb.pp("conv").pp(index));
+        let conv = |index: usize| conv(channels, channels, 3, &vb.pp("conv").pp(index));
         Ok(Self {
             convs: [conv(0)?, conv(2)?, conv(4)?],
             activation,
@@ -32,33 +32,30 @@ impl Block {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.convs;
-        let hidden = self.activation.apply(&first.forward(x)?)?;
-        let hidden = self.activation.apply(&second.forward(&hidden)?)?;
-        self.activation.apply(&(third.forward(&hidden)? + x)?)
+        let activated = After {
+            activation: Some(self.activation),
+            ..After::default()
+        };
+        let hidden = first.run(x, activated)?;
+        let hidden = second.run(&hidden, activated)?;
+        let residual = Some(x);
+        third.run(
+            &hidden,
+            After {
+                residual,
+                ..activated
+            },
+        )
     }
 }
 
 #[derive(Debug)]
 enum Layer {
-    Conv(Conv2d),
+    Conv(Conv),
     Block(Block),
     Activation(Activation),
-    /// Repeats every cell this many times in each direction.
+    /// Repeats every cell this many times in each direction, for the convolution behind it.
     Upsample(usize),
-}
-
-impl Layer {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Conv(conv) => conv.forward(x),
-            Self::Block(block) => block.forward(x),
-            Self::Activation(activation) => activation.apply(x),
-            Self::Upsample(factor) => {
-                let (.., h, w) = x.dims4()?;
-                x.upsample_nearest2d(h * factor, w * factor)
-            }
-        }
-    }
 }
 
 /// Adds numbered layers as the files number them.
@@ -80,18 +77,17 @@ impl<'a> Stack<'a> {
     }
 
     fn conv(&mut self, in_channels: usize, out_channels: usize) -> Result<()> {
-        let conv = conv(in_channels, out_channels, 3, self.next())?;
+        let conv = conv(in_channels, out_channels, 3, &self.next())?;
         self.layers.push(Layer::Conv(conv));
         Ok(())
     }
 
     fn conv_without_bias(&mut self, in_channels: usize, out_channels: usize, stride: usize) -> Result<()> {
-        let config = Conv2dConfig {
-            padding: 1,
+        let shape = ConvShape {
             stride,
-            ..Default::default()
+            ..ConvShape::same(3)
         };
-        let conv = candle_nn::conv2d_no_bias(in_channels, out_channels, 3, config, self.next())?;
+        let conv = Conv::new(in_channels, out_channels, shape, Bias::None, &self.next())?;
         self.layers.push(Layer::Conv(conv));
         Ok(())
     }
@@ -106,7 +102,30 @@ impl<'a> Stack<'a> {
 }
 
 fn run(layers: &[Layer], x: &Tensor) -> Result<Tensor> {
-    layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
+    let mut x = x.clone();
+    let mut size = None;
+    for layer in layers {
+        x = match layer {
+            Layer::Conv(conv) => {
+                let size = size.take();
+                conv.run(
+                    &x,
+                    After {
+                        size,
+                        ..After::default()
+                    },
+                )?
+            }
+            Layer::Block(block) => block.forward(&x)?,
+            Layer::Activation(activation) => activation.apply(&x)?,
+            Layer::Upsample(factor) => {
+                let (.., h, w) = x.dims4()?;
+                size = Some((h * factor, w * factor));
+                x
+            }
+        };
+    }
+    Ok(x)
 }
 
 /// An AutoencoderTiny.

@@ -1,12 +1,12 @@
 //! AutoencoderKL: the autoencoder that Stable Diffusion was trained with.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Linear, VarBuilder};
+use candle_nn::{Linear, VarBuilder};
 
 use super::{config::KlConfig, traits::ImageCodec};
 use crate::nn::{
-    AttentionMask, Downsample, GroupNorm, ResnetBlock, ResnetConfig, Upsample, attend, conv, group_norm,
-    linear,
+    AttentionMask, Conv, Downsample, GroupNorm, ResnetBlock, ResnetConfig, Upsample, attend,
+    cells_of_picture, conv, group_norm, linear, linear_onto, picture_of_cells,
 };
 
 /// Latent cells that are decoded at once; larger canvases are cut into tiles.
@@ -41,17 +41,15 @@ impl SelfAttention {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, c, h, w) = x.dims4()?;
-        let cells = self.norm.forward(x)?;
-        let cells = cells.reshape((b, c, h * w))?.transpose(1, 2)?.contiguous()?;
+        let (.., h, w) = x.dims4()?;
+        let cells = cells_of_picture(&self.norm.forward(x)?)?;
         let (q, k, v) = (
             self.q.forward(&cells)?,
             self.k.forward(&cells)?,
             self.v.forward(&cells)?,
         );
         let seen = attend(&q, &k, &v, 1, AttentionMask::None, false)?;
-        let seen = self.out.forward(&seen)?;
-        x + seen.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w))?
+        picture_of_cells(&linear_onto(&self.out, &seen, &cells_of_picture(x)?)?, (h, w))
     }
 }
 
@@ -88,20 +86,20 @@ impl Mid {
 
 #[derive(Debug)]
 struct Encoder {
-    conv_in: Conv2d,
+    conv_in: Conv,
     levels: Vec<(Vec<ResnetBlock>, Option<Downsample>)>,
     mid: Mid,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv,
 }
 
 #[derive(Debug)]
 struct Decoder {
-    conv_in: Conv2d,
+    conv_in: Conv,
     mid: Mid,
     levels: Vec<(Vec<ResnetBlock>, Option<Upsample>)>,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv,
 }
 
 /// Mean and logarithm of the variance of a picture's latents, not scaled, `[b, c, h, w]` each.
@@ -134,8 +132,8 @@ impl LatentDistribution {
 pub struct KlAutoencoder {
     config: KlConfig,
     encoder: Encoder,
-    quant: Option<Conv2d>,
-    post_quant: Option<Conv2d>,
+    quant: Option<Conv>,
+    post_quant: Option<Conv>,
     decoder: Decoder,
 }
 
@@ -152,7 +150,7 @@ impl KlAutoencoder {
             activation: config.activation,
         };
         let latent = config.latent_channels;
-        let one_by_one = |channels: usize, name: &str| conv(channels, channels, 1, vb.pp(name));
+        let one_by_one = |channels: usize, name: &str| conv(channels, channels, 1, &vb.pp(name));
         let quant = config.has_quant.then(|| one_by_one(2 * latent, "quant_conv"));
         let post_quant = config
             .has_post_quant
@@ -248,11 +246,11 @@ impl Encoder {
             levels.push((blocks, downsample));
         }
         Ok(Self {
-            conv_in: conv(3, first, 3, vb.pp("conv_in"))?,
+            conv_in: conv(3, first, 3, &vb.pp("conv_in"))?,
             levels,
             mid: Mid::new(channels, config, resnets, &vb.pp("mid_block"))?,
             norm_out: group_norm(config.norm_groups, channels, NORM_EPS, &vb.pp("conv_norm_out"))?,
-            conv_out: conv(channels, 2 * config.latent_channels, 3, vb.pp("conv_out"))?,
+            conv_out: conv(channels, 2 * config.latent_channels, 3, &vb.pp("conv_out"))?,
         })
     }
 
@@ -266,8 +264,10 @@ impl Encoder {
                 x = downsample.forward(&x)?;
             }
         }
-        let x = self.norm_out.forward(&self.mid.forward(&x)?)?;
-        self.conv_out.forward(&config.activation.apply(&x)?)
+        let x = self
+            .norm_out
+            .forward_then(config.activation, &self.mid.forward(&x)?)?;
+        self.conv_out.forward(&x)
     }
 }
 
@@ -291,11 +291,11 @@ impl Decoder {
             levels.push((blocks, upsample));
         }
         Ok(Self {
-            conv_in: conv(config.latent_channels, deepest, 3, vb.pp("conv_in"))?,
+            conv_in: conv(config.latent_channels, deepest, 3, &vb.pp("conv_in"))?,
             mid: Mid::new(deepest, config, resnets, &vb.pp("mid_block"))?,
             levels,
             norm_out: group_norm(config.norm_groups, channels, NORM_EPS, &vb.pp("conv_norm_out"))?,
-            conv_out: conv(channels, 3, 3, vb.pp("conv_out"))?,
+            conv_out: conv(channels, 3, 3, &vb.pp("conv_out"))?,
         })
     }
 
@@ -310,15 +310,15 @@ impl Decoder {
                 x = upsample.forward(&x, (2 * h, 2 * w))?;
             }
         }
-        let x = self.norm_out.forward(&x)?;
-        self.conv_out.forward(&config.activation.apply(&x)?)
+        let x = self.norm_out.forward_then(config.activation, &x)?;
+        self.conv_out.forward(&x)
     }
 }
 
 impl ImageCodec for KlAutoencoder {
     fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
         let dtype = pictures.dtype();
-        let weights = self.decoder.conv_in.weight().dtype();
+        let weights = self.decoder.conv_in.dtype();
         let noise = noise.map(|noise| noise.to_dtype(weights)).transpose()?;
         let latents = self
             .encode_raw(&pictures.to_dtype(weights)?)?
@@ -329,7 +329,7 @@ impl ImageCodec for KlAutoencoder {
 
     fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
         let dtype = latents.dtype();
-        let weights = self.decoder.conv_in.weight().dtype();
+        let weights = self.decoder.conv_in.dtype();
         let raw = latents.to_dtype(weights)?;
         let raw = ((raw / self.config.scaling_factor)? + self.config.shift_factor)?;
         self.decode_raw(&raw)?.to_dtype(dtype)

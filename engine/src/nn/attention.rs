@@ -2,6 +2,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use crate::ops::cuda;
+
 /// Scores that are held at once. A 512x512 picture has 4096 cells: the full matrix would take half a gigabyte per row.
 const MAX_SCORES_CPU: usize = 16 << 20;
 /// Graphics cards have more to hold and lose more time on small pieces.
@@ -33,6 +35,11 @@ pub(crate) fn attend(
     mask: AttentionMask,
     upcast_scores: bool,
 ) -> Result<Tensor> {
+    if cuda::are_used_on(q.device())
+        && let Some(seen) = cuda::attention(q, (k, v), heads, mask == AttentionMask::Causal)?
+    {
+        return Ok(seen);
+    }
     let (b, n, width) = q.dims3()?;
     let m = k.dim(1)?;
     let d = width / heads;

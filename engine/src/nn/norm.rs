@@ -3,6 +3,8 @@
 use candle_core::{D, DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::{models::config::Activation, ops::cuda};
+
 /// Normalises groups of channels to mean 0 and variance 1, then scales and shifts each channel.
 ///
 /// Sums run line by line, and the mean is corrected once: otherwise a large or flat picture's rounding errors, divided by
@@ -28,10 +30,32 @@ pub(crate) fn group_norm(groups: usize, channels: usize, eps: f64, vb: &VarBuild
     })
 }
 
+impl GroupNorm {
+    /// The norm with a nonlinearity behind it.
+    ///
+    /// # Shapes
+    /// - `x`: `[b, c, h, w]`, returned in the same shape
+    pub(crate) fn forward_then(&self, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        if activation == Activation::Silu && cuda::are_used_on(x.device()) {
+            self.on_card(x, true)
+        } else {
+            activation.apply(&self.forward(x)?)
+        }
+    }
+
+    fn on_card(&self, x: &Tensor, has_silu: bool) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.flatten_all()?, self.bias.flatten_all()?);
+        cuda::group_norm(x, self.groups, (&weight, &bias), self.eps, has_silu)
+    }
+}
+
 impl Module for GroupNorm {
     /// # Shapes
     /// - `x`: `[b, c, h, w]`, returned in the same shape
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if cuda::are_used_on(x.device()) {
+            return self.on_card(x, false);
+        }
         let (b, c, h, w) = x.dims4()?;
         let (width, precise) = (
             c / self.groups,
@@ -85,6 +109,9 @@ impl Module for LayerNorm {
     /// # Shapes
     /// - `x`: `[.., c]`, returned in the same shape
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if cuda::are_used_on(x.device()) {
+            return cuda::layer_norm(x, (&self.weight, &self.bias), self.eps);
+        }
         let precise = if x.dtype() == DType::F64 {
             DType::F64
         } else {

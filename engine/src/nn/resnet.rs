@@ -1,10 +1,10 @@
 //! Residual blocks and changes of resolution.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
+use candle_nn::{Linear, VarBuilder};
 
 use super::{
-    conv, linear,
+    After, Bias, Conv, ConvShape, conv, linear,
     norm::{GroupNorm, group_norm},
 };
 use crate::models::config::Activation;
@@ -26,11 +26,11 @@ pub(crate) struct ResnetConfig {
 #[derive(Debug)]
 pub(crate) struct ResnetBlock {
     norm1: GroupNorm,
-    conv1: Conv2d,
+    conv1: Conv,
     time: Option<Linear>,
     norm2: GroupNorm,
-    conv2: Conv2d,
-    shortcut: Option<Conv2d>,
+    conv2: Conv,
+    shortcut: Option<Conv>,
     activation: Activation,
 }
 
@@ -47,14 +47,14 @@ impl ResnetBlock {
             .map(|width| linear(width, out_channels, true, vb.pp("time_emb_proj")))
             .transpose()?;
         let shortcut = (in_channels != out_channels)
-            .then(|| conv(in_channels, out_channels, 1, vb.pp("conv_shortcut")))
+            .then(|| conv(in_channels, out_channels, 1, &vb.pp("conv_shortcut")))
             .transpose()?;
         Ok(Self {
             norm1: norm(in_channels, "norm1")?,
-            conv1: conv(in_channels, out_channels, 3, vb.pp("conv1"))?,
+            conv1: conv(in_channels, out_channels, 3, &vb.pp("conv1"))?,
             time,
             norm2: norm(out_channels, "norm2")?,
-            conv2: conv(out_channels, out_channels, 3, vb.pp("conv2"))?,
+            conv2: conv(out_channels, out_channels, 3, &vb.pp("conv2"))?,
             shortcut,
             activation: config.activation,
         })
@@ -65,64 +65,66 @@ impl ResnetBlock {
     /// - `time`: `[b, time_width]`, the nonlinearity applied already
     /// - returns `[b, out_channels, h, w]`
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut hidden = self.activation.apply(&self.norm1.forward(x)?)?;
-        hidden = self.conv1.forward(&hidden)?;
-        if let (Some(projection), Some(time)) = (&self.time, time) {
-            let time = projection.forward(time)?; // [b, out_channels]
-            hidden = hidden.broadcast_add(&time.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        hidden = self.activation.apply(&self.norm2.forward(&hidden)?)?;
-        hidden = self.conv2.forward(&hidden)?;
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)? + hidden,
-            None => x + hidden,
-        }
+        let time = match (&self.time, time) {
+            (Some(projection), Some(time)) => Some(projection.forward(time)?), // [b, out_channels]
+            _ => None,
+        };
+        let hidden = self.norm1.forward_then(self.activation, x)?;
+        let with_time = After {
+            row_bias: time.as_ref(),
+            ..After::default()
+        };
+        let hidden = self.conv1.run(&hidden, with_time)?;
+        let hidden = self.norm2.forward_then(self.activation, &hidden)?;
+        let beside = match &self.shortcut {
+            Some(shortcut) => &shortcut.forward(x)?,
+            None => x,
+        };
+        let with_shortcut = After {
+            residual: Some(beside),
+            ..After::default()
+        };
+        self.conv2.run(&hidden, with_shortcut)
     }
 }
 
 /// Halves the resolution with a convolution of stride 2.
 #[derive(Debug)]
 pub(crate) struct Downsample {
-    conv: Conv2d,
-    pads_right_and_bottom: bool,
+    conv: Conv,
 }
 
 impl Downsample {
     /// `padding` 1 pads all around; 0 pads right and bottom only, as autoencoders do.
     pub(crate) fn new(channels: usize, padding: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        let config = Conv2dConfig {
-            padding,
+        let shape = ConvShape {
+            kernel: 3,
             stride: 2,
-            ..Default::default()
+            padding_before: padding,
+            padding_after: 1,
         };
         Ok(Self {
-            conv: candle_nn::conv2d(channels, channels, 3, config, vb.pp("conv"))?,
-            pads_right_and_bottom: padding == 0,
+            conv: Conv::new(channels, channels, shape, Bias::Some, &vb.pp("conv"))?,
         })
     }
 
     /// # Shapes
     /// `[b, c, h, w]` to `[b, c, ceil(h / 2), ceil(w / 2)]` (rounded down where only two sides are padded)
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if self.pads_right_and_bottom {
-            let x = x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?;
-            self.conv.forward(&x)
-        } else {
-            self.conv.forward(x)
-        }
+        self.conv.forward(x)
     }
 }
 
 /// Repeats cells, then smooths them with a convolution.
 #[derive(Debug)]
 pub(crate) struct Upsample {
-    conv: Conv2d,
+    conv: Conv,
 }
 
 impl Upsample {
     pub(crate) fn new(channels: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            conv: conv(channels, channels, 3, vb.pp("conv"))?,
+            conv: conv(channels, channels, 3, &vb.pp("conv"))?,
         })
     }
 
@@ -130,7 +132,11 @@ impl Upsample {
     ///
     /// # Shapes
     /// `[b, c, h, w]` to `[b, c, height, width]`
-    pub(crate) fn forward(&self, x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-        self.conv.forward(&x.upsample_nearest2d(height, width)?)
+    pub(crate) fn forward(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+        let seen_larger = After {
+            size: Some(size),
+            ..After::default()
+        };
+        self.conv.run(x, seen_larger)
     }
 }

@@ -21,6 +21,11 @@ impl Trace {
         }
     }
 
+    /// Whether anything is kept.
+    pub(crate) fn is_on(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Keeps a result, unless there is one of the same name already.
     pub(crate) fn keep(&self, name: fmt::Arguments<'_>, tensor: &Tensor) {
         if let Some(kept) = &self.kept {

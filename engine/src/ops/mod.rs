@@ -9,6 +9,8 @@
 //! Pictures are channels-last. Matrices are multiplied in `f32` or bf16 ([`element`]), sums and everything between
 //! products are `f32`. Work is cut by shape alone and sums run in a fixed order, so that results are the same bytes
 //! with any number of threads.
+//!
+//! [`cuda`] holds the kernels for NVIDIA cards, which work on tensors.
 #![expect(
     unsafe_code,
     reason = "vector instructions, and tasks that write different places of one buffer"
@@ -23,6 +25,7 @@ mod amx;
 pub(crate) mod attention;
 mod bench;
 pub(crate) mod buffer;
+pub(crate) mod cuda;
 pub(crate) mod element;
 mod math;
 pub(crate) mod matmul;

@@ -6,6 +6,7 @@
 use candle_core::{Result, Tensor};
 
 use super::masks::LatentSize;
+use crate::ops::cuda;
 
 /// How far the middle of a mask lies from the middle of the canvas, in latent cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,16 @@ fn roll_rows(latents: &Tensor, shifts: &[Shift], direction: i32) -> Result<Tenso
     }
     if shifts.iter().all(|shift| shift.is_none()) {
         return Ok(latents.clone());
+    }
+    if cuda::are_used_on(latents.device()) {
+        let (_, _, h, w) = latents.dims4()?;
+        let cells = |shift: i32, side: usize| (direction * shift).rem_euclid(side as i32) as u32;
+        let shifts: Vec<u32> = shifts
+            .iter()
+            .flat_map(|shift| [cells(shift.rows, h), cells(shift.columns, w)])
+            .collect();
+        let shifts = Tensor::from_vec(shifts, (latents.dim(0)?, 2), latents.device())?;
+        return cuda::roll(latents, &shifts);
     }
     let rows: Vec<Tensor> = shifts
         .iter()

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::Guidance,
+    device::keep_uploads,
     models::traits::{Denoiser, PreparedPrompt, Row},
     schedule::{Combination, SlotTable},
 };
@@ -135,6 +136,7 @@ pub fn advance(
     mut options: StepOptions<'_>,
 ) -> Result<Tensor> {
     let device = latents.device();
+    let _uploads = keep_uploads(device);
     let cells = choose_cells(painting, slots, options.rows);
     let mut sums = latents.zeros_like()?;
     for cells in cells.chunks(options.max_rows.max(1)) {

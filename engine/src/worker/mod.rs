@@ -312,7 +312,7 @@ impl Worker {
             Ok(frame) => {
                 let (rate, memory, left) = (
                     painter.frames_per_second(),
-                    meter::memory_bytes(),
+                    painter.memory_bytes(),
                     painter.steps_until_settled(),
                 );
                 self.outlet.set_status(|status| {

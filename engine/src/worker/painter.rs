@@ -5,10 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{calibration, loader::Loaded, meter::FrameMeter, prompts::PromptEncoder};
+use super::{
+    calibration,
+    loader::Loaded,
+    meter::{self, FrameMeter},
+    prompts::PromptEncoder,
+};
 use crate::{
     Error, Result,
     api::{Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
+    device::{keep_uploads, memory_bytes},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
@@ -103,6 +109,11 @@ impl Painter {
 
     pub(super) fn summary(&self) -> &ModelSummary {
         &self.summary
+    }
+
+    /// Bytes held on the device: of a card all that is in use there, else the main memory of this process.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        memory_bytes(&self.parts.device).unwrap_or_else(meter::memory_bytes)
     }
 
     pub(super) fn is_on_cpu(&self) -> bool {
@@ -237,7 +248,10 @@ impl Painter {
             self.earlier_passes_ms += millis(start.elapsed());
             return Ok(None);
         };
-        let decoded = self.parts.codec.decode(&latent).doing("decoding a picture")?;
+        let decoded = {
+            let _uploads = keep_uploads(&self.parts.device);
+            self.parts.codec.decode(&latent).doing("decoding a picture")?
+        };
         let decoded_at = Instant::now();
         let picture = self.session.picture(&decoded)?;
         let end = Instant::now();

@@ -1,11 +1,15 @@
 //! The attention of a UNet: picture cells look at each other and at the prompt.
 
 use candle_core::{Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Linear, VarBuilder};
+use candle_nn::{Linear, VarBuilder};
 
 use crate::{
     models::config::UNetConfig,
-    nn::{AttentionMask, GroupNorm, LayerNorm, Trace, attend, conv, group_norm, layer_norm, linear},
+    nn::{
+        After, AttentionMask, Conv, GroupNorm, LayerNorm, Trace, attend, cells_of_picture, conv, group_norm,
+        layer_norm, linear, linear_onto, picture_of_cells, product,
+    },
+    ops::cuda,
 };
 
 /// Keys and values of a prompt for one attention layer: `[n, channels]` each, or `[b, n, channels]` for a batch.
@@ -54,9 +58,24 @@ impl Attention {
     fn forward(&self, x: &Tensor, context: &KeysAndValues) -> Result<Tensor> {
         let q = self.to_q.forward(x)?;
         let KeysAndValues { keys, values } = context;
-        let seen = attend(&q, keys, values, self.heads, AttentionMask::None, self.upcast)?;
-        self.to_out.forward(&seen)
+        attend(&q, keys, values, self.heads, AttentionMask::None, self.upcast)
     }
+
+    /// What was seen, added to `x`; a trace keeps what is added.
+    fn onto(&self, x: &Tensor, seen: &Tensor, name: &str, trace: &Trace) -> Result<Tensor> {
+        onto(&self.to_out, x, seen, name, trace)
+    }
+}
+
+/// `x` and a matrix applied to `inner`; a trace keeps what is added.
+fn onto(matrix: &Linear, x: &Tensor, inner: &Tensor, name: &str, trace: &Trace) -> Result<Tensor> {
+    if trace.is_on() {
+        trace.keep(
+            format_args!("first_transformer_block.{name}"),
+            &matrix.forward(inner)?,
+        );
+    }
+    linear_onto(matrix, inner, x)
 }
 
 /// The gated inner network of a transformer block.
@@ -75,10 +94,13 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The gated channels, before the last matrix.
+    fn gated(&self, x: &Tensor) -> Result<Tensor> {
+        if cuda::are_used_on(x.device()) {
+            return cuda::geglu(&product(&self.gate, x)?, self.gate.bias());
+        }
         let halves = self.gate.forward(x)?.chunk(2, 2)?;
-        let gated = (&halves[0] * halves[1].contiguous()?.gelu_erf()?)?;
-        self.out.forward(&gated)
+        &halves[0] * halves[1].contiguous()?.gelu_erf()?
     }
 }
 
@@ -108,19 +130,15 @@ impl TransformerBlock {
 
     fn forward(&self, x: &Tensor, prompt: &KeysAndValues, trace: &Trace) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let to_itself = self
-            .attn1
-            .forward(&normed, &self.attn1.keys_and_values(&normed)?)?;
-        trace.keep(format_args!("first_transformer_block.attn1"), &to_itself);
-        let x = (x + to_itself)?;
+        let context = self.attn1.keys_and_values(&normed)?;
+        let to_itself = self.attn1.forward(&normed, &context)?;
+        let x = self.attn1.onto(x, &to_itself, "attn1", trace)?;
 
         let to_prompt = self.attn2.forward(&self.norm2.forward(&x)?, prompt)?;
-        trace.keep(format_args!("first_transformer_block.attn2"), &to_prompt);
-        let x = (x + to_prompt)?;
+        let x = self.attn2.onto(&x, &to_prompt, "attn2", trace)?;
 
-        let inner = self.feed_forward.forward(&self.norm3.forward(&x)?)?;
-        trace.keep(format_args!("first_transformer_block.ff"), &inner);
-        let x = (x + inner)?;
+        let gated = self.feed_forward.gated(&self.norm3.forward(&x)?)?;
+        let x = onto(&self.feed_forward.out, &x, &gated, "ff", trace)?;
         trace.keep(format_args!("first_transformer_block"), &x);
         Ok(x)
     }
@@ -130,7 +148,7 @@ impl TransformerBlock {
 #[derive(Debug)]
 enum Projection {
     Matrices { into: Linear, out: Linear },
-    Convolutions { into: Conv2d, out: Conv2d },
+    Convolutions { into: Conv, out: Conv },
 }
 
 /// Transformer blocks over the cells of a picture, beside a shortcut.
@@ -156,8 +174,8 @@ impl Transformer {
             }
         } else {
             Projection::Convolutions {
-                into: conv(channels, channels, 1, vb.pp("proj_in"))?,
-                out: conv(channels, channels, 1, vb.pp("proj_out"))?,
+                into: conv(channels, channels, 1, &vb.pp("proj_in"))?,
+                out: conv(channels, channels, 1, &vb.pp("proj_out"))?,
             }
         };
         let block = |index: usize| {
@@ -192,21 +210,27 @@ impl Transformer {
     /// - `prompts`: one per layer, `[b, n, c]`
     /// - returns `[b, c, h, w]`
     pub(crate) fn forward(&self, x: &Tensor, prompts: &[KeysAndValues], trace: &Trace) -> Result<Tensor> {
-        let (b, c, h, w) = x.dims4()?;
-        let to_cells = |x: &Tensor| x.reshape((b, c, h * w))?.transpose(1, 2)?.contiguous();
-        let to_picture = |x: &Tensor| x.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w));
+        let (.., h, w) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let mut cells = match &self.projection {
-            Projection::Matrices { into, .. } => into.forward(&to_cells(&normed)?)?,
-            Projection::Convolutions { into, .. } => to_cells(&into.forward(&normed)?)?,
+            Projection::Matrices { into, .. } => into.forward(&cells_of_picture(&normed)?)?,
+            Projection::Convolutions { into, .. } => cells_of_picture(&into.forward(&normed)?)?,
         };
         for (block, prompt) in self.blocks.iter().zip(prompts) {
             cells = block.forward(&cells, prompt, trace)?;
         }
-        let out = match &self.projection {
-            Projection::Matrices { out, .. } => to_picture(&out.forward(&cells)?)?,
-            Projection::Convolutions { out, .. } => out.forward(&to_picture(&cells)?)?,
-        };
-        x + out
+        match &self.projection {
+            Projection::Matrices { out, .. } => {
+                let beside = cells_of_picture(x)?;
+                picture_of_cells(&linear_onto(out, &cells, &beside)?, (h, w))
+            }
+            Projection::Convolutions { out, .. } => {
+                let beside = After {
+                    residual: Some(x),
+                    ..After::default()
+                };
+                out.run(&picture_of_cells(&cells, (h, w))?, beside)
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Module as _, Result, Tensor};
-use candle_nn::{Conv2d, Linear, VarBuilder};
+use candle_nn::{Linear, VarBuilder};
 
 use super::transformer::{KeysAndValues, Transformer};
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
         traits::{Conditioning, Denoiser, PreparedPrompt, Row},
     },
     nn::{
-        Downsample, GroupNorm, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv,
-        group_norm, linear, sinusoids,
+        Conv, Downsample, GroupNorm, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv,
+        group_norm, join_channels, linear, sinusoids,
     },
 };
 
@@ -72,7 +72,7 @@ struct StackedPrompts {
 /// A UNet2DConditionModel.
 pub struct UNet {
     config: UNetConfig,
-    conv_in: Conv2d,
+    conv_in: Conv,
     time_embedding: TimestepEmbedding,
     guidance: Option<Linear>,
     added: Option<AddedConditioning>,
@@ -80,7 +80,7 @@ pub struct UNet {
     mid: Option<Mid>,
     up: Vec<UpLevel>,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv,
     dtype: DType,
     device: Device,
     stacked: Option<StackedPrompts>,
@@ -139,7 +139,7 @@ impl UNet {
             .map(|width| linear(width, first, false, vb.pp("time_embedding.cond_proj")))
             .transpose()?;
         Ok(Self {
-            conv_in: conv(config.in_channels, first, config.in_kernel, vb.pp("conv_in"))?,
+            conv_in: conv(config.in_channels, first, config.in_kernel, &vb.pp("conv_in"))?,
             time_embedding: TimestepEmbedding::new(
                 first,
                 config.time_width,
@@ -161,7 +161,7 @@ impl UNet {
                 channels,
                 config.out_channels,
                 config.out_kernel,
-                vb.pp("conv_out"),
+                &vb.pp("conv_out"),
             )?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
@@ -260,7 +260,7 @@ impl UNet {
                 let Some(skip) = skips.pop() else {
                     candle_core::bail!("the way up is longer than the way down");
                 };
-                x = Tensor::cat(&[&x, &skip], 1)?;
+                x = join_channels(&x, &skip)?;
                 x = layer.resnet.forward(&x, Some(time))?;
                 if let Some(attention) = &layer.attention {
                     x = attention.forward(&x, take(&mut prompts, attention.depth()), trace)?;
@@ -275,9 +275,11 @@ impl UNet {
             }
             trace.keep(format_args!("up_blocks.{index}"), &x);
         }
-        let x = self.norm_out.forward(&x)?;
-        trace.keep(format_args!("conv_norm_out"), &x);
-        self.conv_out.forward(&self.config.activation.apply(&x)?)
+        if trace.is_on() {
+            trace.keep(format_args!("conv_norm_out"), &self.norm_out.forward(&x)?);
+        }
+        self.conv_out
+            .forward(&self.norm_out.forward_then(self.config.activation, &x)?)
     }
 
     fn attentions(&self) -> impl Iterator<Item = &Transformer> {

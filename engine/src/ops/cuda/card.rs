@@ -1,0 +1,337 @@
+//! The one place that speaks to a card: opening it, compiling the kernels, launching them on candle's stream.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    panic::catch_unwind,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor,
+    backend::BackendStorage as _,
+    cuda_backend::{
+        CudaStorageSlice, DeviceId, WrapErr as _,
+        cudarc::{
+            driver::{
+                CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _, LaunchConfig,
+                PushKernelArg as _, SyncOnDrop, sys,
+            },
+            nvrtc::{CompileOptions, compile_ptx_with_opts},
+        },
+    },
+};
+use half::{bf16, f16};
+use parking_lot::Mutex;
+
+use super::{
+    libraries,
+    operation::{Argument, Launch, Operation, suffix},
+};
+
+const SOURCE: &str = include_str!("kernels.cu");
+/// The oldest cards whose matrix instructions the kernels use (Ampere).
+const OLDEST: (i32, i32) = (8, 0);
+
+/// Whether the card that was opened last runs our kernels.
+static HAS_KERNELS: AtomicBool = AtomicBool::new(false);
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+/// Kernels by card and name.
+#[derive(Default)]
+struct Loaded {
+    modules: HashMap<(DeviceId, &'static str), Arc<CudaModule>>,
+    functions: HashMap<(DeviceId, &'static str, &'static str), CudaFunction>,
+}
+
+/// Opens a card by number and compiles the kernels that networks in `dtype` need.
+///
+/// # Errors
+/// Why there is none, in one line.
+pub(crate) fn open(index: usize, dtype: DType) -> std::result::Result<(Device, String), String> {
+    let libraries = libraries::load();
+    if !libraries.missing.is_empty() {
+        return Err(format!(
+            "no NVIDIA card can be used: {} not found",
+            libraries.missing.join(", ")
+        ));
+    }
+    // A library of another version lacks functions, which is a panic inside the bindings.
+    let opened = catch_unwind(|| -> std::result::Result<(Device, String), String> {
+        let count = CudaContext::device_count().map_err(|error| error.to_string())?;
+        if index >= usize::try_from(count).unwrap_or(0) {
+            return Err(format!(
+                "NVIDIA's driver knows {count} cards, there is no number {index}"
+            ));
+        }
+        // A stream of its own rather than each thread's: models are loaded and prompts encoded on other threads, and
+        // what they enqueue must come before what uses it.
+        let device = Device::new_cuda_with_stream(index).map_err(|error| error.to_string())?;
+        let name = prepare(&device).map_err(|error| error.to_string())?;
+        Ok((device, name))
+    });
+    let (device, name) =
+        opened.map_err(|_panic| "NVIDIA's libraries do not fit this program".to_owned())??;
+    let has_kernels = std::env::var_os("WORDBRUSH_KERNELS").is_none_or(|value| value != "plain")
+        && libraries.has_compiler
+        && compile_ahead(&device, dtype);
+    HAS_KERNELS.store(has_kernels, Ordering::Relaxed);
+    if !has_kernels && cfg!(feature = "cudnn") && !libraries.has_cudnn {
+        return Err("neither our kernels nor cuDNN (libcudnn.so.9) run on this card".to_owned());
+    }
+    Ok((device, name))
+}
+
+/// Settings that hold as long as the device lives; its name.
+fn prepare(device: &Device) -> Result<String> {
+    let device = device.as_cuda_device()?;
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    // SAFETY: all tensors are used on this one stream.
+    unsafe { device.disable_event_tracking() };
+    if context.has_async_alloc() {
+        // Freed memory stays with the program; by default every synchronisation would hand it back to the driver.
+        let mut keep_all = u64::MAX;
+        // SAFETY: the device is open, and the attribute is a u64.
+        unsafe {
+            let pool = sys_pool(context)?;
+            candle_core::cuda_backend::cudarc::driver::result::mem_pool::set_attribute(
+                pool,
+                sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+                (&raw mut keep_all).cast(),
+            )
+            .w()?;
+        }
+    }
+    let gigabytes = context.total_mem().w()? as f64 / (1u64 << 30) as f64;
+    Ok(format!("{} ({gigabytes:.0} GB)", context.name().w()?))
+}
+
+/// # Safety
+/// The context must be open.
+unsafe fn sys_pool(context: &CudaContext) -> Result<sys::CUmemoryPool> {
+    // SAFETY: as the caller says.
+    unsafe {
+        candle_core::cuda_backend::cudarc::driver::result::device::get_default_mem_pool(context.cu_device())
+            .w()
+    }
+}
+
+/// Compiles what will be needed, so that a card that cannot is noticed now.
+fn compile_ahead(device: &Device, dtype: DType) -> bool {
+    let compiled = device.as_cuda_device().and_then(|device| {
+        let capability = device.cuda_stream().context().compute_capability().w()?;
+        if capability < OLDEST {
+            candle_core::bail!("its capability {capability:?} is below {OLDEST:?}");
+        }
+        let mut loaded = LOADED.lock();
+        loaded.module(device, "latents")?;
+        loaded.module(device, suffix(dtype)?)
+    });
+    if let Err(error) = &compiled {
+        tracing::warn!("this card runs without our kernels, which is slower: {error}");
+    }
+    compiled.is_ok()
+}
+
+/// Whether the card runs our kernels.
+pub(super) fn has_kernels() -> bool {
+    HAS_KERNELS.load(Ordering::Relaxed)
+}
+
+/// Bytes in use on a card, by all programs.
+pub(crate) fn memory_bytes(device: &Device) -> Option<u64> {
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    let (free, total) = stream.context().mem_get_info().ok()?;
+    Some(total.saturating_sub(free) as u64)
+}
+
+/// While the result lives, small uploads of this thread (indexes, shapes) are kept on the card and not made again.
+pub(crate) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
+    let device = device.as_cuda_device().ok()?;
+    Some(Box::new(device.enable_cuda_graph_htod_cache()))
+}
+
+impl Loaded {
+    /// The kernels of a number format.
+    fn module(&mut self, device: &CudaDevice, part: &'static str) -> Result<Arc<CudaModule>> {
+        let key = (device.id(), part);
+        if let Some(module) = self.modules.get(&key) {
+            return Ok(Arc::clone(module));
+        }
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let (major, minor) = context.compute_capability().w()?;
+        let options = CompileOptions {
+            options: vec![
+                format!("--gpu-architecture=compute_{major}{minor}"),
+                "--std=c++17".to_owned(),
+                format!("-DWITH_{}", part.to_uppercase()),
+            ],
+            name: Some("kernels.cu".to_owned()),
+            ..Default::default()
+        };
+        let ptx = compile_ptx_with_opts(SOURCE, options)
+            .map_err(|error| Error::Msg(format!("compiling the kernels failed: {error:?}")))?;
+        let module = context.load_module(ptx).w()?;
+        self.modules.insert(key, Arc::clone(&module));
+        Ok(module)
+    }
+
+    fn function(
+        &mut self,
+        device: &CudaDevice,
+        kernel: &'static str,
+        format: &'static str,
+    ) -> Result<CudaFunction> {
+        let key = (device.id(), kernel, format);
+        if let Some(function) = self.functions.get(&key) {
+            return Ok(function.clone());
+        }
+        let part = if kernel == "roll" { "latents" } else { format };
+        let module = self.module(device, part)?;
+        let function = module.load_function(&format!("{kernel}_{format}")).w()?;
+        self.functions.insert(key, function.clone());
+        Ok(function)
+    }
+}
+
+/// Runs an operation on the card where its inputs lie.
+pub(super) fn run<O: Operation>(
+    operation: &O,
+    storage: &CudaStorage,
+    layout: &Layout,
+    inputs: &[Option<Tensor>],
+) -> Result<CudaStorage> {
+    let device = storage.device().clone();
+    let stream = device.cuda_stream();
+    let dtype = storage.dtype();
+    let others: Vec<_> = inputs
+        .iter()
+        .skip(1)
+        .map(|input| input.as_ref().map(Tensor::storage_and_layout))
+        .collect();
+    let mut places = vec![Some(Place::of(storage, layout, &stream)?)];
+    for other in &others {
+        places.push(match other {
+            None => None,
+            Some((other, layout)) => match &**other {
+                Storage::Cuda(other) => Some(Place::of(other, layout, &stream)?),
+                _ => candle_core::bail!("{}: an input lies on another device", O::NAME),
+            },
+        });
+    }
+    let plan = operation.plan(dtype);
+    let count = operation.shape().elem_count();
+    let output = allocated(&device, operation.result_type().unwrap_or(dtype), count)?;
+    let target = Place::of(&output, &Layout::contiguous(operation.shape()), &stream)?;
+    // SAFETY: the first launch of a plan writes what later ones read.
+    let scratch = unsafe { device.alloc::<f32>(plan.scratch.max(1))? };
+    let (scratch_at, _scratch_use) = scratch.device_ptr(&stream);
+    let pointer = |argument: &Argument| match *argument {
+        Argument::Input(index) => places[index].as_ref().map_or(0, |place| place.at),
+        Argument::Output => target.at,
+        _ => scratch_at,
+    };
+    for launch in &plan.launches {
+        let function = LOADED.lock().function(&device, launch.kernel, suffix(dtype)?)?;
+        start(&stream, &function, launch, &pointer)?;
+    }
+    drop(target);
+    Ok(output)
+}
+
+/// Enqueues one launch.
+fn start(
+    stream: &CudaStream,
+    function: &CudaFunction,
+    launch: &Launch,
+    pointer: &dyn Fn(&Argument) -> u64,
+) -> Result<()> {
+    enum Value {
+        Pointer(u64),
+        Whole(i32),
+        Real(f32),
+    }
+    let mut values = Vec::with_capacity(launch.arguments.len());
+    for argument in &launch.arguments {
+        values.push(match argument {
+            Argument::Whole(number) => Value::Whole(i32::try_from(*number).map_err(Error::wrap)?),
+            Argument::Real(number) => Value::Real(*number),
+            other => Value::Pointer(pointer(other)),
+        });
+    }
+    let mut arguments = stream.launch_builder(function);
+    for value in &values {
+        match value {
+            Value::Pointer(value) => arguments.arg(value),
+            Value::Whole(value) => arguments.arg(value),
+            Value::Real(value) => arguments.arg(value),
+        };
+    }
+    let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
+    if x == 0 || y == 0 || z == 0 {
+        return Ok(());
+    }
+    let config = LaunchConfig {
+        grid_dim: (x, y, z),
+        block_dim: (launch.threads as u32, 1, 1),
+        shared_mem_bytes: launch.shared_bytes as u32,
+    };
+    // SAFETY: the arguments are those that the kernel declares, in number, order and size: the tests run the same
+    // launches. The buffers outlive the launch on this stream, which also frees them.
+    unsafe { arguments.launch(config) }.w()?;
+    Ok(())
+}
+
+/// Where a contiguous tensor begins on the card.
+struct Place<'a> {
+    at: u64,
+    _use: SyncOnDrop<'a>,
+}
+
+impl<'a> Place<'a> {
+    fn of(storage: &'a CudaStorage, layout: &Layout, stream: &'a CudaStream) -> Result<Self> {
+        fn place<'a, T>(
+            slice: &'a CudaSlice<T>,
+            start: usize,
+            stream: &'a CudaStream,
+        ) -> (u64, SyncOnDrop<'a>) {
+            let (at, usage) = slice.device_ptr(stream);
+            (at + (start * size_of::<T>()) as u64, usage)
+        }
+        let Some((start, _)) = layout.contiguous_offsets() else {
+            candle_core::bail!("a tensor that is not contiguous");
+        };
+        let (at, usage) = match &storage.slice {
+            CudaStorageSlice::F32(slice) => place(slice, start, stream),
+            CudaStorageSlice::F16(slice) => place(slice, start, stream),
+            CudaStorageSlice::BF16(slice) => place(slice, start, stream),
+            CudaStorageSlice::U32(slice) => place(slice, start, stream),
+            CudaStorageSlice::U8(slice) => place(slice, start, stream),
+            _ => candle_core::bail!("kernels do not compute with {:?}", storage.dtype()),
+        };
+        Ok(Self { at, _use: usage })
+    }
+}
+
+/// Memory for a result.
+fn allocated(device: &CudaDevice, dtype: DType, count: usize) -> Result<CudaStorage> {
+    // SAFETY: the kernels write every value of a result.
+    let slice = unsafe {
+        match dtype {
+            DType::F32 => CudaStorageSlice::F32(device.alloc::<f32>(count)?),
+            DType::F16 => CudaStorageSlice::F16(device.alloc::<f16>(count)?),
+            DType::BF16 => CudaStorageSlice::BF16(device.alloc::<bf16>(count)?),
+            DType::U8 => CudaStorageSlice::U8(device.alloc::<u8>(count)?),
+            other => candle_core::bail!("kernels do not compute with {other:?}"),
+        }
+    };
+    Ok(CudaStorage {
+        slice,
+        device: device.clone(),
+    })
+}

@@ -1,0 +1,304 @@
+//! The kernels on the processor: `kernels.cu` compiled by a C++ compiler, run with the launches that a card would get.
+
+use std::{
+    cell::Cell,
+    ffi::{CString, c_char, c_int, c_void},
+    path::Path,
+    process::Command,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use candle_core::{CpuStorage, Result, Storage, Tensor, backend::BackendStorage as _};
+use half::{bf16, f16};
+
+use super::{
+    operation::{Argument, Operation, suffix},
+    self_test::cases,
+};
+
+/// What takes the place of the kernels in a test's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Networks are made of plain layers.
+    Off,
+    /// Kernels' plain twins.
+    Twins,
+    /// The kernels themselves, threads resumed in rising or falling order.
+    Emulated { is_falling: bool },
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Off) };
+}
+
+/// Sets the mode while `body` runs.
+pub(super) fn with_mode<T>(mode: Mode, body: impl FnOnce() -> T) -> T {
+    struct Reset(Mode);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            MODE.set(self.0);
+        }
+    }
+    let _reset = Reset(MODE.replace(mode));
+    body()
+}
+
+/// Whether networks are made of kernels in this thread.
+pub(super) fn is_in_place_of_plain_layers() -> bool {
+    MODE.get() != Mode::Off
+}
+
+/// As `emulator.cpp` declares it.
+#[repr(C)]
+struct RawArgument {
+    kind: c_char,
+    pointer: *mut u8,
+    whole: c_int,
+    real: f32,
+}
+
+type Run = unsafe extern "C" fn(*mut c_void, *const RawArgument, *const c_int, c_int, c_int) -> c_int;
+
+/// The compiled kernels.
+struct Emulator {
+    library: usize,
+    run: Run,
+    allocate: unsafe extern "C" fn(usize) -> *mut u8,
+    free: unsafe extern "C" fn(*mut u8, usize),
+}
+
+/// One call at a time: blocks share the emulator's memory.
+static EMULATOR: LazyLock<Mutex<std::result::Result<Emulator, String>>> =
+    LazyLock::new(|| Mutex::new(Emulator::build()));
+
+impl Emulator {
+    fn build() -> std::result::Result<Self, String> {
+        if !cfg!(target_os = "linux") {
+            return Err("the emulator needs Linux".to_owned());
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops/cuda/emulator.cpp");
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let library = folder.path().join("kernels.so");
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let output = Command::new(&compiler)
+            .args(["-std=c++17", "-O1", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"])
+            .args(["-fPIC", "-shared", "-w"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&library)
+            .output();
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => return Err(format!("there is no C++ compiler {compiler:?} ({error})")),
+        };
+        assert!(
+            output.status.success(),
+            "the kernels do not compile:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
+        // SAFETY: the library was built here and runs nothing when it is loaded.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+        if handle.is_null() {
+            return Err("the compiled kernels cannot be loaded".to_owned());
+        }
+        let symbol = |name: &str| symbol(handle as usize, name).ok_or_else(|| format!("{name} is missing"));
+        // SAFETY: emulator.cpp declares these functions with these types.
+        unsafe {
+            Ok(Self {
+                library: handle as usize,
+                run: std::mem::transmute::<*mut c_void, Run>(symbol("emulator_run")?),
+                allocate: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(usize) -> *mut u8>(symbol(
+                    "emulator_allocate",
+                )?),
+                free: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut u8, usize)>(symbol(
+                    "emulator_free",
+                )?),
+            })
+        }
+    }
+}
+
+/// A function of a library.
+fn symbol(library: usize, name: &str) -> Option<*mut c_void> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the library stays loaded, and the name ends with 0.
+    let found = unsafe { libc::dlsym(library as *mut c_void, name.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}
+
+/// Memory that faults right behind its end.
+struct Guarded<'a> {
+    emulator: &'a Emulator,
+    at: *mut u8,
+    bytes: usize,
+}
+
+impl<'a> Guarded<'a> {
+    fn new(emulator: &'a Emulator, bytes: usize) -> Self {
+        let bytes = bytes.max(16);
+        // SAFETY: any size may be asked for.
+        let at = unsafe { (emulator.allocate)(bytes) };
+        assert!(!at.is_null(), "no memory for the emulator");
+        // SAFETY: this much was allocated. What is not written stays not-a-number in every format.
+        unsafe { at.write_bytes(0xff, bytes) };
+        Self { emulator, at, bytes }
+    }
+
+    fn filled(emulator: &'a Emulator, contents: &[u8]) -> Self {
+        let memory = Self::new(emulator, contents.len());
+        // SAFETY: there is room for as much.
+        unsafe {
+            memory
+                .at
+                .copy_from_nonoverlapping(contents.as_ptr(), contents.len())
+        };
+        memory
+    }
+
+    fn contents(&self, bytes: usize) -> Vec<u8> {
+        assert!(bytes <= self.bytes);
+        // SAFETY: this much was allocated and filled.
+        unsafe { std::slice::from_raw_parts(self.at, bytes) }.to_vec()
+    }
+}
+
+impl Drop for Guarded<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this size, and nothing points to it any more.
+        unsafe { (self.emulator.free)(self.at, self.bytes) };
+    }
+}
+
+/// The bytes of a contiguous tensor on the processor.
+fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+        candle_core::bail!("a tensor that is not contiguous on the processor");
+    };
+    Ok(match storage {
+        CpuStorage::F32(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        CpuStorage::F16(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        CpuStorage::BF16(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        CpuStorage::U32(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        other => candle_core::bail!("the emulator does not know {:?}", other.dtype()),
+    })
+}
+
+/// Runs an operation in the emulator, if this thread is to.
+pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Result<Option<CpuStorage>> {
+    let Mode::Emulated { is_falling } = MODE.get() else {
+        return Ok(None);
+    };
+    let emulator = EMULATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(emulator) = &*emulator else {
+        candle_core::bail!("the emulator was not built");
+    };
+    let Some(Some(first)) = inputs.first() else {
+        candle_core::bail!("no input");
+    };
+    let dtype = first.dtype();
+    let result_type = operation.result_type().unwrap_or(dtype);
+    let buffers: Vec<Option<Guarded<'_>>> = inputs
+        .iter()
+        .map(|input| {
+            input
+                .as_ref()
+                .map(|input| Ok(Guarded::filled(emulator, &bytes_of(input)?)))
+                .transpose()
+        })
+        .collect::<Result<_>>()?;
+    let plan = operation.plan(dtype);
+    let scratch = Guarded::new(emulator, plan.scratch * 4);
+    let bytes = operation.shape().elem_count() * result_type.size_in_bytes();
+    let output = Guarded::new(emulator, bytes);
+    for launch in &plan.launches {
+        assert!(
+            launch.shared_bytes <= 48 << 10 && launch.threads <= 1024,
+            "{launch:?}"
+        );
+        let raw = |kind: u8| RawArgument {
+            kind: kind as c_char,
+            pointer: std::ptr::null_mut(),
+            whole: 0,
+            real: 0.0,
+        };
+        let pointer = |at: *mut u8| RawArgument {
+            pointer: at,
+            ..raw(b'p')
+        };
+        let mut arguments: Vec<RawArgument> = launch
+            .arguments
+            .iter()
+            .map(|argument| match *argument {
+                Argument::Input(index) => pointer(
+                    buffers[index]
+                        .as_ref()
+                        .map_or(std::ptr::null_mut(), |buffer| buffer.at),
+                ),
+                Argument::Output => pointer(output.at),
+                Argument::Scratch => pointer(scratch.at),
+                Argument::Whole(number) => RawArgument {
+                    whole: c_int::try_from(number).expect("sizes fit"),
+                    ..raw(b'i')
+                },
+                Argument::Real(real) => RawArgument { real, ..raw(b'f') },
+            })
+            .collect();
+        arguments.push(raw(0));
+        let name = format!("{}_{}", launch.kernel, suffix(dtype)?);
+        let Some(kernel) = symbol(emulator.library, &name) else {
+            candle_core::bail!("there is no kernel {name}");
+        };
+        let grid = launch.grid.map(|blocks| blocks as c_int);
+        // SAFETY: the arguments point to as much memory as the operation says; the emulator runs one call at a time.
+        let code = unsafe {
+            (emulator.run)(
+                kernel,
+                arguments.as_ptr(),
+                grid.as_ptr(),
+                launch.threads as c_int,
+                is_falling.into(),
+            )
+        };
+        assert_eq!(code, 0, "{name}: some threads wait for others for ever");
+    }
+    let bytes = output.contents(bytes);
+    Ok(Some(match result_type {
+        candle_core::DType::F32 => CpuStorage::F32(chunks(&bytes).map(f32::from_ne_bytes).collect()),
+        candle_core::DType::F16 => CpuStorage::F16(chunks(&bytes).map(f16::from_ne_bytes).collect()),
+        candle_core::DType::BF16 => CpuStorage::BF16(chunks(&bytes).map(bf16::from_ne_bytes).collect()),
+        _ => CpuStorage::U8(bytes),
+    }))
+}
+
+fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+    bytes.as_chunks::<N>().0.iter().copied()
+}
+
+/// Whether there is an emulator; says why not.
+pub(super) fn is_available() -> bool {
+    match &*EMULATOR.lock().unwrap_or_else(PoisonError::into_inner) {
+        Ok(_) => true,
+        Err(reason) => {
+            println!("the CUDA kernels are not tested: {reason}");
+            false
+        }
+    }
+}
+
+#[test]
+fn every_kernel_computes_what_its_twin_does() {
+    if !is_available() {
+        return;
+    }
+    let device = candle_core::Device::Cpu;
+    for is_falling in [false, true] {
+        for case in cases().unwrap() {
+            let check = case
+                .check(|case| with_mode(Mode::Emulated { is_falling }, || case.run_on(&device)))
+                .unwrap();
+            assert!(check.is_good(), "{check:?}");
+        }
+    }
+}

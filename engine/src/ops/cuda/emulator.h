@@ -1,0 +1,195 @@
+// Gives the words of CUDA a meaning to a C++ compiler, so that the kernels can be tested without a card.
+//
+// Blocks run one after the other; the threads of a block are fibres of one thread of the system. A fibre runs until it
+// waits for others: at __syncthreads, or where a warp exchanges values. Fibres are resumed in rising or falling order, so
+// that a missing barrier shows as a wrong result in one of the two. A barrier that some threads never reach is reported.
+//
+// Shared memory is static memory, filled with a pattern before each block. Buffers end at pages that may not be touched.
+
+#pragma once
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#define EMULATED
+#define INLINE inline
+#define __shared__ static
+#define __restrict__
+#define KERNEL(threads) extern "C" void
+#define DYNAMIC_SHARED(type, name) type* name = (type*)emulator::dynamic_shared
+#define INFINITE __builtin_inff()
+
+using std::max;
+using std::min;
+
+struct Index {
+  int x, y, z;
+};
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulator {
+
+const int MOST_THREADS = 1024, STACK = 64 << 10, MOST_SHARED = 48 << 10;
+alignas(64) static char dynamic_shared[MOST_SHARED];
+
+struct Fibre {
+  ucontext_t entry;
+  jmp_buf place;
+  bool is_started, is_done;
+};
+struct Warp {
+  unsigned values[32][8];
+  int arrived, rounds;
+};
+static Fibre fibres[MOST_THREADS];
+static Warp warps[MOST_THREADS / 32];
+static char* stacks;
+static jmp_buf scheduler;
+static int current, arrived, rounds, progress;
+static void (*body)(void*);
+static void* argument;
+
+static void yield() {
+  if (!_setjmp(fibres[current].place)) _longjmp(scheduler, 1);
+}
+
+static void wait_for(int& here, int& round, int count) {
+  progress++;
+  const int mine = round;
+  if (++here == count) {
+    here = 0;
+    round++;
+  } else {
+    while (round == mine) yield();
+  }
+}
+
+static void wait_for_warp() {
+  Warp& warp = warps[threadIdx.x / 32];
+  wait_for(warp.arrived, warp.rounds, 32);
+}
+
+static void run_fibre() {
+  body(argument);
+  fibres[current].is_done = true;
+  progress++;
+  _longjmp(scheduler, 1);
+}
+
+// Runs the threads of one block. False if they wait for each other for ever.
+static bool run_block(int threads, bool is_falling) {
+  if (!stacks) stacks = (char*)malloc((size_t)MOST_THREADS * STACK);
+  memset(dynamic_shared, 0x5a, sizeof dynamic_shared);
+  arrived = rounds = 0;
+  for (int i = 0; i < threads; i++) {
+    fibres[i].is_started = fibres[i].is_done = false;
+    warps[i / 32].arrived = warps[i / 32].rounds = 0;
+  }
+  for (volatile int done = 0; done < threads;) {
+    progress = 0;
+    for (volatile int i = 0; i < threads; i++) {
+      current = is_falling ? threads - 1 - i : i;
+      Fibre& fibre = fibres[current];
+      if (fibre.is_done) continue;
+      threadIdx = Index{current, 0, 0};
+      if (!_setjmp(scheduler)) {
+        if (fibre.is_started) _longjmp(fibre.place, 1);
+        fibre.is_started = true;
+        getcontext(&fibre.entry);
+        fibre.entry.uc_stack.ss_sp = stacks + (size_t)current * STACK;
+        fibre.entry.uc_stack.ss_size = STACK;
+        makecontext(&fibre.entry, run_fibre, 0);
+        setcontext(&fibre.entry);
+      }
+      if (fibres[current].is_done) done = done + 1;
+    }
+    if (done < threads && progress == 0) return false;
+  }
+  return true;
+}
+
+}  // namespace emulator
+
+static inline void __syncthreads() { emulator::wait_for(emulator::arrived, emulator::rounds, blockDim.x); }
+
+static inline float exchange(float value, int from) {
+  emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
+  memcpy(&warp.values[threadIdx.x % 32][0], &value, 4);
+  emulator::wait_for_warp();
+  float result;
+  memcpy(&result, &warp.values[from % 32][0], 4);
+  emulator::wait_for_warp();
+  return result;
+}
+static inline float __shfl_xor_sync(unsigned, float value, int mask) { return exchange(value, (threadIdx.x % 32) ^ mask); }
+static inline float __shfl_sync(unsigned, float value, int lane) { return exchange(value, lane); }
+
+static inline float bf16_value(unsigned short bits) {
+  unsigned whole = (unsigned)bits << 16;
+  float value;
+  memcpy(&value, &whole, 4);
+  return value;
+}
+// Rounds to nearest, halves to even; not-a-number stays so.
+static inline unsigned short bf16_bits(float value) {
+  unsigned whole;
+  memcpy(&whole, &value, 4);
+  if (value != value) return 0x7fff;
+  return (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
+}
+static inline float f16_value(unsigned short bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  float value;
+  if (exponent == 0)
+    value = ldexpf(fraction, -24);
+  else if (exponent == 31)
+    value = fraction ? NAN : INFINITE;
+  else
+    value = ldexpf(1024 + fraction, exponent - 25);
+  return bits & 0x8000 ? -value : value;
+}
+static inline unsigned short f16_bits(float value) {
+  const unsigned short sign = std::signbit(value) ? 0x8000 : 0;
+  value = fabsf(value);
+  if (value != value) return 0x7fff;
+  if (value >= 65520.0f) return sign | 0x7c00;
+  int exponent = -14;  // 0 and numbers too small for a leading 1
+  if (value >= 0x1p-14f) frexpf(value, &exponent);
+  const int scale = std::max(exponent - 11, -24);  // of the last bit
+  const int fraction = (int)rintf(ldexpf(value, -scale));
+  if (scale == -24) return sign | fraction;  // also where rounding reaches the first normal number
+  return sign | (((scale + 25) << 10) + (fraction - 1024));
+}
+
+// A warp's product: every lane lays its parts out, then computes its own results from everyone's.
+template <class Value>
+static inline void multiply_matrices(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2], Value value) {
+  emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
+  const int lane = threadIdx.x % 32;
+  for (int i = 0; i < 4; i++) warp.values[lane][i] = a[i];
+  for (int i = 0; i < 2; i++) warp.values[lane][4 + i] = b[i];
+  emulator::wait_for_warp();
+  for (int e = 0; e < 4; e++) {
+    const int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+    for (int k = 0; k < 16; k++) {
+      const unsigned left = warp.values[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2];
+      const unsigned right = warp.values[column * 4 + k % 8 / 2][4 + k / 8];
+      sums[e] += value(left >> k % 2 * 16 & 0xffff) * value(right >> k % 2 * 16 & 0xffff);
+    }
+  }
+  emulator::wait_for_warp();
+}
+static inline void multiply_f16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  multiply_matrices(sums, a, b, f16_value);
+}
+static inline void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  multiply_matrices(sums, a, b, bf16_value);
+}

@@ -1,0 +1,682 @@
+// The parts of a network that candle lacks, or makes of many small kernels, for NVIDIA cards.
+//
+// NVRTC compiles this file when a card is opened. It includes nothing, because NVRTC finds no headers on a machine that
+// has only the libraries. Tests compile the very same file with a C++ compiler (emulator.h gives the words of CUDA their
+// meaning there) and compare each kernel with its plain twin in Rust.
+//
+// Pictures are channels-last: [b, h, w, c]. Sums are f32 in every number format. Sums have one order, so that the same
+// input gives the same bytes. Pointers that may be null say so.
+
+#ifndef EMULATED
+#define INLINE __device__ __forceinline__
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define DYNAMIC_SHARED(type, name)                       \
+  extern __shared__ __align__(16) char name##_bytes[]; \
+  type* name = (type*)name##_bytes
+#define INFINITE __int_as_float(0x7f800000)
+
+INLINE float f16_value(unsigned short bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+INLINE unsigned short f16_bits(float value) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+INLINE unsigned short bf16_bits(float value) {
+  unsigned short bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+INLINE float bf16_value(unsigned short bits) { return __uint_as_float((unsigned)bits << 16); }
+
+// sums += a b for a 16x16 matrix a and a 16x8 matrix b that lie spread over the warp, as the PTX manual draws them:
+// with g = lane / 4 and t = lane % 4, a holds the rows g and g + 8 at columns 2t, 2t + 1, and those 8 further right; b
+// holds column g at the same rows; sums holds the rows g and g + 8 at columns 2t, 2t + 1.
+INLINE void multiply_f16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+INLINE void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+// Number formats.
+
+struct f16 {
+  unsigned short bits;
+};
+struct bf16 {
+  unsigned short bits;
+};
+typedef float f32;
+
+INLINE float value_of(f16 x) { return f16_value(x.bits); }
+INLINE float value_of(bf16 x) { return bf16_value(x.bits); }
+INLINE float value_of(f32 x) { return x; }
+INLINE void set(f16& x, float value) { x.bits = f16_bits(value); }
+INLINE void set(bf16& x, float value) { x.bits = bf16_bits(value); }
+INLINE void set(f32& x, float value) { x = value; }
+INLINE void multiply(f16, float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { multiply_f16(sums, a, b); }
+INLINE void multiply(bf16, float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { multiply_bf16(sums, a, b); }
+
+// What one instruction moves: 16 bytes.
+template <class T>
+struct alignas(16) Pack {
+  static const int COUNT = 16 / sizeof(T);
+  T values[COUNT];
+};
+
+template <class T>
+INLINE Pack<T> zeros() {
+  Pack<T> pack;
+  for (int i = 0; i < Pack<T>::COUNT; i++) set(pack.values[i], 0.0f);
+  return pack;
+}
+
+// Two neighbours as one register; `at` is even.
+template <class T>
+INLINE unsigned pair_at(const T* at) {
+  return *(const unsigned*)at;
+}
+
+template <class T>
+INLINE unsigned pair_of(float low, float high) {
+  T a, b;
+  set(a, low);
+  set(b, high);
+  return (unsigned)a.bits | (unsigned)b.bits << 16;
+}
+
+INLINE float warp_sum(float value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+INLINE float warp_max(float value) {
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+  return value;
+}
+
+INLINE float silu(float x) { return x / (1.0f + expf(-x)); }
+INLINE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+
+// Group normalisation, optionally with SiLU behind it: sums over spans of a picture, then the result.
+//
+// Values are taken relative to the first value of their group: on a flat picture far from 0, the squares would lose what
+// the values differ by. A thread holds 8 channels; the threads of a block stand side by side over all channels, as often
+// as they fit.
+
+template <class T>
+INLINE void load_8(float (&values)[8], const T* from, int channel, int channels) {
+  const int count = Pack<T>::COUNT;
+  if (channels % count == 0) {
+    for (int i = 0; i < 8; i += count) {
+      Pack<T> pack = channel + i < channels ? *(const Pack<T>*)(from + channel + i) : zeros<T>();
+      for (int j = 0; j < count; j++) values[i + j] = value_of(pack.values[j]);
+    }
+  } else {
+    for (int i = 0; i < 8; i++) values[i] = channel + i < channels ? value_of(from[channel + i]) : 0.0f;
+  }
+}
+
+template <class T>
+INLINE void group_norm_sums(const T* x, float* sums, int area, int channels, int groups, int span) {
+  DYNAMIC_SHARED(float, shared);  // per row of threads and channel: a sum and a sum of squares
+  const int columns = (channels + 7) / 8, rows = blockDim.x / columns, width = channels / groups;
+  const int row = threadIdx.x / columns, channel = threadIdx.x % columns * 8;
+  const T* picture = x + (size_t)blockIdx.y * area * channels;
+  const int start = blockIdx.x * span, end = min(start + span, area);
+  float first[8], sum[8], squares[8];
+  for (int i = 0; i < 8; i++) {
+    first[i] = value_of(picture[min(channel + i, channels - 1) / width * width]);
+    sum[i] = squares[i] = 0.0f;
+  }
+  for (int pixel = start + row; pixel < end; pixel += rows) {
+    float values[8];
+    load_8(values, picture + (size_t)pixel * channels, channel, channels);
+    for (int i = 0; i < 8; i++) {
+      const float value = values[i] - first[i];
+      sum[i] += value;
+      squares[i] += value * value;
+    }
+  }
+  for (int i = 0; i < 8; i++) {
+    float* place = shared + ((size_t)row * columns * 8 + channel + i) * 2;
+    place[0] = sum[i];
+    place[1] = squares[i];
+  }
+  __syncthreads();
+  for (int group = threadIdx.x; group < groups; group += blockDim.x) {
+    float all = 0.0f, all_squares = 0.0f;
+    for (int r = 0; r < rows; r++)
+      for (int c = group * width; c < (group + 1) * width; c++) {
+        all += shared[((size_t)r * columns * 8 + c) * 2];
+        all_squares += shared[((size_t)r * columns * 8 + c) * 2 + 1];
+      }
+    float* result = sums + (((size_t)blockIdx.y * gridDim.x + blockIdx.x) * groups + group) * 2;
+    result[0] = all;
+    result[1] = all_squares;
+  }
+}
+
+template <class T>
+INLINE void group_norm_apply(const T* x, const float* sums, const T* weight, const T* bias, T* y, int area, int channels,
+                             int groups, int span, float eps, int has_silu) {
+  DYNAMIC_SHARED(float, shared);  // per group: first value, mean relative to it, 1 / deviation
+  const int columns = (channels + 7) / 8, rows = blockDim.x / columns, width = channels / groups;
+  const T* picture = x + (size_t)blockIdx.y * area * channels;
+  for (int group = threadIdx.x; group < groups; group += blockDim.x) {
+    float sum = 0.0f, squares = 0.0f;
+    for (int part = 0; part < gridDim.x; part++) {
+      const float* place = sums + (((size_t)blockIdx.y * gridDim.x + part) * groups + group) * 2;
+      sum += place[0];
+      squares += place[1];
+    }
+    const float count = (float)area * width, mean = sum / count;
+    shared[group * 3] = value_of(picture[group * width]);
+    shared[group * 3 + 1] = mean;
+    shared[group * 3 + 2] = 1.0f / sqrtf(fmaxf(squares / count - mean * mean, 0.0f) + eps);
+  }
+  __syncthreads();
+  const int row = threadIdx.x / columns, channel = threadIdx.x % columns * 8;
+  const int start = blockIdx.x * span, end = min(start + span, area);
+  T* result = y + (size_t)blockIdx.y * area * channels;
+  float first[8], mean[8], scale[8], shift[8];
+  for (int i = 0; i < 8; i++) {
+    const int c = min(channel + i, channels - 1), group = c / width;
+    first[i] = shared[group * 3];
+    mean[i] = shared[group * 3 + 1];
+    scale[i] = shared[group * 3 + 2] * value_of(weight[c]);
+    shift[i] = value_of(bias[c]);
+  }
+  for (int pixel = start + row; pixel < end; pixel += rows) {
+    float values[8];
+    load_8(values, picture + (size_t)pixel * channels, channel, channels);
+    T* place = result + (size_t)pixel * channels + channel;
+    const int count = Pack<T>::COUNT;
+    Pack<T> packs[8 / count];
+    for (int i = 0; i < 8; i++) {
+      float value = (values[i] - first[i] - mean[i]) * scale[i] + shift[i];
+      if (has_silu) value = silu(value);
+      set(packs[i / count].values[i % count], value);
+    }
+    for (int i = 0; i < 8; i += count) {
+      if (channels % count == 0) {
+        if (channel + i < channels) *(Pack<T>*)(place + i) = packs[i / count];
+      } else {
+        for (int j = 0; j < count; j++)
+          if (channel + i + j < channels) place[i + j] = packs[i / count].values[j];
+      }
+    }
+  }
+}
+
+// Layer normalisation: a warp per token, the variance of centred values.
+
+template <class T>
+INLINE void layer_norm(const T* x, const T* weight, const T* bias, T* y, int tokens, int channels, float eps) {
+  const int token = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (token >= tokens) return;  // a whole warp
+  const T* from = x + (size_t)token * channels;
+  T* to = y + (size_t)token * channels;
+  float sum = 0.0f;
+  for (int c = lane; c < channels; c += 32) sum += value_of(from[c]);
+  const float mean = warp_sum(sum) / channels;
+  float squares = 0.0f;
+  for (int c = lane; c < channels; c += 32) {
+    const float value = value_of(from[c]) - mean;
+    squares += value * value;
+  }
+  const float scale = 1.0f / sqrtf(warp_sum(squares) / channels + eps);
+  for (int c = lane; c < channels; c += 32)
+    set(to[c], (value_of(from[c]) - mean) * scale * value_of(weight[c]) + value_of(bias[c]));
+}
+
+// The gate of a transformer's feed-forward part: [tokens, 2 inner] to [tokens, inner]. The bias may be null.
+
+template <class T>
+INLINE void geglu(const T* x, const T* bias, T* y, int tokens, int inner) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)tokens * inner) return;
+  const size_t token = i / inner;
+  const int c = i - token * inner;
+  const T* from = x + token * 2 * inner;
+  float value = value_of(from[c]), gate = value_of(from[inner + c]);
+  if (bias) {
+    value += value_of(bias[c]);
+    gate += value_of(bias[inner + c]);
+  }
+  set(y[i], value * gelu(gate));
+}
+
+// What follows a product: a bias per channel and what the result is added to; each may be null.
+
+template <class T>
+INLINE void add(const T* x, const T* bias, const T* residual, T* y, int tokens, int channels) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)tokens * channels) return;
+  float value = value_of(x[i]);
+  if (bias) value += value_of(bias[i % channels]);
+  if (residual) value += value_of(residual[i]);
+  set(y[i], value);
+}
+
+// Attention without a matrix of scores, for heads of up to D channels (d, a multiple of 8, are used).
+//
+// A warp owns 16 queries and keeps their result, largest score and sum of weights while blocks of 64 keys go by; the
+// result is scaled down whenever a larger score shows up. q, k, v and out are [b, n or m, heads, d].
+
+template <class T, int D>
+INLINE void attention(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads, float scale,
+                      int is_causal) {
+  const int KEYS = 64;
+  alignas(16) __shared__ T keys[KEYS][D + 8];
+  alignas(16) __shared__ T values[D][KEYS + 8];  // transposed, so that neighbouring keys are neighbours
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const size_t stride = (size_t)heads * d, head = blockIdx.y * d;
+  q += (size_t)blockIdx.z * n * stride + head;
+  k += (size_t)blockIdx.z * m * stride + head;
+  v += (size_t)blockIdx.z * m * stride + head;
+  out += (size_t)blockIdx.z * n * stride + head;
+  const int query = blockIdx.x * 64 + warp * 16 + g;  // and the one 8 further down
+
+  unsigned queries[D / 16][4];
+#pragma unroll
+  for (int s = 0; s < D / 16; s++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int row = query + i % 2 * 8, c = s * 16 + t * 2 + i / 2 * 8;
+      queries[s][i] = row < n && c < d ? pair_at(q + row * stride + c) : 0u;
+    }
+  float result[D / 8][4];
+#pragma unroll
+  for (int i = 0; i < D / 8; i++) result[i][0] = result[i][1] = result[i][2] = result[i][3] = 0.0f;
+  float largest[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f};
+
+  // Later keys than the block's last query are nobody's.
+  const int last = is_causal ? min(m, (int)(blockIdx.x * 64 + 64)) : m;
+  for (int start = 0; start < last; start += KEYS) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < KEYS * (D / 8); i += blockDim.x) {
+      const int key = i / (D / 8), c = i % (D / 8) * 8;
+      Pack<T> some_keys = zeros<T>(), some_values = zeros<T>();
+      if (start + key < m && c < d) {
+        some_keys = *(const Pack<T>*)(k + (start + key) * stride + c);
+        some_values = *(const Pack<T>*)(v + (start + key) * stride + c);
+      }
+      *(Pack<T>*)&keys[key][c] = some_keys;
+#pragma unroll
+      for (int j = 0; j < 8; j++) values[c + j][key] = some_values.values[j];
+    }
+    __syncthreads();
+
+    float scores[KEYS / 8][4];
+#pragma unroll
+    for (int i = 0; i < KEYS / 8; i++) {
+      scores[i][0] = scores[i][1] = scores[i][2] = scores[i][3] = 0.0f;
+#pragma unroll
+      for (int s = 0; s < D / 16; s++) {
+        const unsigned b[2] = {pair_at(&keys[i * 8 + g][s * 16 + t * 2]), pair_at(&keys[i * 8 + g][s * 16 + t * 2 + 8])};
+        multiply(T(), scores[i], queries[s], b);
+      }
+    }
+    float top[2] = {largest[0], largest[1]};
+#pragma unroll
+    for (int i = 0; i < KEYS / 8; i++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int key = start + i * 8 + t * 2 + e % 2;
+        const bool is_seen = key < m && (!is_causal || key <= query + e / 2 * 8);
+        scores[i][e] = is_seen ? scores[i][e] * scale : -INFINITE;
+        top[e / 2] = fmaxf(top[e / 2], scores[i][e]);
+      }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      // The four lanes of a row.
+      top[half] = fmaxf(top[half], __shfl_xor_sync(0xffffffffu, top[half], 1));
+      top[half] = fmaxf(top[half], __shfl_xor_sync(0xffffffffu, top[half], 2));
+      const float correction = expf(largest[half] - top[half]);  // 0 at the first block
+      largest[half] = top[half];
+      sum[half] *= correction;
+#pragma unroll
+      for (int i = 0; i < D / 8; i++) {
+        result[i][half * 2] *= correction;
+        result[i][half * 2 + 1] *= correction;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < KEYS / 8; i++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        scores[i][e] = expf(scores[i][e] - largest[e / 2]);
+        sum[e / 2] += scores[i][e];
+      }
+#pragma unroll
+    for (int s = 0; s < KEYS / 16; s++) {
+      // Where a result of the first product lies is where the second one wants its left side.
+      const float(&low)[4] = scores[2 * s], (&high)[4] = scores[2 * s + 1];
+      const unsigned a[4] = {pair_of<T>(low[0], low[1]), pair_of<T>(low[2], low[3]), pair_of<T>(high[0], high[1]),
+                             pair_of<T>(high[2], high[3])};
+#pragma unroll
+      for (int i = 0; i < D / 8; i++) {
+        const unsigned b[2] = {pair_at(&values[i * 8 + g][s * 16 + t * 2]), pair_at(&values[i * 8 + g][s * 16 + t * 2 + 8])};
+        multiply(T(), result[i], a, b);
+      }
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
+    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
+    const int row = query + half * 8;
+#pragma unroll
+    for (int i = 0; i < D / 8; i++) {
+      const int c = i * 8 + t * 2;
+      if (row < n && c < d)
+        *(unsigned*)(out + row * stride + c) = pair_of<T>(result[i][half * 2] / sum[half], result[i][half * 2 + 1] / sum[half]);
+    }
+  }
+}
+
+// The same for any number format and heads of up to 512 channels, without matrix instructions: a warp per query.
+
+template <class T>
+INLINE void attention_any(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads, float scale,
+                          int is_causal) {
+  const int lane = threadIdx.x % 32, query = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (query >= n) return;  // a whole warp
+  const size_t stride = (size_t)heads * d, head = blockIdx.y * d;
+  q += ((size_t)blockIdx.z * n + query) * stride + head;
+  k += (size_t)blockIdx.z * m * stride + head;
+  v += (size_t)blockIdx.z * m * stride + head;
+  out += ((size_t)blockIdx.z * n + query) * stride + head;
+  const int last = is_causal ? min(m, query + 1) : m;
+  float result[16], largest = -INFINITE, sum = 0.0f;
+  for (int i = 0; i < 16; i++) result[i] = 0.0f;
+  for (int start = 0; start < last; start += 32) {
+    const int key = start + lane;
+    float score = -INFINITE;
+    if (key < last) {
+      score = 0.0f;
+      for (int c = 0; c < d; c++) score += value_of(q[c]) * value_of(k[key * stride + c]);
+      score *= scale;
+    }
+    const float top = fmaxf(largest, warp_max(score)), correction = expf(largest - top);
+    const float weight = expf(score - top);
+    largest = top;
+    sum = sum * correction + warp_sum(weight);
+#pragma unroll
+    for (int i = 0; i < 16; i++) result[i] *= correction;
+    for (int j = 0; j < min(32, last - start); j++) {
+      const float share = __shfl_sync(0xffffffffu, weight, j);
+#pragma unroll
+      for (int i = 0; i < 16; i++)
+        if (lane + i * 32 < d) result[i] += share * value_of(v[(start + j) * stride + lane + i * 32]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 16; i++)
+    if (lane + i * 32 < d) set(out[lane + i * 32], result[i] / sum);
+}
+
+// Convolution as a product: pixels of the result times (taps x input channels) times output channels.
+//
+// A block computes 128 pixels of N channels; its 8 warps 64 x 32 or 32 x 32 each. While one slice of the inner dimension
+// is multiplied, the next is on its way into registers. The picture may be read as if every pixel was repeated first
+// (virtual_h, virtual_w). weight is [cout, kernel, kernel, cin]; bias is [cout], or [b, cout] with bias_stride = cout.
+
+template <class T, int M, int N>
+struct Tile {
+  static const int DEPTH = 64 / sizeof(T), STRIDE = DEPTH + Pack<T>::COUNT;
+  // sums += a b', for rows of a and b that start at a warp's part of a tile.
+  static INLINE void multiply_add(float (&sums)[M][N][4], const T* a, const T* b, int g, int t) {
+#pragma unroll
+    for (int k = 0; k < DEPTH; k += 16) {
+      unsigned left[M][4], right[N][2];
+#pragma unroll
+      for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) left[i][j] = pair_at(a + (i * 16 + g + j % 2 * 8) * STRIDE + k + t * 2 + j / 2 * 8);
+#pragma unroll
+      for (int i = 0; i < N; i++)
+#pragma unroll
+        for (int j = 0; j < 2; j++) right[i][j] = pair_at(b + (i * 8 + g) * STRIDE + k + t * 2 + j * 8);
+#pragma unroll
+      for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < N; j++) multiply(T(), sums[i][j], left[i], right[j]);
+    }
+  }
+};
+
+template <int M, int N>
+struct Tile<f32, M, N> {
+  static const int DEPTH = 16, STRIDE = 20;
+  static INLINE void multiply_add(float (&sums)[M][N][4], const float* a, const float* b, int g, int t) {
+    for (int k = 0; k < DEPTH; k++)
+#pragma unroll
+      for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int j = 0; j < N; j++)
+#pragma unroll
+          for (int e = 0; e < 4; e++)
+            sums[i][j][e] += a[(i * 16 + g + e / 2 * 8) * STRIDE + k] * b[(j * 8 + t * 2 + e % 2) * STRIDE + k];
+  }
+};
+
+template <class T, int N>
+INLINE void convolve(const T* x, const T* weight, const T* bias, const T* residual, T* y, int pictures, int h, int w,
+                     int virtual_h, int virtual_w, int cin, int cout, int out_h, int out_w, int kernel, int stride,
+                     int padding, int bias_stride, int activation) {
+  const int ROWS = 128, PACK = Pack<T>::COUNT, WARP_ROWS = N == 128 ? 64 : 32;
+  typedef Tile<T, WARP_ROWS / 16, 4> Warp;
+  const int DEPTH = Warp::DEPTH, STRIDE = Warp::STRIDE;
+  alignas(16) __shared__ T left[2][ROWS * STRIDE];
+  alignas(16) __shared__ T right[2][N * STRIDE];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int warp_row = warp / (N / 32) * WARP_ROWS, warp_column = warp % (N / 32) * 32;
+  const int area = out_h * out_w, pixels = pictures * area, taps = kernel * kernel, inner = taps * cin;
+  const bool is_packed = cin % PACK == 0;
+
+  // Four threads bring a row of a slice, one pack each; every thread serves rows 64 apart.
+  const int part = threadIdx.x % 4 * PACK, my_row = threadIdx.x / 4;
+  const T* picture[2];
+  int top[2], left_edge[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const int pixel = blockIdx.x * ROWS + my_row + i * 64;
+    const int place = pixel % area;
+    picture[i] = pixel < pixels ? x + (size_t)(pixel / area) * h * w * cin : 0;
+    top[i] = place / out_w * stride - padding;
+    left_edge[i] = place % out_w * stride - padding;
+  }
+  const int first_column = blockIdx.y * N;
+
+  Pack<T> next_left[2], next_right[N / 64];
+  auto input = [&](int i, int k) -> const T* {
+    // Where the k-th number of row i lies; null outside the picture.
+    if (k >= inner || !picture[i]) return 0;
+    const int tap = k / cin, row = top[i] + tap / kernel, column = left_edge[i] + tap % kernel;
+    if (row < 0 || row >= virtual_h || column < 0 || column >= virtual_w) return 0;
+    const int source_row = virtual_h == h ? row : row * h / virtual_h;
+    const int source_column = virtual_w == w ? column : column * w / virtual_w;
+    return picture[i] + ((size_t)source_row * w + source_column) * cin + (k - tap * cin);
+  };
+  auto fetch = [&](int start) {
+    const int k = start + part;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      next_left[i] = zeros<T>();
+      if (is_packed) {
+        const T* from = input(i, k);
+        if (from) next_left[i] = *(const Pack<T>*)from;
+      } else {
+        for (int j = 0; j < PACK; j++) {
+          const T* from = input(i, k + j);
+          if (from) next_left[i].values[j] = *from;
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < N / 64; i++) {
+      const int column = first_column + my_row + i * 64;
+      next_right[i] = zeros<T>();
+      if (column < cout) {
+        const T* from = weight + (size_t)column * inner + k;
+        if (is_packed) {
+          if (k < inner) next_right[i] = *(const Pack<T>*)from;
+        } else {
+          for (int j = 0; j < PACK; j++)
+            if (k + j < inner) next_right[i].values[j] = from[j];
+        }
+      }
+    }
+  };
+  auto store = [&](int buffer) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) *(Pack<T>*)&left[buffer][(my_row + i * 64) * STRIDE + part] = next_left[i];
+#pragma unroll
+    for (int i = 0; i < N / 64; i++) *(Pack<T>*)&right[buffer][(my_row + i * 64) * STRIDE + part] = next_right[i];
+  };
+
+  float sums[WARP_ROWS / 16][4][4];
+#pragma unroll
+  for (int i = 0; i < WARP_ROWS / 16; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) sums[i][j][0] = sums[i][j][1] = sums[i][j][2] = sums[i][j][3] = 0.0f;
+  fetch(0);
+  store(0);
+  __syncthreads();
+  int buffer = 0;
+  for (int start = 0; start < inner; start += DEPTH) {
+    const bool has_next = start + DEPTH < inner;
+    if (has_next) fetch(start + DEPTH);
+    Warp::multiply_add(sums, left[buffer] + warp_row * STRIDE, right[buffer] + warp_column * STRIDE, g, t);
+    buffer = 1 - buffer;
+    // Whoever read this buffer last has come past the barrier since.
+    if (has_next) store(buffer);
+    __syncthreads();
+  }
+
+#pragma unroll
+  for (int i = 0; i < WARP_ROWS / 16; i++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int pixel = blockIdx.x * ROWS + warp_row + i * 16 + g + half * 8;
+      if (pixel >= pixels) continue;
+      const T* row_bias = bias ? bias + (size_t)(pixel / area) * bias_stride : 0;
+#pragma unroll
+      for (int j = 0; j < 4; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          const int column = first_column + warp_column + j * 8 + t * 2 + e;
+          if (column >= cout) continue;
+          const size_t place = (size_t)pixel * cout + column;
+          float value = sums[i][j][half * 2 + e];
+          if (row_bias) value += value_of(row_bias[column]);
+          if (residual) value += value_of(residual[place]);
+          if (activation == 1) value = fmaxf(value, 0.0f);
+          if (activation == 2) value = silu(value);
+          set(y[place], value);
+        }
+    }
+}
+
+// Rows of latents [rows, c, h, w], each rolled down and to the right by its own number of cells (0 to h - 1, w - 1).
+
+template <class T>
+INLINE void roll(const T* x, const unsigned* shifts, T* y, int rows, int channels, int h, int w) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)rows * channels * h * w) return;
+  const int column = i % w, line = i / w % h;
+  const size_t plane = i / ((size_t)h * w);
+  const unsigned* shift = shifts + plane / channels * 2;
+  const int from_line = (line + h - (int)shift[0]) % h, from_column = (column + w - (int)shift[1]) % w;
+  y[i] = x[(plane * h + from_line) * w + from_column];
+}
+
+// The top left part of a picture in -1..1 as opaque RGBA bytes; strides say how it lies.
+
+template <class T>
+INLINE void rgba(const T* x, unsigned* y, int height, int width, int channel_stride, int line_stride, int column_stride) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)height * width) return;
+  const size_t place = i / width * line_stride + i % width * column_stride;
+  unsigned pixel = 0xff000000u;
+  for (int c = 0; c < 3; c++) {
+    const float value = value_of(x[place + (size_t)c * channel_stride]) * 127.5f + 128.0f;
+    pixel |= (unsigned)fminf(fmaxf(value, 0.0f), 255.0f) << 8 * c;
+  }
+  y[i] = pixel;
+}
+
+// The kernels by name.
+
+#define FOR_TYPE(T)                                                                                                    \
+  KERNEL(1024) group_norm_sums_##T(const T* x, float* sums, int area, int channels, int groups, int span) {            \
+    group_norm_sums<T>(x, sums, area, channels, groups, span);                                                         \
+  }                                                                                                                    \
+  KERNEL(1024) group_norm_apply_##T(const T* x, const float* sums, const T* weight, const T* bias, T* y, int area,     \
+                                    int channels, int groups, int span, float eps, int has_silu) {                     \
+    group_norm_apply<T>(x, sums, weight, bias, y, area, channels, groups, span, eps, has_silu);                        \
+  }                                                                                                                    \
+  KERNEL(256) layer_norm_##T(const T* x, const T* weight, const T* bias, T* y, int tokens, int channels, float eps) {  \
+    layer_norm<T>(x, weight, bias, y, tokens, channels, eps);                                                          \
+  }                                                                                                                    \
+  KERNEL(256) geglu_##T(const T* x, const T* bias, T* y, int tokens, int inner) { geglu<T>(x, bias, y, tokens, inner); } \
+  KERNEL(256) add_##T(const T* x, const T* bias, const T* residual, T* y, int tokens, int channels) {                  \
+    add<T>(x, bias, residual, y, tokens, channels);                                                                    \
+  }                                                                                                                    \
+  KERNEL(128) attention_any_##T(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads,            \
+                                float scale, int is_causal) {                                                          \
+    attention_any<T>(q, k, v, out, n, m, d, heads, scale, is_causal);                                                  \
+  }                                                                                                                    \
+  KERNEL(256) rgba_##T(const T* x, unsigned* y, int height, int width, int channel_stride, int line_stride,            \
+                       int column_stride) {                                                                            \
+    rgba<T>(x, y, height, width, channel_stride, line_stride, column_stride);                                          \
+  }                                                                                                                    \
+  FOR_WIDTH(T, 64)                                                                                                     \
+  FOR_WIDTH(T, 128)
+
+#define FOR_WIDTH(T, N)                                                                                                \
+  KERNEL(256) convolve_##N##_##T(const T* x, const T* weight, const T* bias, const T* residual, T* y, int pictures,    \
+                                 int h, int w, int virtual_h, int virtual_w, int cin, int cout, int out_h, int out_w,  \
+                                 int kernel, int stride, int padding, int bias_stride, int activation) {               \
+    convolve<T, N>(x, weight, bias, residual, y, pictures, h, w, virtual_h, virtual_w, cin, cout, out_h, out_w, kernel, \
+                   stride, padding, bias_stride, activation);                                                          \
+  }
+
+#define FOR_HEAD(T, D)                                                                                                 \
+  KERNEL(128) attention_##D##_##T(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads,          \
+                                  float scale, int is_causal) {                                                        \
+    attention<T, D>(q, k, v, out, n, m, d, heads, scale, is_causal);                                                   \
+  }
+#define FOR_HEADS(T) \
+  FOR_HEAD(T, 32) FOR_HEAD(T, 48) FOR_HEAD(T, 64) FOR_HEAD(T, 80) FOR_HEAD(T, 128) FOR_HEAD(T, 160)
+
+// A number format is compiled when a network first uses it.
+#ifdef WITH_F16
+FOR_TYPE(f16)
+FOR_HEADS(f16)
+#endif
+#ifdef WITH_BF16
+FOR_TYPE(bf16)
+FOR_HEADS(bf16)
+#endif
+#ifdef WITH_F32
+FOR_TYPE(f32)
+#endif
+#ifdef WITH_LATENTS
+KERNEL(256) roll_f32(const f32* x, const unsigned* shifts, f32* y, int rows, int channels, int h, int w) {
+  roll<f32>(x, shifts, y, rows, channels, h, w);
+}
+#endif

@@ -1,0 +1,69 @@
+//! Kernels for NVIDIA cards: what candle lacks there, or makes of many small steps.
+//!
+//! ```text
+//! convolution, normalisation, attention, gate, latents ──▶ operation ──▶ card (feature "cuda")
+//!        say which kernels to launch (a Plan)                        └─▶ a plain twin, on the processor
+//! ```
+//!
+//! An [`Operation`](operation::Operation) describes its result's shape, the launches that make it, and a plain twin in
+//! Rust. The description knows no card: with the feature `cuda`, `card` compiles `kernels.cu` through NVRTC and launches
+//! it on candle's stream; a test compiles the same file with a C++ compiler and runs the same launches on the processor.
+//!
+//! Pictures keep candle's shape `[b, c, h, w]` with channels-last strides, so that everything else may look at them as
+//! at any tensor.
+#![cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "launches are described for cards alone")
+)]
+
+mod attention;
+#[cfg(feature = "cuda")]
+mod card;
+mod convolution;
+#[cfg(test)]
+mod emulated;
+mod gate;
+mod latents;
+#[cfg(feature = "cuda")]
+mod libraries;
+mod normalisation;
+mod operation;
+mod self_test;
+
+use candle_core::{Device, Result, Tensor};
+
+pub(crate) use attention::attention;
+#[cfg(feature = "cuda")]
+pub(crate) use card::{keep_uploads, memory_bytes, open};
+pub(crate) use convolution::{Convolution, End, convolve, packed_weight};
+pub(crate) use gate::{add, geglu};
+pub(crate) use latents::{rgba, roll};
+pub(crate) use normalisation::{group_norm, layer_norm};
+pub use self_test::{KernelCheck, check_kernels};
+
+/// Whether networks on this device are made of these kernels.
+///
+/// True on a card for which they were compiled; `WORDBRUSH_KERNELS=plain` turns them off, to compare.
+pub(crate) fn are_used_on(device: &Device) -> bool {
+    #[cfg(test)]
+    if device.is_cpu() {
+        return emulated::is_in_place_of_plain_layers();
+    }
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return card::has_kernels();
+    }
+    // Without the feature there is no card.
+    let _: &Device = device;
+    false
+}
+
+/// `[b, c, h, w]` as `[b, h, w, c]` in memory; copies only what does not lie so already.
+pub(crate) fn channels_last(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 2, 3, 1))?.contiguous()
+}
+
+/// Back to candle's shape, without a copy.
+pub(crate) fn channels_first(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 3, 1, 2))
+}
