@@ -1,0 +1,207 @@
+"""Compares `wordbrush bench` with the same work in PyTorch, on the same device in the same call.
+
+    python docs/gpu/compare.py --wordbrush target/release/wordbrush [--output FOLDER]
+
+The work is one frame of the stream batch as the authors' pipeline makes it: T half-finished latents, each denoised once
+for each of P regions (a batch of T x P rows, each with its own timestep), averaged under masks, noised to the next
+level; the finished one is decoded by the tiny autoencoder and copied to main memory as bytes. PyTorch runs diffusers'
+UNet of Stable Diffusion 1.5 with made-up weights in f16: eager, and compiled (`max-autotune`, channels-last).
+Wordbrush runs its bench with the same canvas, regions and steps, in the same order of passes.
+
+Needs torch and diffusers, nothing else. Without a card, `--tiny` runs everything in seconds with small networks against
+Wordbrush's embedded model, to see that it works; its figures mean nothing.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers.utils import logging
+
+SD15 = dict(
+    sample_size=64,
+    block_out_channels=(320, 640, 1280, 1280),
+    cross_attention_dim=768,
+    attention_head_dim=8,
+)
+TINY = dict(
+    sample_size=8,
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    block_out_channels=(16, 32),
+    layers_per_block=1,
+    cross_attention_dim=32,
+    attention_head_dim=2,
+    norm_num_groups=8,
+)
+WAYS = ["eager", "compiled"]
+# Levels of the 50-step LCM schedule, and the model's share of noise at each.
+STEPS = {5: [0, 4, 12, 25, 37], 4: [0, 16, 32, 45]}
+
+
+class Stream:
+    """The stream batch in PyTorch."""
+
+    def __init__(self, arguments, device, way):
+        torch.manual_seed(0)
+        self.device = device
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        config = TINY if arguments.tiny else SD15
+        unet = UNet2DConditionModel(**config)
+        codec = AutoencoderTiny()
+        self.unet = unet.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
+        self.codec = codec.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
+        self.width = config["cross_attention_dim"]
+        self.predict = lambda *inputs: self.unet(*inputs, return_dict=False)[0]
+        self.decode = lambda latent: self.codec.decode(latent, return_dict=False)[0]
+        if way == "compiled":
+            mode = "default" if arguments.tiny else "max-autotune"
+            self.predict = torch.compile(self.predict, mode=mode)
+            self.decode = torch.compile(self.decode, mode=mode)
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        self.alphas = torch.cumprod(1 - betas, 0)
+
+    def start(self, width, height, regions, steps):
+        """Latents, masks and tables of a canvas."""
+        at = dict(device=self.device, dtype=self.dtype)
+        self.height, self.columns = height // 8, width // 8
+        indexes = STEPS.get(steps) or [50 * step // steps for step in range(steps)]
+        times = torch.tensor([999 - 20 * index for index in indexes])
+        self.times = times.repeat_interleave(regions).to(self.device)
+        alphas = self.alphas[times]
+        scaled = (times.double() * 10) ** 2
+        shape = (-1, 1, 1, 1)
+        self.signal = alphas.sqrt().reshape(shape).to(**at)
+        self.noise = (1 - alphas).sqrt().reshape(shape).to(**at)
+        self.skip = (0.25 / (scaled + 0.25)).reshape(shape).to(**at)
+        self.out = (scaled.sqrt() / (scaled + 0.25).sqrt()).reshape(shape).to(**at)
+        self.context = torch.randn(steps * regions, 77, self.width, **at)
+        size = (self.height, self.columns)
+        self.masks = (torch.rand(steps, regions, 1, *size, **at) > 0.5).to(self.dtype)
+        self.counts = self.masks.sum(1)
+        self.background = torch.randn(1, 4, *size, **at)
+        self.fixed = torch.randn(steps, 4, *size, **at)
+        self.buffer = torch.randn(steps - 1, 4, *size, **at)
+        self.regions, self.steps = regions, steps
+
+    def frame(self):
+        """One step: a picture's bytes in main memory, and the milliseconds to its latent and to its pixels."""
+        begun = time.perf_counter()
+        latents = torch.cat([torch.randn_like(self.background), self.buffer])
+        rows = latents.repeat_interleave(self.regions, 0).contiguous(memory_format=torch.channels_last)
+        predicted = self.predict(rows, self.times, self.context)
+        predicted = predicted.reshape(self.steps, self.regions, 4, self.height, self.columns)
+        each = lambda table: table.unsqueeze(1)
+        clean = (latents.unsqueeze(1) - each(self.noise) * predicted) / each(self.signal)
+        clean = each(self.out) * clean + each(self.skip) * latents.unsqueeze(1)
+        average = (clean * self.masks).sum(1) / self.counts.clamp(min=1)
+        share = (1 - self.counts).clamp(0, 1)
+        result = average * (1 - share) + self.background * share
+        self.buffer = (self.signal[1:] * result[:-1] + self.noise[1:] * self.fixed[1:]).clone()
+        self.wait()
+        denoised = time.perf_counter()
+        picture = self.decode(result[-1:])
+        pixels = (picture[0].float() * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+        pixels = pixels.contiguous().cpu()
+        assert pixels.shape == (self.height * 8, self.columns * 8, 3)
+        return (denoised - begun) * 1e3, (time.perf_counter() - denoised) * 1e3
+
+    def wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def pytorch(stream, canvas, seconds):
+    """Frames per second and stages, after frames that compile and allocate."""
+    stream.start(*canvas)
+    for _ in range(3):
+        stream.frame()
+    if stream.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    frames, denoise, decode, begun = 0, 0.0, 0.0, time.perf_counter()
+    while time.perf_counter() - begun < seconds or frames < 3:
+        stages = stream.frame()
+        frames, denoise, decode = frames + 1, denoise + stages[0], decode + stages[1]
+    elapsed = time.perf_counter() - begun
+    result = dict(frames_per_second=frames / elapsed, denoise_ms=denoise / frames, decode_ms=decode / frames)
+    if stream.device.type == "cuda":
+        result["peak_bytes"] = torch.cuda.max_memory_allocated()
+    return result
+
+
+def wordbrush(arguments, canvas):
+    """The report of `wordbrush bench --json`."""
+    width, height, regions, steps = canvas
+    command = [arguments.wordbrush, "bench", "--json", "--order", "batch", "--edits", "3"]
+    command += ["--model", "pocket" if arguments.tiny else "random-sd15", "--device", arguments.device]
+    command += ["--size", f"{width}x{height}", "--regions", regions, "--steps", steps]
+    command += ["--seconds", max(1, round(arguments.seconds))]
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"wordbrush bench failed for {canvas}")
+    return json.loads(done.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wordbrush", required=True, type=pathlib.Path, help="the program, built for this device")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--sizes", nargs="+", default=["512x512", "768x512", "1920x768"])
+    parser.add_argument("--regions", nargs="+", type=int, default=[1, 3, 8])
+    parser.add_argument("--steps", nargs="+", type=int, default=[5, 4])
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument(
+        "--compiled-sizes", nargs="*", default=["512x512"], help="sizes to compile for, minutes each; others run eager"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long frames are counted")
+    parser.add_argument("--tiny", action="store_true", help="small networks, to try this program")
+    parser.add_argument("--output", type=pathlib.Path, help="a folder for compare.json")
+    arguments = parser.parse_args()
+    logging.set_verbosity_error()
+    device = torch.device(arguments.device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"PyTorch {torch.__version__} and Wordbrush on {name}; frames per second\n")
+    canvases = [
+        (*map(int, size.split("x")), regions, steps)
+        for size in arguments.sizes
+        for regions in arguments.regions
+        for steps in arguments.steps
+    ]
+    # One program at a time on the device, and the same canvas in all of them one after the other.
+    results = []
+    with torch.inference_mode():
+        print("| canvas | regions | steps | " + " | ".join(arguments.ways) + " | Wordbrush | times faster than the best |")
+        print("|---" * (len(arguments.ways) + 5) + "|")
+        for canvas in canvases:
+            width, height, regions, steps = canvas
+            result = dict(width=width, height=height, regions=regions, steps=steps, pytorch={})
+            ways = [
+                way for way in arguments.ways if way != "compiled" or f"{width}x{height}" in arguments.compiled_sizes
+            ]
+            for way in ways:
+                stream = Stream(arguments, device, way)
+                result["pytorch"][way] = pytorch(stream, canvas, arguments.seconds)
+                del stream
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+            result["wordbrush"] = wordbrush(arguments, canvas)
+            theirs = {way: result["pytorch"][way]["frames_per_second"] for way in ways}
+            ours = result["wordbrush"]["frames_per_second"]
+            result["times_faster"] = ours / max(theirs.values())
+            results.append(result)
+            figures = " | ".join(f"{theirs[way]:.2f}" if way in theirs else "" for way in arguments.ways)
+            ratio = result["times_faster"]
+            print(f"| {width}x{height} | {regions} | {steps} | {figures} | {ours:.2f} | {ratio:.2f} |", flush=True)
+            if arguments.output:
+                arguments.output.mkdir(parents=True, exist_ok=True)
+                report = dict(device=name, torch=torch.__version__, tiny=arguments.tiny, results=results)
+                (arguments.output / "compare.json").write_text(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
