@@ -30,7 +30,7 @@ struct Arguments {
     /// Number format.
     #[arg(long, value_enum, default_value_t = TypeName::F16)]
     dtype: TypeName,
-    /// Latent sizes in cells, WIDTHxHEIGHT.
+    /// Latent sizes in cells, width x height.
     #[arg(long, num_args = 1.., default_values = ["64x64", "96x64", "240x96"])]
     sizes: Vec<String>,
     /// Rows of a call.
@@ -83,10 +83,17 @@ fn main() -> Result<()> {
     let mut measured = Vec::new();
     for size in &arguments.sizes {
         let sides: Vec<usize> = size.split('x').map(str::parse).collect::<Result<_, _>>()?;
-        ensure!(sides.len() == 2 && sides.iter().all(|&side| side >= 8), "sizes are written 64x64");
+        ensure!(
+            sides.len() == 2 && sides.iter().all(|&side| side >= 8),
+            "sizes are written 64x64"
+        );
         let (width, height) = (sides[0], sides[1]);
-        let latent = Tensor::randn(0_f32, 1.0, (1, 4, height, width), &parts.device)?.to_dtype(parts.dtype)?;
-        let decode_ms = best_ms(&parts.device, arguments.repeat, || Ok(drop(parts.codec.decode(&latent)?)))?;
+        let latent =
+            Tensor::randn(0_f32, 1.0, (1, 4, height, width), &parts.device)?.to_dtype(parts.dtype)?;
+        let decode_ms = best_ms(&parts.device, arguments.repeat, || {
+            parts.codec.decode(&latent)?;
+            Ok(())
+        })?;
         for &rows in &arguments.rows {
             let denoise_ms = denoise_ms(&mut parts, &conditioning, (height, width), rows, arguments.repeat)?;
             let teraflops = rows as f64 * teraflop_of_row(height, width) / (denoise_ms / 1e3);
@@ -128,7 +135,8 @@ fn denoise_ms(
     rows: usize,
     repeat: usize,
 ) -> Result<f64> {
-    let latents = Tensor::randn(0_f32, 1.0, (rows, 4, height, width), &parts.device)?.to_dtype(parts.dtype)?;
+    let latents =
+        Tensor::randn(0_f32, 1.0, (rows, 4, height, width), &parts.device)?.to_dtype(parts.dtype)?;
     let prompt = parts.denoiser.prepare(conditioning)?;
     let rows: Vec<Row<'_>> = (0..rows)
         .map(|row| Row {
@@ -148,9 +156,18 @@ fn matrix_rate(device: &Device, dtype: DType, arguments: &Arguments) -> Result<f
     let side = arguments.side;
     let matrix = || Tensor::randn(0_f32, 1.0, (side, side), device)?.to_dtype(dtype);
     // Processors multiply only 32-bit floats well.
-    let cast = |matrix: Tensor| if device.is_cpu() { matrix.to_dtype(DType::F32) } else { Ok(matrix) };
+    let cast = |matrix: Tensor| {
+        if device.is_cpu() {
+            matrix.to_dtype(DType::F32)
+        } else {
+            Ok(matrix)
+        }
+    };
     let (a, b) = (cast(matrix()?)?, cast(matrix()?)?);
-    let ms = best_ms(device, arguments.repeat, || Ok(drop(a.matmul(&b)?)))?;
+    let ms = best_ms(device, arguments.repeat, || {
+        a.matmul(&b)?;
+        Ok(())
+    })?;
     Ok(2.0 * (side as f64).powi(3) / (ms / 1e3) / 1e12)
 }
 
@@ -162,7 +179,11 @@ fn teraflop_of_row(height: usize, width: usize) -> f64 {
     let (mut macs, mut h, mut w) = (0.0, height, width);
     let conv = |cells: f64, from: f64, to: f64, taps: f64| cells * from * to * taps;
     let resnet = |cells: f64, from: f64, to: f64| {
-        let shortcut = if from == to { 0.0 } else { conv(cells, from, to, 1.0) };
+        let shortcut = if from == to {
+            0.0
+        } else {
+            conv(cells, from, to, 1.0)
+        };
         conv(cells, from, to, 9.0) + conv(cells, to, to, 9.0) + shortcut + 1280.0 * to
     };
     let transformer = |cells: f64, c: f64| {

@@ -101,6 +101,14 @@ pub enum Error {
         /// What did not fit.
         what: String,
     },
+    /// The card stopped answering; the processor goes on.
+    #[error("the graphics card stopped working while {doing}: {reason}")]
+    DeviceLost {
+        /// What was being done.
+        doing: String,
+        /// What its driver says.
+        reason: String,
+    },
     /// There is no model yet.
     #[error("no model is loaded: choose one first")]
     NoModel,
@@ -143,7 +151,8 @@ impl Error {
 
 /// Says what was being done when a tensor operation failed.
 pub(crate) trait Doing<T> {
-    /// Turns the failure into [`Error::Compute`], or into [`Error::OutOfMemory`] where it was that.
+    /// Turns the failure into [`Error::Compute`], or into [`Error::OutOfMemory`] or [`Error::DeviceLost`] where it was
+    /// that.
     fn doing(self, what: &str) -> Result<T>;
 }
 
@@ -154,13 +163,15 @@ impl<T> Doing<T> for candle_core::Result<T> {
                 return error;
             }
             let text = error.to_string();
-            if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
-                Error::OutOfMemory {
-                    what: what.to_owned(),
-                }
+            let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+            let doing = what.to_owned();
+            if says(&["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"]) {
+                Error::OutOfMemory { what: doing }
+            } else if says(&["DriverError", "CUDA_ERROR", "CUBLAS_STATUS", "CUDNN_STATUS"]) {
+                Error::DeviceLost { doing, reason: text }
             } else {
                 Error::Compute {
-                    doing: what.to_owned(),
+                    doing,
                     source: Arc::new(error),
                 }
             }

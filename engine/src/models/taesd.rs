@@ -13,6 +13,9 @@ use crate::nn::{After, Bias, Conv, ConvShape, conv};
 const LATENT_MAGNITUDE: f64 = 3.0;
 /// Latent cells that are decoded at once; more are cut into tiles.
 const MAX_CELLS: usize = 160 * 160;
+/// Side of a tile in latent cells, and the least that it may become.
+const TILE: usize = 96;
+const LEAST_TILE: usize = 24;
 
 /// Three convolutions beside a shortcut.
 #[derive(Debug)]
@@ -134,6 +137,8 @@ pub struct TinyAutoencoder {
     config: TinyConfig,
     encoder: Vec<Layer>,
     decoder: Vec<Layer>,
+    most_cells: usize,
+    tile: usize,
 }
 
 impl TinyAutoencoder {
@@ -146,6 +151,8 @@ impl TinyAutoencoder {
             encoder: encoder(&config, vb.pp("encoder.layers"))?,
             decoder: decoder(&config, vb.pp("decoder.layers"))?,
             config,
+            most_cells: MAX_CELLS,
+            tile: TILE,
         })
     }
 
@@ -163,7 +170,7 @@ impl TinyAutoencoder {
     /// If a tensor operation fails.
     pub fn decode_raw(&self, latents: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = latents.dims4()?;
-        if h * w <= MAX_CELLS {
+        if h * w <= self.most_cells {
             self.decode_whole(latents)
         } else {
             self.decode_tiles(latents)
@@ -177,16 +184,16 @@ impl TinyAutoencoder {
 
     /// Tile by tile, each with a margin as wide as the decoder looks, so that the result is the whole one's exactly.
     fn decode_tiles(&self, latents: &Tensor) -> Result<Tensor> {
-        const TILE: usize = 96;
+        let tile_side = self.tile;
         let (_, _, h, w) = latents.dims4()?;
         let margin = self.decoder_reach();
         let scale = self.config.downscale();
         let mut rows = Vec::new();
-        for top in (0..h).step_by(TILE) {
+        for top in (0..h).step_by(tile_side) {
             let mut row = Vec::new();
-            for left in (0..w).step_by(TILE) {
+            for left in (0..w).step_by(tile_side) {
                 let (y0, x0) = (top.saturating_sub(margin), left.saturating_sub(margin));
-                let (height, width) = (TILE.min(h - top), TILE.min(w - left));
+                let (height, width) = (tile_side.min(h - top), tile_side.min(w - left));
                 let (y1, x1) = ((top + height + margin).min(h), (left + width + margin).min(w));
                 let tile = latents.narrow(2, y0, y1 - y0)?.narrow(3, x0, x1 - x0)?;
                 let picture = self.decode_whole(&tile.contiguous()?)?;
@@ -257,6 +264,15 @@ impl ImageCodec for TinyAutoencoder {
         let raw = ((latents / self.config.scaling_factor)? + self.config.shift_factor)?;
         self.decode_raw(&raw)
     }
+
+    fn halve_pieces(&mut self) -> bool {
+        if self.tile / 2 < LEAST_TILE {
+            return false;
+        }
+        self.tile /= 2;
+        self.most_cells = self.tile * self.tile;
+        true
+    }
 }
 
 #[cfg(test)]
@@ -275,12 +291,18 @@ mod tests {
         let cancel = false.into();
         let watch = LoadWatch::new(&ignore, &cancel);
         let vb = random_weights("codec", DType::F32, &Device::Cpu, &watch);
-        let codec = TinyAutoencoder::new(config, &vb).unwrap();
+        let mut codec = TinyAutoencoder::new(config, &vb).unwrap();
         let latents = Tensor::randn(0f32, 1.0, (1, 4, 100, 210), &Device::Cpu).unwrap();
         let whole = codec.decode_whole(&latents).unwrap();
         let tiled = codec.decode_tiles(&latents).unwrap();
         assert_eq!(whole.dims(), tiled.dims());
         let difference = (whole - tiled).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
+
+        while codec.halve_pieces() {}
+        let smallest = codec.decode_raw(&latents).unwrap();
+        let difference = (smallest - codec.decode_whole(&latents).unwrap()).unwrap();
+        let difference = difference.abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
     }
 }

@@ -121,6 +121,11 @@ pub trait ImageCodec: Send {
     /// # Errors
     /// If a tensor operation fails.
     fn decode(&mut self, latents: &Tensor) -> Result<Tensor>;
+
+    /// Decodes in smaller pieces from now on, which takes less memory. `false` if they get no smaller.
+    fn halve_pieces(&mut self) -> bool {
+        false
+    }
 }
 
 /// A loaded model.

@@ -135,6 +135,8 @@ pub struct KlAutoencoder {
     quant: Option<Conv>,
     post_quant: Option<Conv>,
     decoder: Decoder,
+    /// Latent cells that are decoded at once; more are cut into tiles.
+    most_cells: usize,
 }
 
 impl KlAutoencoder {
@@ -161,6 +163,7 @@ impl KlAutoencoder {
             post_quant: post_quant.transpose()?,
             decoder: Decoder::new(&config, &resnets, &vb.pp("decoder"))?,
             config,
+            most_cells: MAX_CELLS,
         })
     }
 
@@ -208,7 +211,7 @@ impl KlAutoencoder {
     /// If a tensor operation fails.
     pub fn decode_raw(&self, latents: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = latents.dims4()?;
-        if h * w <= MAX_CELLS {
+        if h * w <= self.most_cells {
             self.decode_whole(latents)
         } else {
             Tiling::new(h, w).run(self.config.downscale(), |y, x, height, width| {
@@ -333,6 +336,12 @@ impl ImageCodec for KlAutoencoder {
         let raw = latents.to_dtype(weights)?;
         let raw = ((raw / self.config.scaling_factor)? + self.config.shift_factor)?;
         self.decode_raw(&raw)?.to_dtype(dtype)
+    }
+
+    fn halve_pieces(&mut self) -> bool {
+        let is_larger = self.most_cells > TILE * TILE;
+        self.most_cells = TILE * TILE;
+        is_larger
     }
 }
 

@@ -5,6 +5,8 @@
 //! the scene, which the worker keeps, is painted again.
 
 mod calibration;
+#[cfg(test)]
+mod faults;
 mod loader;
 mod meter;
 mod outlet;
@@ -331,19 +333,30 @@ impl Worker {
         }
     }
 
-    /// A step failed: the device is left where it was lost, otherwise the stream rests until something changes.
+    /// A step failed. Out of memory, smaller pieces are tried; a device that was lost is left for the processor;
+    /// otherwise the stream rests until something changes.
     fn give_up_step(&mut self, error: Error) {
+        if matches!(error, Error::OutOfMemory { .. })
+            && self.painter.as_mut().is_some_and(Painter::take_less_memory)
+        {
+            tracing::warn!("{error}; going on in smaller pieces");
+            self.outlet.report(Event::Notice(Notice {
+                level: NoticeLevel::Warning,
+                text: "The device has too little memory: going on in smaller pieces, which is slower"
+                    .to_owned(),
+            }));
+            return;
+        }
         self.steps = 0;
         let is_on_cpu = self.painter.as_ref().is_none_or(Painter::is_on_cpu);
-        if is_on_cpu || matches!(error, Error::OutOfMemory { .. } | Error::NotFinite) {
-            self.is_stuck = true;
-            self.outlet.report(Event::Failed(error));
-        } else {
+        let stays = matches!(error, Error::OutOfMemory { .. } | Error::NotFinite);
+        if matches!(error, Error::DeviceLost { .. }) || !(is_on_cpu || stays) {
             self.config.device = DeviceChoice::Cpu;
             self.config.precision = None;
-            self.restart(&format!(
-                "the graphics card was lost ({error}); going on with the processor"
-            ));
+            self.restart(&format!("{error}; going on with the processor"));
+        } else {
+            self.is_stuck = true;
+            self.outlet.report(Event::Failed(error));
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     ops::Workers,
     pipeline,
-    stream::Session,
+    stream::{Session, StepOutcome},
 };
 
 pub(super) struct Painter {
@@ -47,6 +47,8 @@ pub(super) struct Painter {
     shown_revision: Option<Revision>,
     has_new_scene: bool,
     is_calibrated: bool,
+    /// A step whose picture could not be decoded, to be decoded again.
+    undecoded: Option<StepOutcome>,
 }
 
 impl Painter {
@@ -78,6 +80,7 @@ impl Painter {
             shown_revision: None,
             has_new_scene: true,
             is_calibrated: false,
+            undecoded: None,
         })
     }
 
@@ -95,6 +98,7 @@ impl Painter {
         // Every prompt means something else now.
         self.prompts = PromptEncoder::start(Arc::clone(&self.parts.text_encoder), mailbox)?;
         self.session = Session::new(&self.parts);
+        self.undecoded = None;
         self.missing.clear();
         self.shown_revision = None;
         self.has_new_scene = true;
@@ -140,7 +144,7 @@ impl Painter {
 
     /// Whether the next step would give a frame; false while all that is new waits for its prompts.
     pub(super) fn can_step(&self) -> bool {
-        self.has_scene() && (self.has_new_scene || !self.session.is_settled())
+        self.has_scene() && (self.has_new_scene || self.undecoded.is_some() || !self.session.is_settled())
     }
 
     /// Whether there is something to paint; the very first scene waits for its prompts.
@@ -174,6 +178,7 @@ impl Painter {
     pub(super) fn apply(&mut self, revision: Revision, scene: &Scene) -> Result<Option<Frame>> {
         let start = Instant::now();
         self.has_new_scene = false;
+        self.undecoded = None;
         let prompts = &self.prompts;
         let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
         let applied = self.session.apply(revision, scene, &find, &self.parts)?;
@@ -242,18 +247,27 @@ impl Painter {
     /// If a tensor operation fails or gives no numbers; the stream keeps its last good state.
     pub(super) fn step(&mut self) -> Result<Option<Frame>> {
         let start = Instant::now();
-        let outcome = self.session.step(&mut *self.parts.denoiser)?;
+        let outcome = match self.undecoded.take() {
+            Some(outcome) => outcome,
+            None => self.session.step(&mut *self.parts.denoiser)?,
+        };
         let denoised = Instant::now();
-        let Some(latent) = outcome.latent else {
+        let Some(latent) = outcome.latent.clone() else {
             self.earlier_passes_ms += millis(start.elapsed());
             return Ok(None);
         };
         let decoded = {
             let _uploads = keep_uploads(&self.parts.device);
-            self.parts.codec.decode(&latent).doing("decoding a picture")?
+            self.parts.codec.decode(&latent).doing("decoding a picture")
         };
         let decoded_at = Instant::now();
-        let picture = self.session.picture(&decoded)?;
+        let picture = match decoded.and_then(|decoded| self.session.picture(&decoded)) {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.undecoded = Some(outcome);
+                return Err(error);
+            }
+        };
         let end = Instant::now();
         self.last_step = end - start;
         self.meter.count(end);
@@ -283,6 +297,12 @@ impl Painter {
         };
         self.last_frame = Some(frame.clone());
         Ok(Some(frame))
+    }
+
+    /// Works in smaller pieces from now on. `false` if they get no smaller.
+    pub(super) fn take_less_memory(&mut self) -> bool {
+        let has_fewer_rows = self.session.halve_calls();
+        self.parts.codec.halve_pieces() || has_fewer_rows
     }
 
     /// Renders a picture from scratch.

@@ -35,7 +35,7 @@ pub(crate) enum End {
     Plain = 0,
     /// Negative values become 0.
     Relu = 1,
-    /// SiLU.
+    /// `x * sigmoid(x)`.
     Silu = 2,
 }
 

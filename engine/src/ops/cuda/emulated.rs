@@ -15,6 +15,15 @@ use super::{
     operation::{Argument, Operation, suffix},
     self_test::cases,
 };
+use crate::{
+    device::Compute,
+    models::{
+        folder::{Codec, ModelFolder},
+        traits::{Conditioning, Denoiser as _, ImageCodec, Row},
+    },
+    stream::centering::{Shift, from_center, to_center},
+    weights::{LoadProgress, LoadWatch},
+};
 
 /// What takes the place of the kernels in a test's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +157,7 @@ impl<'a> Guarded<'a> {
     fn filled(emulator: &'a Emulator, contents: &[u8]) -> Self {
         let memory = Self::new(emulator, contents.len());
         // SAFETY: there is room for as much.
-        unsafe {
-            memory
-                .at
-                .copy_from_nonoverlapping(contents.as_ptr(), contents.len())
-        };
+        unsafe { std::ptr::copy_nonoverlapping(contents.as_ptr(), memory.at, contents.len()) };
         memory
     }
 
@@ -301,4 +306,94 @@ fn every_kernel_computes_what_its_twin_does() {
             assert!(check.is_good(), "{check:?}");
         }
     }
+}
+
+/// Noise, and pictures of a denoiser and of two autoencoders, as a mode computes them.
+fn networks(mode: Mode, model: &str) -> Vec<(String, Tensor)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/parity/models")
+        .join(model);
+    let compute = Compute::cpu();
+    let ignore = |_: LoadProgress<'_>| {};
+    let cancel = false.into();
+    let watch = LoadWatch::new(&ignore, &cancel);
+    let pattern = |shape: &[usize]| {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * 1.5)
+            .collect();
+        Tensor::from_vec(values, shape, &compute.device).unwrap()
+    };
+    with_mode(mode, || {
+        let folder = ModelFolder::on_disk(&path, &compute, &watch);
+        let mut results = Vec::new();
+        let mut unet = folder.unet().unwrap();
+        let config = folder.unet_config().unwrap();
+        let conditioning = Conditioning {
+            context: pattern(&[77, config.context_width]),
+            pooled: config.added.as_ref().map(|added| pattern(&[added.pooled_width])),
+            time_ids: config.added.as_ref().map(|_| [64.0, 64.0, 0.0, 0.0, 64.0, 64.0]),
+        };
+        let prompt = unet.prepare(&conditioning).unwrap();
+        let rows = [999.0, 259.0].map(|timestep| Row {
+            timestep,
+            prompt: &prompt,
+        });
+        // An odd side, so that halves are rounded on the way down and up.
+        let latents = pattern(&[2, 4, 12, 9]);
+        results.push(("the denoiser".to_owned(), unet.predict(&latents, &rows).unwrap()));
+        for subfolder in ["vae", "tiny_vae"] {
+            if !path.join(subfolder).exists() {
+                continue;
+            }
+            let mut codec: Box<dyn ImageCodec> = match folder.codec(subfolder).unwrap() {
+                Codec::Tiny(codec) => Box::new(codec),
+                Codec::Kl(codec) => codec,
+            };
+            let decoded = codec.decode(&pattern(&[1, 4, 5, 6])).unwrap();
+            results.push((format!("{subfolder}, decoding"), decoded));
+            let encoded = codec.encode(&pattern(&[1, 3, 40, 48]), None).unwrap();
+            results.push((format!("{subfolder}, encoding"), encoded));
+        }
+        results
+    })
+}
+
+#[test]
+fn whole_networks_of_kernels_are_the_plain_networks() {
+    let mut modes = vec![Mode::Twins];
+    if is_available() {
+        modes.push(Mode::Emulated { is_falling: false });
+    }
+    for model in ["tiny-sd15", "tiny-sd21", "tiny-sdxl"] {
+        let expected = networks(Mode::Off, model);
+        for &mode in &modes {
+            for ((name, expected), (_, found)) in expected.iter().zip(networks(mode, model)) {
+                let largest = |tensor: &Tensor| -> f32 {
+                    tensor.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+                };
+                let error = largest(&(expected - found).unwrap());
+                let size = largest(expected);
+                assert!(
+                    error < 2e-4 * size.max(1.0),
+                    "{name} of {model} as {mode:?}: {error} of {size}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn latents_are_rolled_as_without_kernels() {
+    let latents = Tensor::arange(0.0_f32, 2.0 * 4.0 * 6.0 * 5.0, &candle_core::Device::Cpu)
+        .and_then(|values| values.reshape((2, 4, 6, 5)))
+        .unwrap();
+    let shifts = [Shift { rows: -3, columns: 1 }, Shift { rows: 2, columns: -4 }];
+    let plain = to_center(&latents, &shifts).unwrap();
+    with_mode(Mode::Twins, || {
+        let rolled = to_center(&latents, &shifts).unwrap();
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&rolled), values(&plain));
+        assert_eq!(values(&from_center(&rolled, &shifts).unwrap()), values(&latents));
+    });
 }

@@ -28,7 +28,7 @@ struct GroupNorm {
     has_silu: bool,
 }
 
-/// Group normalisation, with SiLU behind it if asked for.
+/// Group normalisation, with `x * sigmoid(x)` behind it if asked for.
 ///
 /// # Shapes
 /// - `x`: `[b, c, h, w]`, returned in the same shape with channels-last strides

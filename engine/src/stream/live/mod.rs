@@ -77,6 +77,8 @@ pub struct Session {
     step_count: u64,
     /// The newest finished latent.
     latest: Option<(Tensor, FrameKind)>,
+    /// Cells of all latents of one call of the denoiser together.
+    cells_per_call: usize,
 }
 
 impl Session {
@@ -92,7 +94,21 @@ impl Session {
             steps_left: 0,
             step_count: 0,
             latest: None,
+            cells_per_call: MAX_CELLS_PER_CALL,
         }
+    }
+
+    /// Gives the denoiser half as many rows in a call from now on. `false` if there is one row already.
+    pub fn halve_calls(&mut self) -> bool {
+        let Some(canvas) = &self.canvas else { return false };
+        let area = canvas.geometry.latent.area();
+        let needed = canvas.painting.rows_needed(0..canvas.table.count()) * area;
+        let half = self.cells_per_call.min(needed) / 2;
+        if half < area {
+            return false;
+        }
+        self.cells_per_call = half;
+        true
     }
 
     /// Tells how fast the device is; [`PassOrder::Auto`] chooses by it.
@@ -387,7 +403,7 @@ impl Session {
         };
         let options = StepOptions {
             rows: RowChoice::Needed,
-            max_rows: (MAX_CELLS_PER_CALL / canvas.geometry.latent.area()).max(1),
+            max_rows: (self.cells_per_call / canvas.geometry.latent.area()).max(1),
             dtype: self.dtype,
             probe: None,
         };

@@ -1,0 +1,219 @@
+//! What happens when a device has too little memory, or is lost: a worker with a model that fails on purpose.
+
+use std::{sync::Arc, time::Duration};
+
+use candle_core::{Result, Tensor};
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+
+use super::{Outlet, Worker, loader::Loaded, painter::Painter};
+use crate::{
+    api::{
+        CanvasSize, Command, DeviceChoice, EngineConfig, Event, Frame, Mask, ModelChoice, ModelSource,
+        NoticeLevel, Region, RegionId, Revision, RunState, Scene, Status,
+    },
+    device::Compute,
+    mailbox::Mailbox,
+    models::{
+        toy,
+        traits::{Conditioning, Denoiser, ImageCodec, PreparedPrompt, Row},
+    },
+};
+
+/// Fails with a message where there are more rows than it takes.
+struct Narrow {
+    denoiser: Box<dyn Denoiser>,
+    most_rows: usize,
+    message: &'static str,
+}
+
+impl Denoiser for Narrow {
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        self.denoiser.prepare(conditioning)
+    }
+
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+        if rows.len() > self.most_rows {
+            candle_core::bail!("{}", self.message);
+        }
+        self.denoiser.predict(latents, rows)
+    }
+}
+
+/// Decodes only in the smallest pieces.
+struct Small {
+    codec: Box<dyn ImageCodec>,
+    halvings_left: u32,
+}
+
+impl ImageCodec for Small {
+    fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        self.codec.encode(pictures, noise)
+    }
+
+    fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
+        if self.halvings_left > 0 {
+            candle_core::bail!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        }
+        self.codec.decode(latents)
+    }
+
+    fn halve_pieces(&mut self) -> bool {
+        let could = self.halvings_left > 0;
+        self.halvings_left = self.halvings_left.saturating_sub(1);
+        could
+    }
+}
+
+struct Bench {
+    worker: Worker,
+    mailbox: Arc<Mailbox>,
+    frames: Receiver<Frame>,
+    events: Receiver<Event>,
+}
+
+impl Bench {
+    /// A worker in the middle of its work, with parts of its model replaced.
+    fn new(change: impl FnOnce(&mut Loaded)) -> Self {
+        let (mailbox, status) = (
+            Arc::new(Mailbox::default()),
+            Arc::new(Mutex::new(Status::default())),
+        );
+        let ((frame_sender, frames), (event_sender, events)) = (bounded(1), bounded(64));
+        let outlet = Outlet::new(frame_sender, frames.clone(), event_sender, status, || ());
+        let choice = ModelChoice::plain(ModelSource::Toy);
+        let compute = Compute::cpu();
+        let mut loaded = Loaded {
+            model: toy::load(&choice, &compute).unwrap(),
+            remark: None,
+            workers: Arc::clone(&compute.workers),
+        };
+        change(&mut loaded);
+        let config = EngineConfig {
+            device: DeviceChoice::Auto,
+            ..EngineConfig::default()
+        };
+        let mut worker = Worker::new(config, Arc::clone(&mailbox), Arc::new(outlet));
+        worker.choice = Some(choice);
+        worker.painter = Some(Painter::new(loaded, Arc::clone(&mailbox)).unwrap());
+        Self {
+            worker,
+            mailbox,
+            frames,
+            events,
+        }
+    }
+
+    /// Works until a frame is settled, or nothing is left to do.
+    fn run(&mut self) -> Option<Frame> {
+        self.mailbox.push(Command::Run(RunState::Running));
+        self.mailbox
+            .push(Command::SetScene(Revision(1), Box::new(scene())));
+        for _ in 0..1000 {
+            let batch = if self.worker.has_work() {
+                self.mailbox.take().unwrap()
+            } else {
+                // Prompts are encoded and models loaded on other threads, which poke the mailbox.
+                self.mailbox
+                    .wait(Some(Duration::from_millis(100)))
+                    .unwrap_or_default()
+            };
+            self.worker.turn(batch);
+            if let Ok(frame) = self.frames.try_recv()
+                && frame.steps_until_settled == 0
+            {
+                return Some(frame);
+            }
+            if self.worker.is_stuck {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+fn scene() -> Scene {
+    let size = CanvasSize::new(64, 64).unwrap();
+    let region = |id: u64, prompt: &str| Region {
+        id: RegionId(id),
+        prompt: prompt.to_owned(),
+        negative_prompt: String::new(),
+        prompt_strength: 1.0,
+        mask: Mask::full(size),
+        mask_strength: 1.0,
+        mask_std_px: 0.0,
+        seed: None,
+    };
+    let mut scene = Scene {
+        size,
+        background: Default::default(),
+        regions: vec![region(1, "red"), region(2, "red"), region(3, "red")],
+        seed: Default::default(),
+        settings: Default::default(),
+    };
+    scene.settings.pass_order = crate::api::PassOrder::StreamBatch;
+    scene
+}
+
+const OUT_OF_MEMORY: &str = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+
+fn narrow(loaded: &mut Loaded, most_rows: usize, message: &'static str) {
+    let parts = &mut loaded.model.parts;
+    let denoiser = std::mem::replace(&mut parts.denoiser, Box::new(toy::ToyDenoiser::default()));
+    parts.denoiser = Box::new(Narrow {
+        denoiser,
+        most_rows,
+        message,
+    });
+}
+
+#[test]
+fn out_of_memory_shrinks_the_work_and_the_picture_is_the_same() {
+    let expected = Bench::new(|_| ()).run().unwrap();
+    let mut bench = Bench::new(|loaded| {
+        narrow(loaded, 2, OUT_OF_MEMORY);
+        let parts = &mut loaded.model.parts;
+        let codec = std::mem::replace(&mut parts.codec, Box::new(toy::ToyCodec));
+        parts.codec = Box::new(Small {
+            codec,
+            halvings_left: 5,
+        });
+    });
+    let found = bench.run().unwrap();
+    assert_eq!(expected.picture, found.picture);
+    let is_told = bench
+        .events
+        .try_iter()
+        .any(|event| matches!(event, Event::Notice(notice) if notice.level == NoticeLevel::Warning));
+    assert!(is_told);
+}
+
+#[test]
+fn what_does_not_fit_in_the_smallest_pieces_is_a_failure() {
+    let mut bench = Bench::new(|loaded| narrow(loaded, 0, OUT_OF_MEMORY));
+    assert!(bench.run().is_none());
+    let events: Vec<Event> = bench.events.try_iter().collect();
+    assert!(matches!(events.last(), Some(Event::Failed(_))), "{events:?}");
+    assert!(bench.worker.is_stuck);
+}
+
+#[test]
+fn a_lost_card_is_left_for_the_processor_with_everything_kept() {
+    let mut bench = Bench::new(|loaded| {
+        narrow(
+            loaded,
+            0,
+            "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")",
+        );
+    });
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+    assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
+    let restarts: Vec<Event> = bench
+        .events
+        .try_iter()
+        .filter(|event| matches!(event, Event::Restarted { .. }))
+        .collect();
+    assert_eq!(restarts.len(), 1);
+}
