@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
-use wordbrush_engine::low_level::{
-    Compute, LoadProgress, LoadWatch, models::folder::ModelFolder, schedule::NoiseSchedule,
+use wordbrush_engine::{
+    api::Precision,
+    low_level::{Compute, LoadProgress, LoadWatch, models::folder::ModelFolder, schedule::NoiseSchedule},
 };
 
 /// Relative size of a tolerance of 0 in the report's ranking.
@@ -22,6 +23,8 @@ pub(crate) struct Case {
     inputs: HashMap<String, Tensor>,
     expected: BTreeMap<String, Tensor>,
     checks: Vec<Check>,
+    /// Share of the largest value that networks in fewer bits may be off by.
+    slack: f64,
 }
 
 /// Where a replay has its masks from.
@@ -88,6 +91,7 @@ impl Case {
             inputs: load("inputs.safetensors")?,
             expected: load("expected.safetensors")?.into_iter().collect(),
             checks: Vec::new(),
+            slack: 0.0,
         })
     }
 
@@ -178,6 +182,17 @@ impl Case {
         }
     }
 
+    /// Allows for networks in this number format.
+    ///
+    /// Recordings are in 32-bit floats, and several steps multiply what a rounding changes.
+    pub(crate) fn allow_for(&mut self, precision: Precision) {
+        self.slack = match precision {
+            Precision::F32 => 0.0,
+            Precision::F16 => 0.03,
+            Precision::Bf16 => 0.2,
+        };
+    }
+
     /// Names of all expected tensors, sorted.
     pub(crate) fn expected_names(&self) -> Vec<String> {
         self.expected.keys().cloned().collect()
@@ -214,6 +229,17 @@ impl Case {
     pub(crate) fn check_within(&mut self, name: &str, found: &Tensor, tolerance: f64) -> Result<()> {
         let Some(expected) = self.expected.get(name) else {
             bail!("the case expects no tensor {name:?}");
+        };
+        // What must be equal stays so.
+        let tolerance = if self.slack > 0.0 && tolerance > 0.0 {
+            let largest = expected
+                .to_dtype(DType::F64)?
+                .abs()?
+                .max_all()?
+                .to_scalar::<f64>()?;
+            tolerance.max(self.slack * largest)
+        } else {
+            tolerance
         };
         let outcome = compare(expected, found, tolerance).with_context(|| format!("comparing {name}"))?;
         self.checks.push(Check {

@@ -117,6 +117,7 @@ fn main() -> ExitCode {
 
 /// Computes everything that a case expects and compares it.
 pub(crate) fn replay(mut case: Case, compute: &Compute) -> Result<Vec<Check>> {
+    case.allow_for(compute.precision);
     let kind = case.kind()?.to_owned();
     match kind.as_str() {
         "lcm-scheduler" => scheduler::replay(&mut case)?,

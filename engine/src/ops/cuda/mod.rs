@@ -24,7 +24,11 @@ mod convolution;
 mod emulated;
 mod gate;
 mod latents;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "only its search is tested without the feature")
+)]
 mod libraries;
 mod normalisation;
 mod operation;
