@@ -279,12 +279,14 @@ impl KeptFrames {
         removed
     }
 
-    /// Frees the memory of the frame on disk that was not looked at for longest; the newest stays.
+    /// Frees the memory of the frame on disk that was not looked at for longest; the newest and the one that was
+    /// looked at last stay.
     fn release_one(&mut self) -> bool {
         let newest = self.entries.back().map(|entry| entry.number);
         let released = self
             .entries
             .iter_mut()
+            .filter(|entry| entry.last_use != self.uses)
             .filter(|entry| {
                 entry.frame.is_some() && entry.file_bytes.is_some() && Some(entry.number) != newest
             })

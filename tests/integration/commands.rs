@@ -46,6 +46,7 @@ fn the_palette_finds_a_command_by_part_of_its_name() {
     harness.key_press(Key::Enter);
     harness.run_steps(3);
     assert!(harness.query_by_label("Find command").is_none(), "it closes");
+    harness.run_until_fresh();
     let inverted = &harness.app().document().regions[3].mask;
     assert_eq!(inverted.coverage(0, 0), 255 - before.coverage(0, 0));
 }

@@ -4,6 +4,7 @@ use egui_kittest::{Harness, kittest::Queryable as _};
 use wordbrush::{
     app::App,
     command::AppCommand,
+    engine_link::Freshness,
     storage::{folders::Folders, sessions::find_cut_off},
 };
 
@@ -22,7 +23,10 @@ fn reroll(harness: &mut Harness<'static, Option<App>>) {
         run(harness, AppCommand::RerollAll);
     }
     let kept = harness.app().kept_frames().len();
-    harness.run_until("another frame kept", |app| app.kept_frames().len() > kept);
+    // Until the picture is settled the strip may still move.
+    harness.run_until("another frame kept", |app| {
+        app.kept_frames().len() > kept && app.link().freshness() == Freshness::Fresh
+    });
 }
 
 #[test]
@@ -34,7 +38,9 @@ fn a_session_that_was_cut_off_comes_back_with_its_pins_and_last_frame() {
     harness.get_by_label("Frame 1").hover();
     harness.run_steps(2);
     harness.get_by_label("Pin frame 1").click();
-    harness.run_until("the pin on disk", |app| app.kept_frames().has_all_pins_on_disk());
+    harness.run_until("the pin on disk", |app| {
+        app.kept_frames().pinned().next().is_some() && app.kept_frames().has_all_pins_on_disk()
+    });
     reroll(&mut harness);
     harness.run_until("the newest frame on disk", |app| {
         app.kept_frames().has_newest_on_disk() && app.is_up_to_date()

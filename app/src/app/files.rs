@@ -29,9 +29,6 @@ use crate::{
     },
 };
 
-/// Quality of lossy exports.
-const QUALITY: u8 = 92;
-
 /// What a chosen file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -531,13 +528,11 @@ impl App {
 
     pub(super) fn export(&mut self, request: &ExportRequest) {
         let project = self.project();
-        let (format, target) = (request.format, request.path.clone());
+        let (format, target, quality) = (request.format, request.path.clone(), request.quality);
         let path = request.path.clone();
         let task = self.begin("Exporting", move || match format {
             ExportFormat::Png => export::export_picture(&project, PictureFormat::Png, &target),
-            ExportFormat::Jpeg => {
-                export::export_picture(&project, PictureFormat::Jpeg { quality: QUALITY }, &target)
-            }
+            ExportFormat::Jpeg => export::export_picture(&project, PictureFormat::Jpeg { quality }, &target),
             ExportFormat::WebP => {
                 export::export_picture(&project, PictureFormat::WebP { quality: 100 }, &target)
             }

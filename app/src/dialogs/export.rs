@@ -9,9 +9,12 @@ use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
         icons,
-        widgets::{action_button, caption, hint, primary_button, segmented},
+        widgets::{COUNT, action_button, caption, hint, primary_button, segmented, slider_row},
     },
 };
+
+/// Quality of JPEG pictures unless told otherwise.
+const QUALITY: u8 = 92;
 
 /// What the picture is written as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct ExportRequest {
     pub format: ExportFormat,
     /// Where.
     pub path: PathBuf,
+    /// Of JPEG, 1 to 100.
+    pub quality: u8,
 }
 
 /// The window's state.
@@ -64,6 +69,7 @@ pub struct ExportRequest {
 pub struct ExportDialog {
     format: ExportFormat,
     path: String,
+    quality: u8,
     /// The field of the path gets the keyboard at the first look.
     is_new: bool,
 }
@@ -74,6 +80,7 @@ impl ExportDialog {
         Self {
             format: ExportFormat::of(path).unwrap_or_default(),
             path: path.display().to_string(),
+            quality: QUALITY,
             is_new: true,
         }
     }
@@ -117,6 +124,13 @@ impl ExportDialog {
                     .to_string();
             }
             ui.add_space(8.0);
+            if self.format == ExportFormat::Jpeg {
+                let mut quality = f32::from(self.quality);
+                let hint_text = "How much of the picture is kept; the file grows with it.";
+                slider_row(ui, "Quality", hint_text, &mut quality, 1.0..=100.0, COUNT);
+                self.quality = quality.round().clamp(1.0, 100.0) as u8;
+                ui.add_space(8.0);
+            }
             caption(ui, "File");
             ui.horizontal(|ui| {
                 let id = egui::Id::unique("export path");
@@ -157,6 +171,7 @@ impl ExportDialog {
                     outbox.push(Intent::Export(ExportRequest {
                         format: self.format,
                         path,
+                        quality: self.quality,
                     }));
                     is_done = true;
                 }
