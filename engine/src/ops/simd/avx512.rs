@@ -1,4 +1,4 @@
-//! 512-bit vectors of x86-64; with or without matrix tiles for bf16.
+//! 512-bit vectors of x86-64; bf16 by conversion, by sums of products of pairs, or by matrix tiles.
 #![cfg_attr(
     not(test),
     expect(clippy::wildcard_imports, reason = "dozens of intrinsics with telling names")
@@ -14,15 +14,30 @@ use crate::ops::{
     tile::{self, Part},
 };
 
+/// Products of brain floats: converted to `f32`, ...
+const CONVERTED: u8 = 0;
+/// ... two at once with their sum, ...
+const PAIRS: u8 = 1;
+/// ... or sixteen by sixteen sums at once.
+const TILES: u8 = 2;
+
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<const TILES: bool>;
+pub(crate) struct Avx512<const BF16: u8>;
 
 /// # Safety
 /// As [`super::dispatch`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 pub(crate) unsafe fn run<T: Task>(task: T) -> T::Out {
     // SAFETY: this function has the features enabled.
-    unsafe { task.run::<Avx512<false>>() }
+    unsafe { task.run::<Avx512<CONVERTED>>() }
+}
+
+/// # Safety
+/// As [`super::dispatch`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+pub(crate) unsafe fn run_with_pairs<T: Task>(task: T) -> T::Out {
+    // SAFETY: this function has the features enabled.
+    unsafe { task.run::<Avx512<PAIRS>>() }
 }
 
 /// # Safety
@@ -30,7 +45,7 @@ pub(crate) unsafe fn run<T: Task>(task: T) -> T::Out {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
 pub(crate) unsafe fn run_with_tiles<T: Task>(task: T) -> T::Out {
     // SAFETY: this function has the features enabled.
-    unsafe { task.run::<Avx512<true>>() }
+    unsafe { task.run::<Avx512<TILES>>() }
 }
 
 #[inline(always)]
@@ -38,8 +53,70 @@ fn mask(count: usize) -> __mmask16 {
     (((1_u32 << count) - 1) & 0xffff) as u16
 }
 
-// SAFETY: all functions use AVX-512 (F, BW, VL, DQ) only, and BF16 and AMX if `TILES`.
-unsafe impl<const TILES: bool> Simd for Avx512<TILES> {
+/// Rows of one turn of [`multiply_pairs`].
+const ROWS: usize = 8;
+
+/// See [`tile::multiply_bf16`]; `N` vectors of columns.
+///
+/// # Safety
+/// As there; rows must be readable up to a multiple of [`ROWS`].
+#[inline(always)]
+unsafe fn multiply_pairs<const N: usize>(
+    parts: &[Part<bf16>],
+    rows: usize,
+    panel: *const bf16,
+    out: *mut f32,
+) {
+    const LANES: usize = tile::TILE_COLUMNS;
+    for first in (0..rows).step_by(ROWS) {
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); N]; ROWS];
+            let mut panel = panel;
+            for part in parts {
+                let part = part.starting_at(first);
+                let mut lefts = [part.data; ROWS];
+                for (index, left) in lefts.iter_mut().enumerate() {
+                    *left = part.data.byte_add(index * part.stride);
+                }
+                for _ in 0..part.length {
+                    for pair in 0..tile::STEP_BF16 / 2 {
+                        let mut columns = [_mm512_setzero_si512(); N];
+                        for (index, column) in columns.iter_mut().enumerate() {
+                            let at = index * tile::STEP_BF16 * LANES + pair * 2 * LANES;
+                            *column = _mm512_loadu_si512(panel.add(at).cast());
+                        }
+                        for (left, sums) in lefts.iter().zip(&mut sums) {
+                            let both = left.add(2 * pair).cast::<i32>().read_unaligned();
+                            let both = as_pairs(_mm512_set1_epi32(both));
+                            for (sum, column) in sums.iter_mut().zip(columns) {
+                                *sum = _mm512_dpbf16_ps(*sum, both, as_pairs(column));
+                            }
+                        }
+                    }
+                    for left in &mut lefts {
+                        *left = left.add(tile::STEP_BF16);
+                    }
+                    panel = panel.add(tile::STEP_BF16 * LANES * N);
+                }
+            }
+            for (index, row) in sums.iter().enumerate() {
+                for (column, sum) in row.iter().enumerate() {
+                    _mm512_storeu_ps(out.add(((first + index) * N + column) * LANES), *sum);
+                }
+            }
+        }
+    }
+}
+
+/// The same bits as brain floats.
+#[inline(always)]
+fn as_pairs(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits without invalid values.
+    unsafe { std::mem::transmute(bits) }
+}
+
+// SAFETY: all functions use AVX-512 (F, BW, VL, DQ) only, and its BF16 with `PAIRS` and AMX with `TILES`.
+unsafe impl<const BF16: u8> Simd for Avx512<BF16> {
     type V = __m512;
     const LANES: usize = 16;
 
@@ -170,10 +247,11 @@ unsafe impl<const TILES: bool> Simd for Avx512<TILES> {
         out: *mut f32,
     ) {
         unsafe {
-            if TILES {
-                amx::multiply(parts, rows, panel, columns, out);
-            } else {
-                tile::multiply_bf16::<Self>(parts, rows, panel, columns, out);
+            match (BF16, columns / tile::TILE_COLUMNS) {
+                (TILES, _) => amx::multiply(parts, rows, panel, columns, out),
+                (PAIRS, 2) => multiply_pairs::<2>(parts, rows, panel, out),
+                (PAIRS, _) => multiply_pairs::<1>(parts, rows, panel, out),
+                _ => tile::multiply_bf16::<Self>(parts, rows, panel, columns, out),
             }
         }
     }

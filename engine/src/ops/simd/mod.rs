@@ -25,13 +25,15 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors.
     Avx512,
+    /// 512-bit vectors that also multiply pairs of brain floats.
+    Avx512Bf16,
     /// 512-bit vectors, and matrix tiles for bf16.
     Amx,
 }
 
 impl Isa {
-    /// The best one of this processor. The environment variable `WORDBRUSH_ISA` (`portable`, `avx2`, `avx512`, `amx`)
-    /// can ask for less, to find out what a kernel costs on lesser machines.
+    /// The best one of this processor. The environment variable `WORDBRUSH_ISA` (`portable`, `avx2`, `avx512`,
+    /// `avx512-bf16`, `amx`) can ask for less, to find out what a kernel costs on lesser machines.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -42,6 +44,7 @@ impl Isa {
                 Ok("neon") => Self::Neon,
                 Ok("avx2") => Self::Avx2,
                 Ok("avx512") => Self::Avx512,
+                Ok("avx512-bf16") => Self::Avx512Bf16,
                 _ => best,
             };
             if available.contains(&wanted) { wanted } else { best }
@@ -66,8 +69,11 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                 {
                     found.push(Self::Avx512);
-                    if is_x86_feature_detected!("avx512bf16") && super::amx::is_available() {
-                        found.push(Self::Amx);
+                    if is_x86_feature_detected!("avx512bf16") {
+                        found.push(Self::Avx512Bf16);
+                        if super::amx::is_available() {
+                            found.push(Self::Amx);
+                        }
                     }
                 }
             }
@@ -80,11 +86,12 @@ impl Isa {
         match self {
             Self::Portable | Self::Avx2 => 8,
             Self::Neon => 4,
-            Self::Avx512 | Self::Amx => 16,
+            Self::Avx512 | Self::Avx512Bf16 | Self::Amx => 16,
         }
     }
 
-    /// Whether bf16 is computed by instructions of its own, and so is faster than `f32`.
+    /// Whether bf16 is known to be faster than `f32`. Products of pairs are where the processor makes as many of them at
+    /// a time as `f32` products, which not all do: see docs/PERFORMANCE.md.
     pub fn has_fast_bf16(self) -> bool {
         self == Self::Amx
     }
@@ -96,6 +103,7 @@ impl Isa {
             Self::Neon => "NEON",
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512",
+            Self::Avx512Bf16 => "AVX-512 with BF16",
             Self::Amx => "AVX-512 + AMX",
         }
     }
@@ -181,6 +189,8 @@ pub(crate) unsafe fn dispatch<T: Task>(isa: Isa, task: T) -> T::Out {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => avx512::run_with_tiles(task),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => avx512::run_with_pairs(task),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512::run(task),
             #[cfg(target_arch = "x86_64")]
