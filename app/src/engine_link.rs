@@ -13,7 +13,7 @@ use wordbrush_engine::{
     Engine, Error,
     api::{
         Command, EngineConfig, Event, Frame, FrameKind, ModelChoice, ModelSummary, Phase, Picture, Revision,
-        RunState, StageTimings, Status,
+        RunState, StageTimings, StageWork, Status,
     },
 };
 
@@ -227,6 +227,7 @@ impl EngineLink {
             kind: FrameKind::Preview,
             steps_until_settled: 0,
             timings: StageTimings::default(),
+            work: StageWork::default(),
         };
         self.frame = Some(ShownFrame {
             frame,

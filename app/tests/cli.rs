@@ -270,9 +270,16 @@ fn the_machine_is_measured() {
     for key in ["frames_per_second", "load_ms", "first_picture_ms"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
     }
-    for key in ["edit_to_first_preview_ms", "edit_to_final_ms"] {
+    for key in [
+        "edit_to_first_preview_ms",
+        "edit_to_final_ms",
+        "prompt_to_first_preview_ms",
+    ] {
         assert!(report[key]["median"].as_f64().unwrap() > 0.0, "{key}: {report}");
     }
     assert!(report["stages"]["total_ms"].is_number());
+    assert!(report["prompt_encoding_ms"]["median"].is_number());
+    // The toy has no matrix products to be measured by.
+    assert!(report["processor"].is_null(), "{report}");
     assert!(report["memory"]["device_bytes"].is_number());
 }

@@ -25,6 +25,7 @@ mod worker;
 
 pub use engine::Engine;
 pub use error::{Error, Result};
+pub use ops::{ProcessorPeak, processor_peak};
 pub use tokenizer::PromptTokenizer;
 
 /// Internals for benches, examples and parity tests; not for the app, and not stable.

@@ -7,9 +7,13 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use wordbrush_engine::api::{
-    CanvasSize, Command, DeviceChoice, EngineConfig, Frame, FrameKind, Mask, PassOrder, PictureMode,
-    RegionId, Revision, RunState, StageTimings, StepList,
+use wordbrush_engine::{
+    ProcessorPeak,
+    api::{
+        CanvasSize, Command, DeviceChoice, EngineConfig, Frame, FrameKind, Mask, PassOrder, PictureMode,
+        Precision, RegionId, Revision, RunState, StageTimings, StageWork, StepList,
+    },
+    processor_peak,
 };
 
 use super::{Failure, headless::Headless, render::progress_bar, values};
@@ -84,9 +88,56 @@ struct Report {
     frames: u64,
     /// Milliseconds per frame, by stage.
     stages: StageTimings,
+    /// What the stages reach of what the processor can; absent on graphics cards.
+    processor: Option<Processor>,
     edit_to_first_preview_ms: Spread,
     edit_to_final_ms: Spread,
+    /// From words that were never seen before to their first look.
+    prompt_to_first_preview_ms: Spread,
+    /// Of that, the text encoder.
+    prompt_encoding_ms: Spread,
     memory: Memory,
+}
+
+/// The speed of the processor and of the stages that are made of matrix products.
+#[derive(Serialize)]
+struct Processor {
+    precision: Precision,
+    instructions: &'static str,
+    /// The fastest matrix product of this program's own, measured after the frames with as many threads.
+    peak_gflops: f64,
+    denoise: StageSpeed,
+    decode: StageSpeed,
+}
+
+/// Floating-point operations, counted by the kernels: a multiplication and its addition are two.
+#[derive(Serialize)]
+struct StageSpeed {
+    /// Billions a frame.
+    gflop: f64,
+    /// Billions a second.
+    gflops: f64,
+    /// Of the peak.
+    share_of_peak: f64,
+}
+
+impl StageSpeed {
+    fn new(gflop: f64, millis: f32, peak_gflops: f64) -> Self {
+        let gflops = if millis > 0.0 {
+            gflop * 1000.0 / f64::from(millis)
+        } else {
+            0.0
+        };
+        Self {
+            gflop,
+            gflops,
+            share_of_peak: if peak_gflops > 0.0 {
+                gflops / peak_gflops
+            } else {
+                0.0
+            },
+        }
+    }
 }
 
 /// Of several measurements.
@@ -145,7 +196,7 @@ impl Bench {
     }
 
     fn run(mut self, arguments: &BenchArguments) -> anyhow::Result<Report> {
-        let bar = progress_bar(u64::from(arguments.edits) + u64::from(arguments.seconds));
+        let bar = progress_bar(2 * u64::from(arguments.edits) + u64::from(arguments.seconds));
         bar.set_message("first picture");
         let begun = Instant::now();
         self.settle()?;
@@ -160,38 +211,65 @@ impl Bench {
             bar.inc(1);
         }
 
+        bar.set_message("prompts");
+        let (mut words, mut encodings) = (Vec::new(), Vec::new());
+        for number in 0..arguments.edits {
+            let (preview, encoding) = self.time_prompt(number)?;
+            words.push(preview);
+            // The frame that reports it may have been replaced by a later one before it was taken.
+            encodings.extend((encoding > 0.0).then_some(encoding));
+            bar.inc(1);
+        }
+
         bar.set_message("frames");
-        let (frames, seconds, stages) = self.count_frames(arguments, &mut |second| {
-            bar.set_position(u64::from(arguments.edits) + second);
+        let Counted {
+            frames,
+            seconds,
+            stages,
+            work,
+        } = self.count_frames(arguments, &mut |second| {
+            bar.set_position(2 * u64::from(arguments.edits) + second);
         })?;
         bar.finish_and_clear();
-        let status = self.engine.status();
+        let Self { engine, load_ms, .. } = self;
+        let status = engine.status();
+        let model = engine.model().cloned();
+        // Read before more is measured, which takes memory of its own, and with the engine at an end, which takes time.
+        let process_peak_bytes = process_peak_bytes();
+        drop(engine);
+        let threads = arguments
+            .threads
+            .map(usize::from)
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1);
+        let processor = model
+            .as_ref()
+            .filter(|_| work.denoise_gflop > 0.0)
+            .map(|model| Processor::measure(model.precision, threads, &stages, work));
         Ok(Report {
             program: crate::storage::program_name(),
-            model: self
-                .engine
-                .model()
+            model: model
+                .as_ref()
                 .map_or_else(|| arguments.model.clone(), |model| model.name.clone()),
-            parameters: self.engine.model().map_or(0, |model| model.parameters),
+            parameters: model.map_or(0, |model| model.parameters),
             device: status.device,
-            threads: arguments
-                .threads
-                .map(usize::from)
-                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-                .unwrap_or(1),
+            threads,
             size: [arguments.size.width(), arguments.size.height()],
             regions: arguments.regions,
             steps: arguments.steps,
-            load_ms: self.load_ms,
+            load_ms,
             first_picture_ms,
             frames_per_second: frames as f64 / seconds,
             frames,
             stages,
+            processor,
             edit_to_first_preview_ms: Spread::of(previews),
             edit_to_final_ms: Spread::of(finals),
+            prompt_to_first_preview_ms: Spread::of(words),
+            prompt_encoding_ms: Spread::of(encodings),
             memory: Memory {
                 device_bytes: status.device_memory_bytes,
-                process_peak_bytes: process_peak_bytes(),
+                process_peak_bytes,
             },
         })
     }
@@ -234,12 +312,30 @@ impl Bench {
         Ok((preview, millis(begun)))
     }
 
-    /// Frames, the seconds they took, and their stages on average.
+    /// Gives a region words that it never had; answers with the milliseconds to their first look, and to encode them.
+    fn time_prompt(&mut self, number: u8) -> anyhow::Result<(f64, f64)> {
+        let words = format!("a small painting, number {number}");
+        match self.document.regions.last_mut() {
+            Some(region) => region.prompt = words,
+            None => self.document.background.prompt = words,
+        }
+        let begun = Instant::now();
+        self.send_scene();
+        let revision = self.revision;
+        let first = self.wait(|frame| frame.revision >= revision)?;
+        let preview = millis(begun);
+        if !is_final(&first, revision) {
+            self.wait(|frame| is_final(frame, revision))?;
+        }
+        Ok((preview, first.timings.encode_ms.into()))
+    }
+
+    /// Counts frames, and what they took on average.
     fn count_frames(
         &mut self,
         arguments: &BenchArguments,
         told: &mut dyn FnMut(u64),
-    ) -> anyhow::Result<(u64, f64, StageTimings)> {
+    ) -> anyhow::Result<Counted> {
         self.document.settings.picture = PictureMode::Dream;
         self.send_scene();
         let revision = self.revision;
@@ -247,15 +343,49 @@ impl Bench {
         let mut last = self.wait(|frame| is_final(frame, revision))?;
         let (first_sequence, begun) = (last.sequence, Instant::now());
         let mut sum = StageTimings::default();
-        let mut received = 0.0_f32;
+        let mut work = StageWork::default();
+        let mut received = 0_u16;
         while begun.elapsed() < Duration::from_secs(arguments.seconds.into()) {
             last = self.wait(|_| true)?;
             add(&mut sum, &last.timings);
-            received += 1.0;
+            work.denoise_gflop += last.work.denoise_gflop;
+            work.decode_gflop += last.work.decode_gflop;
+            received = received.saturating_add(1);
             told(begun.elapsed().as_secs());
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        Ok((last.sequence - first_sequence, seconds, divided(&sum, received)))
+        let count = received.max(1);
+        Ok(Counted {
+            frames: last.sequence - first_sequence,
+            seconds: begun.elapsed().as_secs_f64(),
+            stages: divided(&sum, count.into()),
+            work: StageWork {
+                denoise_gflop: work.denoise_gflop / f64::from(count),
+                decode_gflop: work.decode_gflop / f64::from(count),
+            },
+        })
+    }
+}
+
+/// Frames of some seconds.
+struct Counted {
+    frames: u64,
+    seconds: f64,
+    /// On average.
+    stages: StageTimings,
+    /// On average.
+    work: StageWork,
+}
+
+impl Processor {
+    fn measure(precision: Precision, threads: usize, stages: &StageTimings, work: StageWork) -> Self {
+        let ProcessorPeak { gflops, instructions } = processor_peak(precision, threads);
+        Self {
+            precision,
+            instructions,
+            peak_gflops: gflops,
+            denoise: StageSpeed::new(work.denoise_gflop, stages.denoise_ms, gflops),
+            decode: StageSpeed::new(work.decode_gflop, stages.decode_ms, gflops),
+        }
     }
 }
 
@@ -312,7 +442,6 @@ fn add(sum: &mut StageTimings, one: &StageTimings) {
 }
 
 fn divided(sum: &StageTimings, count: f32) -> StageTimings {
-    let count = count.max(1.0);
     StageTimings {
         encode_ms: sum.encode_ms / count,
         masks_ms: sum.masks_ms / count,
@@ -355,6 +484,8 @@ impl Report {
         let latencies = [
             ("edit, first preview", &self.edit_to_first_preview_ms),
             ("edit, final", &self.edit_to_final_ms),
+            ("words, first preview", &self.prompt_to_first_preview_ms),
+            ("  encoding of these", &self.prompt_encoding_ms),
         ];
         for (name, spread) in latencies {
             let Spread { median, best, worst } = spread;
@@ -377,6 +508,27 @@ impl Report {
         ] {
             writeln!(out, "  {name:<18} {value:>9.2} ms a frame")?;
         }
+        if let Some(processor) = &self.processor {
+            let Processor {
+                precision,
+                instructions,
+                peak_gflops,
+                denoise,
+                decode,
+            } = processor;
+            writeln!(
+                out,
+                "matrix products      {peak_gflops:>9.1} GFLOP/s at best ({instructions}, {precision:?})"
+            )?;
+            for (name, speed) in [("denoise", denoise), ("decode", decode)] {
+                let StageSpeed { gflop, gflops, .. } = speed;
+                let percent = speed.share_of_peak * 100.0;
+                writeln!(
+                    out,
+                    "  {name:<18} {gflops:>9.1} GFLOP/s, {percent:.0} % of that ({gflop:.2} GFLOP a frame)"
+                )?;
+            }
+        }
         writeln!(
             out,
             "memory of the engine {:>9.1} MB",
@@ -386,5 +538,18 @@ impl Report {
             writeln!(out, "memory of the process{:>9.1} MB at most", bytes as f64 / 1e6)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_work_over_time_and_compared_with_the_peak() {
+        let speed = StageSpeed::new(3.0, 20.0, 600.0);
+        assert_eq!((speed.gflops, speed.share_of_peak), (150.0, 0.25));
+        let nothing = StageSpeed::new(3.0, 0.0, 0.0);
+        assert_eq!((nothing.gflops, nothing.share_of_peak), (0.0, 0.0));
     }
 }

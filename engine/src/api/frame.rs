@@ -22,13 +22,13 @@ pub enum FrameKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[expect(clippy::struct_field_names, reason = "a unit belongs to each name")]
 pub struct StageTimings {
-    /// Encoding changed prompts.
+    /// Encoding changed prompts. This runs on a thread of its own beside the stream and is no part of the total.
     pub encode_ms: f32,
-    /// Preparing changed masks.
+    /// Preparing what changed: masks, background, and the keys and values of prompts.
     pub masks_ms: f32,
-    /// The denoiser.
+    /// The denoiser; on graphics cards, which are not waited for between the two, with blending.
     pub denoise_ms: f32,
-    /// Guidance, averaging, noise.
+    /// Guidance, averaging, noise: what a step does around the denoiser.
     pub blend_ms: f32,
     /// Latent to picture.
     pub decode_ms: f32,
@@ -36,6 +36,16 @@ pub struct StageTimings {
     pub copy_ms: f32,
     /// Everything together, waiting excluded.
     pub total_ms: f32,
+}
+
+/// What the processor computed for a frame, to be compared with what it can: billions of floating-point operations in
+/// matrix products and attention. Zero where another device computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct StageWork {
+    /// The denoiser.
+    pub denoise_gflop: f64,
+    /// Latent to picture.
+    pub decode_gflop: f64,
 }
 
 /// One decoded picture.
@@ -53,4 +63,6 @@ pub struct Frame {
     pub steps_until_settled: u32,
     /// Where the time went.
     pub timings: StageTimings,
+    /// What was computed in it.
+    pub work: StageWork,
 }

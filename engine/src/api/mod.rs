@@ -16,7 +16,7 @@ mod settings;
 
 pub use command::{Command, CommandBatch, JobId, ModelRequest, RenderJob, RunState, ThreadLimit};
 pub use event::{Event, Notice, NoticeLevel, Phase, Status};
-pub use frame::{Frame, FrameKind, Revision, StageTimings};
+pub use frame::{Frame, FrameKind, Revision, StageTimings, StageWork};
 pub use geometry::{CanvasSize, MAX_CANVAS_SIDE, PixelRect};
 pub use mask::{Mask, TILE_SIDE, TileData};
 pub use model::{DeviceChoice, LoraSource, ModelChoice, ModelSource, ModelSummary, Precision};

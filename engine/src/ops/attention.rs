@@ -11,6 +11,7 @@ use super::{
     picture::Shared,
     simd::{Isa, Simd, Task, dispatch},
     tile::{MAX_TILE, Part},
+    work,
     workers::Team,
 };
 
@@ -156,6 +157,7 @@ pub(crate) fn attend<'p, E: Element>(
     let last_row = (images - 1) * count + count.next_multiple_of(E::READ_ROWS) - 1;
     let end = last_row * stride + channels - heads.width + heads.width.next_multiple_of(E::STEP);
     assert!(end <= queries.len(), "{} queries end before {end}", queries.len());
+    work::count(2 * images * count * heads.keys * channels);
     let shared = Shared(out.as_mut_ptr());
     team.run(images * heads.count * blocks, |part| {
         let (image, rest) = (part / (heads.count * blocks), part % (heads.count * blocks));

@@ -95,13 +95,13 @@ impl KernelBench {
     }
 }
 
-fn numbers(count: usize) -> Vec<f32> {
+pub(super) fn numbers(count: usize) -> Vec<f32> {
     (0..count)
         .map(|index| (index * 7919 % 1000) as f32 / 500.0 - 1.0)
         .collect()
 }
 
-fn rows<E: Element>(positions: usize, channels: usize) -> Buffer<E> {
+pub(super) fn rows<E: Element>(positions: usize, channels: usize) -> Buffer<E> {
     let mut buffer = Buffer::default();
     let values = numbers(positions * channels);
     let to = buffer.rows(positions, channels);

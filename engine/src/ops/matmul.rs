@@ -12,6 +12,7 @@ use super::{
     pack::{Columns, PackedMatrix},
     simd::{Isa, Simd, Task, dispatch},
     tile::{MAX_PARTS, MAX_TILE, Part},
+    work,
     workers::Team,
 };
 
@@ -157,6 +158,7 @@ pub(crate) struct Product<'a, E, O, R> {
 )]
 pub(crate) fn multiply<E: Element, O: Element, R: Element>(team: Team<'_>, product: Product<'_, E, O, R>) {
     product.check();
+    work::count(product.multiplications());
     let Product {
         images,
         positions,
@@ -199,6 +201,27 @@ pub(crate) fn multiply<E: Element, O: Element, R: Element>(team: Team<'_>, produ
 }
 
 impl<E: Element, O: Element, R: Element> Product<'_, E, O, R> {
+    /// Those whose results are kept.
+    pub(super) fn multiplications(&self) -> usize {
+        let Positions {
+            lines,
+            length,
+            pitch,
+            width,
+            ..
+        } = self.positions;
+        let kept = length / pitch * width + (length % pitch).min(width);
+        let inner: usize = self.weights.parts.iter().sum();
+        self.images * lines * kept * inner * self.columns()
+    }
+
+    fn columns(&self) -> usize {
+        match self.weights.columns {
+            Columns::Plain => self.weights.channels,
+            Columns::Gated => 2 * self.weights.channels,
+        }
+    }
+
     fn check(&self) {
         let Positions {
             lines,
@@ -245,11 +268,7 @@ impl<E: Element, O: Element, R: Element> Product<'_, E, O, R> {
                 residual.len()
             );
         }
-        let columns = match self.weights.columns {
-            Columns::Plain => self.weights.channels,
-            Columns::Gated => 2 * self.weights.channels,
-        };
-        let bias = (self.images - 1) * self.bias_image_stride + columns;
+        let bias = (self.images - 1) * self.bias_image_stride + self.columns();
         assert!(
             self.bias.is_empty() || bias <= self.bias.len(),
             "{} biases for {bias}",

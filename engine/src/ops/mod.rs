@@ -31,13 +31,17 @@ mod math;
 pub(crate) mod matmul;
 pub(crate) mod norm;
 pub(crate) mod pack;
+mod peak;
 pub(crate) mod picture;
 mod simd;
 mod tile;
 #[cfg(test)]
 mod twins;
+mod work;
 mod workers;
 
 pub use bench::KernelBench;
+pub use peak::{ProcessorPeak, processor_peak};
 pub use simd::Isa;
+pub(crate) use work::multiplications;
 pub use workers::{Team, Workers, leave_room_for_the_window};

@@ -561,3 +561,28 @@ fn threads_do_not_change_a_single_bit() {
     }
     assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
 }
+
+#[test]
+fn only_results_that_are_kept_are_counted() {
+    let weights = PackedMatrix::<f32>::new(
+        Isa::best(),
+        &numbers(2, 6 * 9 * 5),
+        6,
+        &[3 * 5; 3],
+        Columns::Plain,
+    );
+    let data = [0.0_f32; 1];
+    let mut output = [0.0_f32; 1];
+    let product = Product {
+        weights: &weights,
+        images: 2,
+        sources: &[Source::rows(&data, 5); 3],
+        positions: Positions::picture(7, 11, 12),
+        target: Target::list(&mut output),
+        bias: &[],
+        bias_image_stride: 0,
+        residual: Residual::<f32>::None,
+        activation: Activation::None,
+    };
+    assert_eq!(product.multiplications(), 2 * 7 * 11 * 45 * 6);
+}

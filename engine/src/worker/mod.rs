@@ -12,6 +12,7 @@ mod meter;
 mod outlet;
 mod painter;
 mod prompts;
+mod stopwatch;
 
 use std::{
     any::Any,

@@ -10,10 +10,14 @@ use super::{
     loader::Loaded,
     meter::{self, FrameMeter},
     prompts::PromptEncoder,
+    stopwatch::{TimedDenoiser, WorkMeter},
 };
 use crate::{
     Error, Result,
-    api::{Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings},
+    api::{
+        Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings,
+        StageWork,
+    },
     device::{keep_uploads, memory_bytes},
     error::Doing as _,
     mailbox::Mailbox,
@@ -39,8 +43,8 @@ pub(super) struct Painter {
     last_step: Duration,
     /// Time spent on masks, prompts and background since the last frame.
     preparation_ms: f32,
-    /// Time spent in passes that gave no frame, since the last one.
-    earlier_passes_ms: f32,
+    /// Time spent in passes that gave no frame, and what they computed, since the last one.
+    earlier_passes: (StageTimings, StageWork),
     /// Prompts that the scene waits for.
     missing: Vec<String>,
     /// The newest scene whose prompts were all there; frames claim to show no newer one.
@@ -75,7 +79,7 @@ impl Painter {
             meter: FrameMeter::default(),
             last_step: Duration::ZERO,
             preparation_ms: 0.0,
-            earlier_passes_ms: 0.0,
+            earlier_passes: Default::default(),
             missing: Vec::new(),
             shown_revision: None,
             has_new_scene: true,
@@ -247,20 +251,35 @@ impl Painter {
     /// If a tensor operation fails or gives no numbers; the stream keeps its last good state.
     pub(super) fn step(&mut self) -> Result<Option<Frame>> {
         let start = Instant::now();
+        let is_on_cpu = self.is_on_cpu();
+        let mut denoiser = TimedDenoiser::new(&mut *self.parts.denoiser);
         let outcome = match self.undecoded.take() {
             Some(outcome) => outcome,
-            None => self.session.step(&mut *self.parts.denoiser)?,
+            None => self.session.step(&mut denoiser)?,
         };
         let denoised = Instant::now();
+        let step_ms = millis(denoised - start);
+        // A graphics card computes on after a call returns, so that only the whole step can be timed.
+        let denoise_ms = if is_on_cpu {
+            millis(denoiser.spent)
+        } else {
+            step_ms
+        };
+        let (timings, work) = &mut self.earlier_passes;
+        timings.denoise_ms += denoise_ms;
+        timings.blend_ms += step_ms - denoise_ms;
+        timings.total_ms += step_ms;
+        work.denoise_gflop += denoiser.gflop;
         let Some(latent) = outcome.latent.clone() else {
-            self.earlier_passes_ms += millis(start.elapsed());
             return Ok(None);
         };
+        let decoding = WorkMeter::start();
         let decoded = {
             let _uploads = keep_uploads(&self.parts.device);
             self.parts.codec.decode(&latent).doing("decoding a picture")
         };
         let decoded_at = Instant::now();
+        let decode_gflop = decoding.gflop();
         let picture = match decoded.and_then(|decoded| self.session.picture(&decoded)) {
             Ok(picture) => picture,
             Err(error) => {
@@ -273,15 +292,14 @@ impl Painter {
         self.meter.count(end);
         self.sequence += 1;
         let masks_ms = std::mem::take(&mut self.preparation_ms);
-        let earlier_ms = std::mem::take(&mut self.earlier_passes_ms);
+        let (passes, work) = std::mem::take(&mut self.earlier_passes);
         let timings = StageTimings {
-            encode_ms: 0.0,
+            encode_ms: self.prompts.take_encode_ms(),
             masks_ms,
-            denoise_ms: earlier_ms + millis(denoised - start),
-            blend_ms: 0.0,
             decode_ms: millis(decoded_at - denoised),
             copy_ms: millis(end - decoded_at),
-            total_ms: masks_ms + earlier_ms + millis(end - start),
+            total_ms: masks_ms + passes.total_ms + millis(end - denoised),
+            ..passes
         };
         let frame = Frame {
             revision: self
@@ -294,6 +312,7 @@ impl Painter {
                 .steps_until_settled
                 .max(u32::from(!self.missing.is_empty())),
             timings,
+            work: StageWork { decode_gflop, ..work },
         };
         self.last_frame = Some(frame.clone());
         Ok(Some(frame))

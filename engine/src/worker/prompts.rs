@@ -1,6 +1,11 @@
 //! Prompts are encoded on a thread of their own, off the stream's path, and kept.
 
-use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -34,6 +39,8 @@ struct State {
     /// Counts look-ups, to know which entry was used least recently.
     clock: u64,
     failure: Option<crate::Error>,
+    /// Time spent encoding that no frame has reported yet.
+    encode_time: Duration,
     is_closed: bool,
 }
 
@@ -95,6 +102,11 @@ impl PromptEncoder {
         Ok(conditioning)
     }
 
+    /// Milliseconds that the thread spent encoding since this was last asked.
+    pub(crate) fn take_encode_ms(&self) -> f32 {
+        std::mem::take(&mut self.shared.state.lock().encode_time).as_secs_f32() * 1000.0
+    }
+
     /// Why the last prompt could not be encoded, once.
     pub(crate) fn take_failure(&self) -> Option<crate::Error> {
         self.shared.state.lock().failure.take()
@@ -115,8 +127,10 @@ impl Drop for PromptEncoder {
 impl Shared {
     fn run(&self) {
         while let Some(prompt) = self.next_prompt() {
+            let start = Instant::now();
             let result = self.text_encoder.encode(&prompt).doing("encoding a prompt");
             let mut state = self.state.lock();
+            state.encode_time += start.elapsed();
             match result {
                 Ok(conditioning) => state.insert(prompt, Arc::new(conditioning)),
                 Err(error) => state.failure = Some(error),
