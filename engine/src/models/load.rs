@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     blueprint::{Blueprint, Supply},
     config::CodecConfig,
-    cpu::{CpuPrecision, CpuTinyAutoencoder, CpuUnet},
+    cpu::{CpuClip, CpuPrecision, CpuTextEncoder, CpuTinyAutoencoder, CpuUnet},
     folder::Codec,
     sd::{
         clip::{ClipEncoder, DualTextEncoder, SingleTextEncoder},
@@ -16,7 +16,7 @@ use super::{
     },
     toy,
     traits::{
-        Denoiser, ImageCodec, ModelParts, ModelSpec, Prediction, RebuildDenoiser, SamplerKind, TextEncoder,
+        Denoiser, ImageCodec, Maker, ModelParts, ModelSpec, Prediction, Rebuild, SamplerKind, TextEncoder,
     },
 };
 use crate::{
@@ -55,10 +55,15 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
         Supply::Random => Adapters::default(),
     };
     let blueprint = Arc::new(blueprint);
-    let is_packed =
-        (compute.device.is_cpu() && CpuUnet::supports(&blueprint.unet)) || cuda::are_used_on(&compute.device);
-    if is_packed {
+    let is_on_cpu = compute.device.is_cpu();
+    let is_on_own_cuda = cuda::are_used_on(&compute.device);
+    if (is_on_cpu && CpuUnet::supports(&blueprint.unet)) || is_on_own_cuda {
         adapters.expect_copies(Network::Denoiser);
+    }
+    if is_on_cpu && has_fast_text_encoders(&blueprint) {
+        for (network, ..) in &blueprint.texts {
+            adapters.expect_copies(*network);
+        }
     }
     let construction = Construction {
         blueprint: &blueprint,
@@ -70,7 +75,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
     let text_encoder = construction.text_encoder()?;
     let codec = construction.codec()?;
     let denoiser = construction.denoiser()?;
-    let rebuild = is_packed.then(|| rebuild(Arc::clone(&blueprint), compute.clone()));
+    let rebuild = (is_on_cpu || is_on_own_cuda).then(|| rebuild(&blueprint, compute));
     let summary = ModelSummary {
         choice: choice.clone(),
         name: blueprint.name.clone(),
@@ -100,19 +105,37 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
     Ok(LoadedModel { parts, summary })
 }
 
-/// How to make the denoiser of a loaded model again.
-fn rebuild(blueprint: Arc<Blueprint>, compute: Compute) -> RebuildDenoiser {
-    Box::new(move |adapters| {
-        let ignore = |_: LoadProgress<'_>| {};
-        let cancel = AtomicBool::new(false);
-        let construction = Construction {
-            blueprint: &blueprint,
-            adapters,
-            compute: &compute,
-            watch: &LoadWatch::new(&ignore, &cancel),
-        };
-        construction.denoiser()
-    })
+/// How to make networks of a loaded model again.
+fn rebuild(blueprint: &Arc<Blueprint>, compute: &Compute) -> Rebuild {
+    fn maker<T>(
+        blueprint: &Arc<Blueprint>,
+        compute: &Compute,
+        make: impl Fn(&Construction<'_>) -> Result<T> + Send + 'static,
+    ) -> Maker<T> {
+        let (blueprint, compute) = (Arc::clone(blueprint), compute.clone());
+        Box::new(move |adapters| {
+            let ignore = |_: LoadProgress<'_>| {};
+            let cancel = AtomicBool::new(false);
+            make(&Construction {
+                blueprint: &blueprint,
+                adapters,
+                compute: &compute,
+                watch: &LoadWatch::new(&ignore, &cancel),
+            })
+        })
+    }
+    Rebuild {
+        denoiser: maker(blueprint, compute, |construction| construction.denoiser()),
+        text_encoder: maker(blueprint, compute, |construction| construction.text_encoder()),
+    }
+}
+
+/// Whether all text encoders of a model can be computed by the processor's own kernels.
+fn has_fast_text_encoders(blueprint: &Blueprint) -> bool {
+    blueprint
+        .texts
+        .iter()
+        .all(|(_, config, _)| CpuClip::supports(config))
 }
 
 /// Makes the networks of a blueprint on a device.
@@ -154,6 +177,25 @@ impl<'a> Construction<'a> {
     }
 
     fn text_encoder(&self) -> Result<Arc<dyn TextEncoder>> {
+        let none = || Error::UnsupportedModel {
+            reason: "it has no text encoder".to_owned(),
+        };
+        if let Some((precision, workers)) = self.cpu()
+            && has_fast_text_encoders(self.blueprint)
+        {
+            let mut encoders = Vec::new();
+            for (network, config, tokenizer) in &self.blueprint.texts {
+                let vb = self.builder(*network)?;
+                let encoder =
+                    CpuClip::load(config, Arc::clone(tokenizer), vb, precision, Arc::clone(&workers));
+                encoders.push(encoder.doing("loading the text encoder")?);
+            }
+            let mut encoders = encoders.into_iter();
+            return Ok(Arc::new(CpuTextEncoder {
+                first: encoders.next().ok_or_else(none)?,
+                second: encoders.next(),
+            }));
+        }
         let mut encoders = Vec::new();
         for (network, config, tokenizer) in &self.blueprint.texts {
             let vb = self.builder(*network)?;
@@ -164,9 +206,7 @@ impl<'a> Construction<'a> {
         match (encoders.next(), encoders.next()) {
             (Some(first), Some(second)) => Ok(Arc::new(DualTextEncoder { first, second })),
             (Some(only), None) => Ok(Arc::new(SingleTextEncoder(only))),
-            (None, _) => Err(Error::UnsupportedModel {
-                reason: "it has no text encoder".to_owned(),
-            }),
+            (None, _) => Err(none()),
         }
     }
 

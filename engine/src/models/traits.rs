@@ -144,12 +144,20 @@ pub struct ModelParts {
     pub dtype: DType,
     /// What was added to the weights, to be changed without loading the model again.
     pub adapters: Adapters,
-    /// Makes the denoiser anew where it holds copies of its weights.
-    pub(crate) rebuild: Option<RebuildDenoiser>,
+    /// Makes networks anew that hold copies of their weights.
+    pub(crate) rebuild: Option<Rebuild>,
 }
 
-/// Makes a denoiser with what adaptations say now.
-pub(crate) type RebuildDenoiser = Box<dyn Fn(&Adapters) -> crate::Result<Box<dyn Denoiser>> + Send>;
+/// Makes networks with what adaptations say now.
+pub(crate) struct Rebuild {
+    /// The denoiser.
+    pub(crate) denoiser: Maker<Box<dyn Denoiser>>,
+    /// The text encoder; both of them where there are two.
+    pub(crate) text_encoder: Maker<Arc<dyn TextEncoder>>,
+}
+
+/// Makes one network.
+pub(crate) type Maker<T> = Box<dyn Fn(&Adapters) -> crate::Result<T> + Send>;
 
 impl ModelParts {
     /// Changes how strongly the model's LoRAs act, without loading the model again.
@@ -163,10 +171,14 @@ impl ModelParts {
         match self.adapters.retune(loras)? {
             Retuned::OtherFiles => Ok(false),
             Retuned::Done { outdated } => {
-                if let Some(rebuild) = &self.rebuild
-                    && outdated.contains(&Network::Denoiser)
-                {
-                    self.denoiser = rebuild(&self.adapters)?;
+                if let Some(rebuild) = &self.rebuild {
+                    if outdated.contains(&Network::Denoiser) {
+                        self.denoiser = (rebuild.denoiser)(&self.adapters)?;
+                    }
+                    let texts = [Network::TextEncoder, Network::TextEncoder2];
+                    if texts.iter().any(|network| outdated.contains(network)) {
+                        self.text_encoder = (rebuild.text_encoder)(&self.adapters)?;
+                    }
                 }
                 Ok(true)
             }

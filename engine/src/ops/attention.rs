@@ -20,7 +20,7 @@ const KEYS: usize = 256;
 /// Queries of one task.
 const QUERIES: usize = 64;
 /// The widest head, padded.
-const MAX_HEAD: usize = 256;
+pub(crate) const MAX_HEAD: usize = 256;
 
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub(crate) struct Heads {
     /// Channels of a head.
     pub(crate) width: usize,
     pub(crate) keys: usize,
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// All of them.
+    All,
+    /// Those at its own place and before.
+    Back,
 }
 
 /// One head's keys and values in the order in which the kernels read them.
@@ -138,10 +147,13 @@ pub(crate) fn pack_keys_and_values<E: Element>(
 ///
 /// `queries` holds rows of `stride` elements, `count` for each image; `out` gets rows of `heads * width`. `packed` gives
 /// an image's keys and values.
+///
+/// What a query does not see takes no part in its result, whatever it is.
 pub(crate) fn attend<'p, E: Element>(
     team: Team<'_>,
     isa: Isa,
     heads: Heads,
+    sight: Sight,
     images: usize,
     count: usize,
     queries: &[E],
@@ -167,6 +179,7 @@ pub(crate) fn attend<'p, E: Element>(
         let block = Block {
             isa,
             heads,
+            sight,
             plan,
             queries: queries[(image * count) * stride + head * heads.width..].as_ptr(),
             stride,
@@ -188,6 +201,7 @@ pub(crate) fn attend<'p, E: Element>(
 struct Block<'p, E> {
     isa: Isa,
     heads: Heads,
+    sight: Sight,
     plan: Plan,
     queries: *const E,
     stride: usize,
@@ -224,8 +238,12 @@ impl<E: Element> Task for Block<'_, E> {
             largest[..rows].fill(f32::NEG_INFINITY);
             total[..rows].fill(0.0);
             sums[..E::ROWS * padded_width].fill(0.0);
+            let seen = match self.sight {
+                Sight::All => keys,
+                Sight::Back => keys.min(query + rows),
+            };
             let mut block = 0;
-            while block < keys {
+            while block < seen {
                 let count = KEYS.min(keys - block);
                 let padded = count.next_multiple_of(E::STEP);
                 // SAFETY: bounds as asserted by `attend`; scratch is sized for the largest block.
@@ -248,15 +266,19 @@ impl<E: Element> Task for Block<'_, E> {
                         first += columns;
                     }
                     for row in 0..rows {
+                        let visible = match self.sight {
+                            Sight::All => count,
+                            Sight::Back => count.min((query + row + 1).saturating_sub(block)),
+                        };
                         let correction = self.softmax_row::<S>(
                             &mut scores,
                             row,
-                            count,
+                            (visible, count),
                             &mut largest[row],
                             &mut total[row],
                             weights.as_mut_ptr().add(row * row_length),
                         );
-                        weights[row * row_length..][count..padded].fill(E::default());
+                        weights[row * row_length..][visible..padded].fill(E::default());
                         if block > 0 {
                             for value in &mut sums[row * padded_width..][..padded_width] {
                                 *value *= correction;
@@ -328,29 +350,30 @@ impl<E: Element> Block<'_, E> {
         first * E::ROWS + row * columns + (key - first)
     }
 
-    /// Exponentials of one row's scores above its largest; returns what earlier sums must be multiplied with.
+    /// Exponentials of one row's first `visible` scores, of `count` that were computed, above its largest; returns what
+    /// earlier sums must be multiplied with. The first block of keys must have a visible one.
     ///
     /// # Safety
-    /// `weights` must be writable for `count` elements, rounded up to a whole vector.
+    /// `weights` must be writable for `visible` elements, rounded up to a whole vector.
     #[inline(always)]
     unsafe fn softmax_row<S: Simd>(
         &self,
         scores: &mut [f32],
         row: usize,
-        count: usize,
+        (visible, count): (usize, usize),
         largest: &mut f32,
         total: &mut f32,
         weights: *mut E,
     ) -> f32 {
         unsafe {
-            let full = count / S::LANES * S::LANES;
+            let full = visible / S::LANES * S::LANES;
             let scores = scores.as_ptr();
             let mut most = S::splat(f32::NEG_INFINITY);
             for key in (0..full).step_by(S::LANES) {
                 most = S::max(most, S::load(scores.add(self.place::<S>(row, key, count))));
             }
             let mut most = S::largest(most);
-            for key in full..count {
+            for key in full..visible {
                 most = most.max(*scores.add(self.place::<S>(row, key, count)));
             }
             let most = most.max(*largest);
@@ -364,8 +387,8 @@ impl<E: Element> Block<'_, E> {
                 E::store::<S>(weights.add(key), weight);
             }
             let mut sum = S::sum(sum);
-            if full < count {
-                let left = count - full;
+            if full < visible {
+                let left = visible - full;
                 let score = S::load_partial(scores.add(self.place::<S>(row, full, count)), left);
                 let weight = math::exp::<S>(S::sub(score, shift));
                 let mut lanes = [0.0; 16];

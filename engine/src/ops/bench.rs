@@ -3,7 +3,7 @@ use half::bf16;
 
 use super::{
     Isa, Team,
-    attention::{Heads, attend, pack_keys_and_values},
+    attention::{Heads, Sight, attend, pack_keys_and_values},
     buffer::Buffer,
     element::Element,
     matmul::{Activation, Positions, Product, Residual, Source, Target, multiply},
@@ -192,6 +192,7 @@ fn attention<E: Element>(heads: Heads) -> Box<dyn FnMut()> {
             Team::Solo,
             isa,
             heads,
+            Sight::All,
             1,
             heads.keys,
             queries,

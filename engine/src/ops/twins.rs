@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     Isa, Team, Workers,
-    attention::{Heads, attend, pack_keys_and_values},
+    attention::{Heads, Sight, attend, pack_keys_and_values},
     buffer::Buffer,
     element::Element,
     math,
@@ -212,6 +212,19 @@ fn check_convolution<E: Readable>(isa: Isa, size: Padded, from: usize, to: usize
 }
 
 fn check_attention<E: Readable>(isa: Isa, heads: Heads, queries: usize, images: usize, seed: u64) {
+    for sight in [Sight::All, Sight::Back] {
+        check_attention_of::<E>(isa, heads, sight, queries, images, seed);
+    }
+}
+
+fn check_attention_of<E: Readable>(
+    isa: Isa,
+    heads: Heads,
+    sight: Sight,
+    queries: usize,
+    images: usize,
+    seed: u64,
+) {
     let channels = heads.count * heads.width;
     let query = numbers(seed, images * queries * channels);
     let query: Vec<_> = query.into_iter().map(|value| 3.0 * value).collect();
@@ -241,6 +254,7 @@ fn check_attention<E: Readable>(isa: Isa, heads: Heads, queries: usize, images: 
         Team::Solo,
         isa,
         heads,
+        sight,
         images,
         queries,
         query_rows.get(),
@@ -255,7 +269,11 @@ fn check_attention<E: Readable>(isa: Isa, heads: Heads, queries: usize, images: 
                 let at = |list: &[f32], rows: usize, row: usize, channel: usize| {
                     rounded(list[(image * rows + row) * channels + head * heads.width + channel])
                 };
-                let scores: Vec<f64> = (0..heads.keys)
+                let seen = match sight {
+                    Sight::All => heads.keys,
+                    Sight::Back => heads.keys.min(row + 1),
+                };
+                let scores: Vec<f64> = (0..seen)
                     .map(|k| {
                         (0..heads.width)
                             .map(|c| at(&query, queries, row, c) * at(&key, heads.keys, k, c))
@@ -266,7 +284,7 @@ fn check_attention<E: Readable>(isa: Isa, heads: Heads, queries: usize, images: 
                 let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for channel in 0..heads.width {
-                    let right: f64 = (0..heads.keys)
+                    let right: f64 = (0..seen)
                         .map(|k| weights[k] / total * at(&value, heads.keys, k, channel))
                         .sum();
                     let ours = output[(image * queries + row) * channels + head * heads.width + channel];
@@ -276,7 +294,7 @@ fn check_attention<E: Readable>(isa: Isa, heads: Heads, queries: usize, images: 
                         ours.read(),
                         right,
                         allowed,
-                        &format!("{isa:?} {heads:?} {row} {channel}"),
+                        &format!("{isa:?} {heads:?} {sight:?} {row} {channel}"),
                     );
                 }
             }
@@ -453,6 +471,14 @@ fn attention_over_more_keys_than_are_held_at_once_is_right() {
             check_attention::<f32>(isa, heads, 33, 1, 5);
             check_attention::<bf16>(isa, heads, 33, 1, 5);
         }
+        // Some queries see keys of the second block, and some do not.
+        let heads = Heads {
+            count: 1,
+            width: 8,
+            keys: 280,
+        };
+        check_attention_of::<f32>(isa, heads, Sight::Back, 290, 1, 5);
+        check_attention_of::<bf16>(isa, heads, Sight::Back, 290, 1, 5);
     }
 }
 

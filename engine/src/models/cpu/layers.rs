@@ -2,13 +2,27 @@
 use candle_core::Result;
 
 use super::load::Loader;
-use crate::ops::{
-    Team,
-    element::Element,
-    matmul::{Activation, Positions, Product, Residual, Source, Target, multiply},
-    pack::{Columns, PackedMatrix},
-    picture::Padded,
+use crate::{
+    models::config,
+    ops::{
+        Team,
+        element::Element,
+        matmul::{Activation, Positions, Product, Residual, Source, Target, multiply},
+        pack::{Columns, PackedMatrix},
+        picture::Padded,
+    },
 };
+
+impl From<config::Activation> for Activation {
+    fn from(activation: config::Activation) -> Self {
+        match activation {
+            config::Activation::Silu => Self::Silu,
+            config::Activation::Gelu => Self::Gelu,
+            config::Activation::QuickGelu => Self::QuickGelu,
+            config::Activation::Relu => Self::Relu,
+        }
+    }
+}
 
 /// Scale and shift of a normalisation.
 pub(super) struct Norm {
@@ -66,6 +80,24 @@ impl<E: Element> Linear<E> {
         Ok(Self {
             weights,
             bias: Vec::new(),
+        })
+    }
+
+    /// As [`Self::stacked`], with biases.
+    pub(super) fn stacked_with_biases(
+        loaders: &[Loader<'_>],
+        to: usize,
+        from: usize,
+        scale_of_first: f32,
+    ) -> Result<Self> {
+        let mut bias = Vec::with_capacity(loaders.len() * to);
+        for (index, loader) in loaders.iter().enumerate() {
+            let scale = if index == 0 { scale_of_first } else { 1.0 };
+            bias.extend(loader.bias(to)?.into_iter().map(|bias| bias * scale));
+        }
+        Ok(Self {
+            bias,
+            ..Self::stacked(loaders, to, from, scale_of_first)?
         })
     }
 

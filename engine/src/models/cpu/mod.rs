@@ -6,9 +6,11 @@
 //! enough of them, and by all threads together where there are not.
 //!
 //! ```text
-//! CpuUnet ──▶ unet ──▶ layers ──▶ ops      CpuTinyAutoencoder ──▶ tiny ──▶ layers ──▶ ops
-//!               └───────┴──▶ load: weights from a VarBuilder, packed
+//! CpuUnet ─────────────▶ unet ──┐
+//! CpuTinyAutoencoder ──▶ tiny ──┼──▶ layers ──▶ ops
+//! CpuTextEncoder ──────▶ clip ──┘       └──▶ load: weights from a VarBuilder, packed
 //! ```
+mod clip;
 mod layers;
 mod load;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod parity;
 mod tiny;
 mod unet;
 
+pub(crate) use clip::{CpuClip, CpuTextEncoder};
 pub(crate) use tiny::CpuTinyAutoencoder;
 pub(crate) use unet::CpuUnet;
 
@@ -25,10 +28,10 @@ use candle_core::{Error, Result};
 use candle_nn::VarBuilder;
 
 use super::{
-    config::{CodecConfig, UNetConfig},
-    traits::{Denoiser, ImageCodec},
+    config::{ClipConfig, CodecConfig, UNetConfig},
+    traits::{Denoiser, ImageCodec, TextEncoder},
 };
-use crate::{api::Precision, ops::Workers};
+use crate::{api::Precision, ops::Workers, tokenizer::PromptTokenizer};
 
 /// Number format of matrix products on the processor; everything between them is `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,4 +82,22 @@ pub fn cpu_tiny_autoencoder(
     Ok(Box::new(CpuTinyAutoencoder::load(
         &config, weights, precision, workers,
     )?))
+}
+
+/// A CLIP text encoder on the processor, from the text of its `config.json`, its tokenizer and its weights.
+///
+/// # Errors
+/// If the configuration or the weights cannot be used.
+pub fn cpu_text_encoder(
+    config: &[u8],
+    tokenizer: Arc<PromptTokenizer>,
+    weights: VarBuilder<'_>,
+    precision: CpuPrecision,
+    workers: Arc<Workers>,
+) -> Result<Box<dyn TextEncoder>> {
+    let config = ClipConfig::from_json(config).map_err(Error::msg)?;
+    Ok(Box::new(CpuTextEncoder {
+        first: CpuClip::load(&config, tokenizer, weights, precision, workers)?,
+        second: None,
+    }))
 }

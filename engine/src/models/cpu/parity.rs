@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{CpuPrecision, CpuTinyAutoencoder, CpuUnet};
+use super::{
+    CpuPrecision, CpuTinyAutoencoder, CpuUnet,
+    clip::{CpuClip, Wanted},
+};
 use crate::{
     models::{
-        config::{CodecConfig, UNetConfig},
+        config::{ClipConfig, CodecConfig, UNetConfig},
         traits::{Conditioning, Denoiser as _, ImageCodec as _, Row},
     },
     ops::{Isa, Workers},
+    tokenizer::PromptTokenizer,
 };
 
 fn folder() -> PathBuf {
@@ -28,9 +32,17 @@ fn tensors(file: &str) -> BTreeMap<String, Tensor> {
 fn weights(model: &str, part: &str) -> (Vec<u8>, VarBuilder<'static>) {
     let place = folder().join("models").join(model).join(part);
     let config = std::fs::read(place.join("config.json")).unwrap();
-    let tensors =
-        candle_core::safetensors::load(place.join("diffusion_pytorch_model.safetensors"), &Device::Cpu)
-            .unwrap();
+    let name = if part.starts_with("text") {
+        "model.safetensors"
+    } else {
+        "diffusion_pytorch_model.safetensors"
+    };
+    let tensors = candle_core::safetensors::load(place.join(name), &Device::Cpu).unwrap();
+    // The text encoders' projections lie beside the rest of them.
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name.replace("text_model.", ""), tensor))
+        .collect();
     (
         config,
         VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu),
@@ -221,5 +233,87 @@ fn threads_do_not_change_a_single_bit_of_a_prediction() {
             })
             .collect();
         assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]), "{precision:?}");
+    }
+}
+
+/// The text encoders of a recorded case, as far as it has them.
+fn text_differences(isa: Isa, precision: CpuPrecision, case: &str, model: &str) -> Vec<(String, f32)> {
+    let inputs = tensors(&format!("{case}/inputs.safetensors"));
+    let expected = tensors(&format!("{case}/expected.safetensors"));
+    let merges = include_str!("../../../../assets/clip/merges.txt");
+    let mut differences = Vec::new();
+    for part in ["text_encoder", "text_encoder_2"] {
+        let Some(ids) = inputs.get(&format!("{part}.input_ids")) else {
+            continue;
+        };
+        let (json, weights) = weights(model, part);
+        let config = ClipConfig::from_json(&json).unwrap();
+        let end: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let end = end["eos_token_id"].as_u64().unwrap() as u32;
+        // Only its end token takes part, and the recorded ids have one of their own.
+        let tokenizer = Arc::new(PromptTokenizer::clip(merges, None, config.positions).unwrap());
+        let workers = Arc::new(Workers::new(2));
+        let clip = CpuClip::load_for(isa, &config, tokenizer, weights, precision, workers).unwrap();
+        for (row, ids) in ids.to_vec2::<i64>().unwrap().iter().enumerate() {
+            let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+            let place = ids.iter().position(|&id| id == end).unwrap();
+            let encoded = clip.encode_until(&ids, place, Wanted::Both).unwrap();
+            let width = config.width;
+            let pooled = &encoded.last[place * width..][..width];
+            for (name, ours) in [
+                ("penultimate", &encoded.penultimate[..]),
+                ("last_hidden_state", &encoded.last),
+                ("pooler_output", pooled),
+                ("pooled_text_embeds", &encoded.pooled),
+            ] {
+                let name = format!("{part}.{name}");
+                if let Some(expected) = expected.get(&name) {
+                    let expected = expected.get(row).unwrap();
+                    let ours = Tensor::new(ours, &Device::Cpu).unwrap();
+                    let ours = ours.reshape(expected.shape()).unwrap();
+                    differences.push((name, worst(&ours, &expected)));
+                }
+            }
+        }
+    }
+    assert!(differences.len() >= 3, "cases are missing");
+    differences
+}
+
+/// Those whose weights are there: the larger ones are not in the repository.
+fn text_cases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [
+        ("text-encoder-sd15", "tiny-sd15"),
+        ("text-encoder-sd21", "tiny-sd21"),
+        ("text-encoder-sdxl", "tiny-sdxl"),
+    ]
+    .into_iter()
+    .filter(|(case, _)| *case == "text-encoder-sd15" || folder().join(case).exists())
+}
+
+#[test]
+fn text_encoders_meet_the_reference_with_all_instructions() {
+    for (case, model) in text_cases() {
+        for isa in Isa::available() {
+            for (name, difference) in text_differences(isa, CpuPrecision::F32, case, model) {
+                let allowed = tolerance(case, &name);
+                assert!(
+                    difference <= allowed,
+                    "{case} {name} on {isa:?}: {difference} > {allowed}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn text_encoders_in_bf16_come_close_to_the_reference() {
+    for (case, model) in text_cases() {
+        for isa in Isa::available() {
+            for (name, difference) in text_differences(isa, CpuPrecision::Bf16, case, model) {
+                // Values reach 5.
+                assert!(difference <= 0.15, "{case} {name} on {isa:?}: {difference}");
+            }
+        }
     }
 }

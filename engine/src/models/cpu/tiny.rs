@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     models::{
-        config::{self, TinyConfig, TinyLevel},
+        config::{TinyConfig, TinyLevel},
         traits::ImageCodec,
     },
     ops::{
@@ -203,12 +203,7 @@ impl<E: Element> Block<E> {
 
 impl<E: Element> Tiny<E> {
     fn load(config: &TinyConfig, loader: &Loader<'_>) -> Result<Self> {
-        let activation = match config.activation {
-            config::Activation::Silu => Activation::Silu,
-            config::Activation::Gelu => Activation::Gelu,
-            config::Activation::QuickGelu => Activation::QuickGelu,
-            config::Activation::Relu => Activation::Relu,
-        };
+        let activation = Activation::from(config.activation);
         if !CpuTinyAutoencoder::supports(config) {
             bail!("this configuration of a tiny autoencoder has no fast way on the processor");
         }

@@ -24,7 +24,7 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, attend, pack_keys_and_values},
+        attention::{Heads, Sight, attend, pack_keys_and_values},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
@@ -520,6 +520,7 @@ impl<E: Element> TransformerBlock<E> {
             team,
             isa,
             own,
+            Sight::All,
             images,
             area,
             qkv,
@@ -550,7 +551,18 @@ impl<E: Element> TransformerBlock<E> {
             let packed = prompt.layers[self.cross].as_slice();
             let queries = &queries[image * area * channels..];
             let attended = &mut attended[image * area * channels..];
-            attend(team, isa, other, 1, area, queries, channels, |_| packed, attended);
+            attend(
+                team,
+                isa,
+                other,
+                Sight::All,
+                1,
+                area,
+                queries,
+                channels,
+                |_| packed,
+                attended,
+            );
         }
         self.cross_out.run(
             team,
