@@ -84,11 +84,18 @@ fn pocket(criterion: &mut Criterion) {
                 b.iter(|| black_box(parts.denoiser.predict(&latents, &rows)));
             });
         }
-        let latents = latents(1);
+        // Two in turn: a latent that was just decoded would not be computed again.
+        let (one, other) = (latents(1), latents(1));
+        group.throughput(Throughput::Elements(2));
+        group.bench_function("decode two", |b| {
+            b.iter(|| black_box((parts.codec.decode(&one), parts.codec.decode(&other))));
+        });
         group.throughput(Throughput::Elements(1));
-        group.bench_function("decode", |b| b.iter(|| black_box(parts.codec.decode(&latents))));
-        group.bench_function("encode a prompt", |b| {
-            b.iter(|| black_box(parts.text_encoder.encode("a boat on the sea at night")));
+        group.bench_function("a prompt to keys and values", |b| {
+            b.iter(|| {
+                let conditioning = parts.text_encoder.encode("a boat on the sea at night");
+                black_box(conditioning.and_then(|conditioning| parts.denoiser.prepare(&conditioning)))
+            });
         });
         group.finish();
     }

@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use clap::Parser;
@@ -31,7 +31,8 @@ struct Arguments {
     /// Calls of each stage.
     #[arg(long, default_value_t = 15)]
     repeat: usize,
-    /// Stages, as `rows x latent side`, or `decode x latent side`.
+    /// Stages, as `rows x latent side`, `decode x latent side`, or `part x latent side`: decoding where an eighth of the
+    /// side, in a corner, is another.
     #[arg(
         long,
         default_value = "1x32,3x32,15x32,1x64,decodex32,decodex64",
@@ -76,7 +77,13 @@ fn main() -> Result<()> {
         let (what, side) = stage.split_once('x').context("a stage is written 15x32")?;
         let side: usize = side.parse()?;
         let rows = what.parse().unwrap_or(1);
-        let latents = Tensor::randn(0_f32, 1.0, (rows, 4, side, side), &device)?;
+        // Two in turn: a latent that was just decoded would not be computed again.
+        let mut latents = [(); 2].map(|()| Tensor::randn(0_f32, 1.0, (rows, 4, side, side), &device));
+        if let ("part", [Ok(one), Ok(other)]) = (what, &mut latents) {
+            let changed = (side / 8).max(1);
+            let corner = Tensor::randn(0_f32, 1.0, (1, 4, changed, changed), &device)?;
+            *other = one.slice_assign(&[0..1, 0..4, 0..changed, 0..changed], &corner)?;
+        }
         let row = Row {
             timestep: 499.0,
             prompt: &prompt,
@@ -84,13 +91,14 @@ fn main() -> Result<()> {
         let rows = vec![row; rows];
         let mut millis = Vec::new();
         let mut own = Vec::new();
-        for _ in 0..arguments.repeat {
+        for turn in 0..arguments.repeat {
+            let latents = latents[turn % 2].as_ref().map_err(|error| anyhow!("{error}"))?;
             let start = Instant::now();
             let before = own_millis();
-            if what == "decode" {
-                codec.decode(&latents)?;
+            if what == "decode" || what == "part" {
+                codec.decode(latents)?;
             } else {
-                denoiser.predict(&latents, &rows)?;
+                denoiser.predict(latents, &rows)?;
             }
             millis.push(start.elapsed().as_secs_f64() * 1e3);
             own.push(own_millis() - before);

@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// Longest list and largest number that a configuration may hold; beyond them it is damaged.
-const MAX_LEVELS: usize = 8;
+pub(crate) const MAX_LEVELS: usize = 8;
 const MAX_SIDE: usize = 1 << 17;
 
 /// What is wrong with a configuration, in words.

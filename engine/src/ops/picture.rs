@@ -124,6 +124,148 @@ pub(crate) fn planes_from_rows(
     });
 }
 
+/// A rectangle of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Window {
+    /// All of a picture.
+    pub(crate) fn whole(size: Padded) -> Self {
+        Self {
+            top: 0,
+            left: 0,
+            height: size.height,
+            width: size.width,
+        }
+    }
+
+    pub(crate) fn size(self) -> Padded {
+        Padded {
+            height: self.height,
+            width: self.width,
+        }
+    }
+
+    pub(crate) fn area(self) -> usize {
+        self.height * self.width
+    }
+
+    /// Larger by some pixels on each side, as far as the picture goes.
+    pub(crate) fn grown(self, by: usize, within: Padded) -> Self {
+        let side = |start: usize, length: usize, limit: usize| {
+            let first = start.saturating_sub(by);
+            (first, (start + length + by).min(limit) - first)
+        };
+        let (top, height) = side(self.top, self.height, within.height);
+        let (left, width) = side(self.left, self.width, within.width);
+        Self {
+            top,
+            left,
+            height,
+            width,
+        }
+    }
+
+    /// The same place on a picture of twice the size.
+    pub(crate) fn doubled(self) -> Self {
+        Self {
+            top: 2 * self.top,
+            left: 2 * self.left,
+            height: 2 * self.height,
+            width: 2 * self.width,
+        }
+    }
+
+    /// The pixels of a picture of half the size that this one lies on.
+    pub(crate) fn halved(self) -> Self {
+        let side = |start: usize, length: usize| (start / 2, (start + length).div_ceil(2) - start / 2);
+        let (top, height) = side(self.top, self.height);
+        let (left, width) = side(self.left, self.width);
+        Self {
+            top,
+            left,
+            height,
+            width,
+        }
+    }
+
+    /// Where a window inside this one begins, counted from its corner.
+    pub(crate) fn corner_of(self, inner: Self) -> (usize, usize) {
+        assert!(
+            inner.top >= self.top
+                && inner.left >= self.left
+                && inner.top + inner.height <= self.top + self.height
+                && inner.left + inner.width <= self.left + self.width,
+            "{inner:?} is not inside {self:?}"
+        );
+        (inner.top - self.top, inner.left - self.left)
+    }
+}
+
+/// Cuts `to` out of one padded picture of `from` into another.
+pub(crate) fn padded_from_padded<E: Element>(
+    team: Team<'_>,
+    picture: &[E],
+    from: Window,
+    to: Window,
+    channels: usize,
+    out: &mut [E],
+) {
+    let (y, x) = from.corner_of(to);
+    let (source, target) = (from.size(), to.size());
+    assert!(
+        picture.len() >= source.positions() * channels && out.len() >= target.positions() * channels,
+        "sizes differ"
+    );
+    target.clear_frame(out, channels);
+    let out = Shared(out.as_mut_ptr());
+    team.run(to.height, |row| {
+        let start = source.origin() + (y + row) * source.pitch() + x;
+        let from = &picture[start * channels..][..to.width * channels];
+        let start = target.origin() + row * target.pitch();
+        // SAFETY: one row a task, in bounds as asserted.
+        let to = unsafe { out.slice(start * channels, to.width * channels) };
+        to.copy_from_slice(from);
+    });
+}
+
+/// Puts `part` of the channels-last pixels of the window `from` into the planes of a whole picture.
+pub(crate) fn planes_from_window(
+    team: Team<'_>,
+    rows: &[f32],
+    from: Window,
+    part: Window,
+    channels: usize,
+    change: impl Fn(f32) -> f32 + Sync,
+    out: &mut [f32],
+    size: Padded,
+) {
+    let (y, x) = from.corner_of(part);
+    let area = size.height * size.width;
+    Window::whole(size).corner_of(part);
+    assert!(
+        rows.len() >= from.area() * channels && out.len() == channels * area,
+        "sizes differ"
+    );
+    let out = Shared(out.as_mut_ptr());
+    team.run(part.height, |row| {
+        let pixels = &rows[((y + row) * from.width + x) * channels..][..part.width * channels];
+        for channel in 0..channels {
+            let start = channel * area + (part.top + row) * size.width + part.left;
+            // SAFETY: rows of planes do not overlap, and lie inside as asserted.
+            let plane = unsafe { out.slice(start, part.width) };
+            for (value, pixel) in plane.iter_mut().zip(pixels[channel..].iter().step_by(channels)) {
+                *value = change(*pixel);
+            }
+        }
+    });
+}
+
 /// Copies channels-last pictures `[images, h * w, channels]` into padded ones of another size; each pixel takes its
 /// nearest source, as `floor(to * from / size)`.
 pub(crate) fn padded_from_rows<E: Element>(

@@ -200,6 +200,39 @@ impl Workers {
     }
 }
 
+impl Workers {
+    /// As [`Self::run`], where every part writes its own stretch of `data`: part `p` gets what begins at `start(p)` and
+    /// ends where the next part begins; `start(parts)` is not asked for, the last part reaches to the end.
+    ///
+    /// # Panics
+    /// If the parts' starts do not rise, or lie outside.
+    pub(crate) fn run_on_parts<T: Copy + Send>(
+        &self,
+        data: &mut [T],
+        parts: usize,
+        start: impl Fn(usize) -> usize + Sync,
+        job: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let length = data.len();
+        let end = |part: usize| {
+            if part + 1 == parts {
+                length
+            } else {
+                start(part + 1)
+            }
+        };
+        let rises = (0..parts).all(|part| start(part) <= end(part) && end(part) <= length);
+        assert!(rises, "parts do not follow each other");
+        let data = super::picture::Shared(data.as_mut_ptr());
+        self.run(parts, |part| {
+            let first = start(part);
+            // SAFETY: the parts follow each other inside the data, as asserted.
+            let own = unsafe { data.slice(first, end(part) - first) };
+            job(part, own);
+        });
+    }
+}
+
 struct Gate<'a>(&'a Shared);
 
 impl Drop for Gate<'_> {
@@ -289,6 +322,24 @@ mod tests {
             }
             assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 200));
         }
+    }
+
+    #[test]
+    fn every_part_has_its_own_stretch() {
+        let workers = Workers::new(3);
+        let mut data = vec![0; 23];
+        workers.run_on_parts(
+            &mut data,
+            5,
+            |part| part * part,
+            |part, own| {
+                for value in own {
+                    *value += part + 1;
+                }
+            },
+        );
+        let expected = (0..23).map(|index: usize| index.isqrt().min(4) + 1);
+        assert!(data.into_iter().eq(expected));
     }
 
     #[test]

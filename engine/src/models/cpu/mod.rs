@@ -1,9 +1,10 @@
 //! Networks of the Stable Diffusion kind on the processor, on the kernels of `crate::ops`.
 //!
 //! The same files and configurations as the plain networks, computed another way: pictures stay channels-last from the
-//! first layer to the last, weights are packed when a model is loaded, a prompt's keys and values when it is prepared,
-//! and no memory is asked for while a stream runs. Rows of a batch are computed by different threads where there are
-//! enough of them, and by all threads together where there are not.
+//! first layer to the last, weights are packed when a model is loaded, and a prompt's keys and values when it is
+//! prepared. Once a size has been computed, a prediction or a decoding asks for no memory but that of the tensor it gives
+//! back (`engine/tests/allocations.rs` counts). Rows of a batch are computed by different threads where there are enough
+//! of them, and by all threads together where there are not.
 //!
 //! ```text
 //! CpuUnet ─────────────▶ unet ──┐
@@ -17,6 +18,7 @@ mod load;
 mod parity;
 mod tiny;
 mod unet;
+mod values;
 
 pub(crate) use clip::{CpuClip, CpuTextEncoder};
 pub(crate) use tiny::CpuTinyAutoencoder;

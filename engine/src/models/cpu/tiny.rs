@@ -1,7 +1,7 @@
 //! `AutoencoderTiny` (TAESD): pictures to latents and back.
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use half::bf16;
 use parking_lot::Mutex;
@@ -10,10 +10,11 @@ use super::{
     CpuPrecision,
     layers::{Conv, DoublingConv, Finish, Layout},
     load::Loader,
+    values::with_values,
 };
 use crate::{
     models::{
-        config::{TinyConfig, TinyLevel},
+        config::{MAX_LEVELS, TinyConfig, TinyLevel},
         traits::ImageCodec,
     },
     ops::{
@@ -21,18 +22,57 @@ use crate::{
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
-        picture::{Padded, padded_from_planes, planes_from_rows},
+        picture::{
+            Padded, Window, padded_from_padded, padded_from_planes, planes_from_rows, planes_from_window,
+        },
     },
 };
 
 /// A tiny autoencoder on the processor.
+///
+/// It remembers the last picture it decoded: where the next latent differs from the last one only in a part, only those
+/// pixels are computed anew that the part has to do with. They are exactly what decoding the whole gives.
 pub(crate) struct CpuTinyAutoencoder {
     network: Box<dyn Network>,
+    last: Option<Decoded>,
     workers: Arc<Workers>,
     latent_channels: usize,
     downscale: usize,
     scaling_factor: f32,
     shift_factor: f32,
+}
+
+/// A latent with its picture.
+struct Decoded {
+    latents: Vec<f32>,
+    size: Padded,
+    /// `[1, 3, H, W]`.
+    picture: Tensor,
+}
+
+impl Decoded {
+    /// Where another latent of this size differs; `None` if it is the same.
+    fn difference(&self, latents: &[f32]) -> Option<Window> {
+        let Padded { height, width } = self.size;
+        let (mut top, mut bottom, mut left, mut right) = (height, 0, width, 0);
+        let rows = self.latents.chunks_exact(width).zip(latents.chunks_exact(width));
+        for (row, (old, new)) in rows.enumerate() {
+            let differs = |column: &usize| old[*column].to_bits() != new[*column].to_bits();
+            let Some(first) = (0..width).find(differs) else {
+                continue;
+            };
+            let last = (first..width).rev().find(differs).unwrap_or(first);
+            let y = row % height;
+            (top, bottom) = (top.min(y), bottom.max(y + 1));
+            (left, right) = (left.min(first), right.max(last + 1));
+        }
+        (top < bottom).then(|| Window {
+            top,
+            left,
+            height: bottom - top,
+            width: right - left,
+        })
+    }
 }
 
 impl CpuTinyAutoencoder {
@@ -70,6 +110,7 @@ impl CpuTinyAutoencoder {
         };
         Ok(Self {
             network,
+            last: None,
             workers,
             latent_channels: config.latent_channels,
             downscale: config.downscale(),
@@ -88,13 +129,12 @@ impl ImageCodec for CpuTinyAutoencoder {
                 pictures.dims()
             );
         }
-        let planes: Vec<f32> = pictures.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let (scale, shift) = (self.scaling_factor, self.shift_factor);
-        let (output, size) =
-            self.network
-                .encode(&self.workers, &planes, Padded { height: h, width: w }, &|value| {
-                    (value - shift) * scale
-                });
+        let size = Padded { height: h, width: w };
+        let last = |value: f32| (value - shift) * scale;
+        let (output, size) = with_values(pictures, |planes| {
+            Ok(self.network.encode(&self.workers, planes, size, &last))
+        })?;
         let shape = (b, self.latent_channels, size.height, size.width);
         Tensor::from_vec(output, shape, pictures.device())?.to_dtype(pictures.dtype())
     }
@@ -108,15 +148,74 @@ impl ImageCodec for CpuTinyAutoencoder {
                 self.latent_channels
             );
         }
-        let planes: Vec<f32> = latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let (scale, shift) = (1.0 / self.scaling_factor, self.shift_factor);
+        let first = |value: f32| value * scale + shift;
         let size = Padded { height: h, width: w };
-        let output = self
-            .network
-            .decode(&self.workers, &planes, size, &|value| value * scale + shift);
         let shape = (b, 3, h * self.downscale, w * self.downscale);
-        Tensor::from_vec(output, shape, latents.device())?.to_dtype(latents.dtype())
+        let length = 3 * h * w * self.downscale * self.downscale;
+        let (network, workers) = (&self.network, &self.workers);
+        if b > 1 {
+            let mut output = vec![0.0; b * length];
+            with_values(latents, |planes| {
+                let plan = network.plan(Window::whole(size), size);
+                let pictures = output.chunks_exact_mut(length);
+                for (planes, output) in planes.chunks_exact(c * h * w).zip(pictures) {
+                    network.decode(workers, planes, size, &plan, &first, output);
+                }
+                Ok(())
+            })?;
+            return Tensor::from_vec(output, shape, latents.device())?.to_dtype(latents.dtype());
+        }
+        let last = self.last.take().filter(|last| last.size == size);
+        let decoded = with_values(latents, |planes| {
+            let whole = network.plan(Window::whole(size), size);
+            let mut output = Vec::new();
+            let mut plan = whole;
+            let mut kept = if let Some(last) = last {
+                let Some(changed) = last.difference(planes) else {
+                    return Ok(last);
+                };
+                let part = network.plan(changed, size);
+                if pays(part.cost, whole.cost) {
+                    output = with_values(&last.picture, |picture| Ok(picture.to_vec()))?;
+                    plan = part;
+                }
+                last.latents
+            } else {
+                Vec::new()
+            };
+            output.resize(length, 0.0);
+            network.decode(workers, planes, size, &plan, &first, &mut output);
+            kept.clear();
+            kept.extend_from_slice(planes);
+            Ok(Decoded {
+                latents: kept,
+                size,
+                picture: Tensor::from_vec(output, shape, latents.device())?,
+            })
+        })?;
+        let picture = decoded.picture.to_dtype(latents.dtype());
+        self.last = Some(decoded);
+        picture
     }
+}
+
+/// Whether decoding a part is worth copying the rest: it takes at most three quarters of the multiplications.
+fn pays(part: usize, whole: usize) -> bool {
+    4 * part <= 3 * whole
+}
+
+/// What is computed to decode some of a picture, resolution by resolution.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// Latent cells that are read.
+    latents: Window,
+    /// At every resolution: what its blocks take, and what is needed of their result.
+    levels: [(Window, Window); MAX_LEVELS],
+    /// Pixels that are written.
+    result: Window,
+    /// Multiplications.
+    cost: usize,
 }
 
 /// A [`Tiny`] in one number format or the other.
@@ -128,13 +227,18 @@ trait Network: Send {
         size: Padded,
         last: &(dyn Fn(f32) -> f32 + Sync),
     ) -> (Vec<f32>, Padded);
+    /// What must be computed where only `changed` of a latent of `size` is new.
+    fn plan(&self, changed: Window, size: Padded) -> Plan;
+    /// Computes the pixels of a plan; the others of `output`, three planes, stay.
     fn decode(
         &self,
         workers: &Workers,
         planes: &[f32],
         size: Padded,
+        plan: &Plan,
         first: &(dyn Fn(f32) -> f32 + Sync),
-    ) -> Vec<f32>;
+        output: &mut [f32],
+    );
 }
 
 struct Tiny<E> {
@@ -263,19 +367,27 @@ impl<E: Element> Tiny<E> {
         })
     }
 
-    /// Puts planes into `scratch.picture` after a first convolution.
+    /// Puts a window of planes into `scratch.picture` after a first convolution.
     fn begin(
         team: Team<'_>,
         planes: &[f32],
         conv: &Conv<E>,
         size: Padded,
+        window: Window,
         first: &(dyn Fn(f32) -> f32 + Sync),
         activation: Activation,
         scratch: &mut Scratch<E>,
     ) {
         let from = planes.len() / (size.height * size.width);
-        let input = scratch.between[0].rows(size.positions(), from);
+        let [input, part] = &mut scratch.between;
+        let mut input = input.rows(size.positions(), from);
         padded_from_planes(team, planes, 1, from, size, first, input);
+        if window != Window::whole(size) {
+            let part = part.rows(window.size().positions(), from);
+            padded_from_padded(team, input, Window::whole(size), window, from, part);
+            input = part;
+        }
+        let size = window.size();
         let picture = scratch.picture.rows(size.positions(), conv.channels());
         size.clear_frame(picture, conv.channels());
         let finish = Finish::<f32> {
@@ -283,6 +395,17 @@ impl<E: Element> Tiny<E> {
             ..Finish::bias(&conv.bias)
         };
         conv.run(team, input, &[], 1, size, finish, picture, Layout::Padded);
+    }
+
+    /// Cuts `scratch.picture` down to a window, if that saves something; answers with what it is then.
+    fn cut(team: Team<'_>, from: Window, to: Window, channels: usize, scratch: &mut Scratch<E>) -> Window {
+        if 10 * to.area() > 9 * from.area() {
+            return from;
+        }
+        let part = scratch.between[0].rows(to.size().positions(), channels);
+        padded_from_padded(team, scratch.picture.get(), from, to, channels, part);
+        std::mem::swap(&mut scratch.picture, &mut scratch.between[0]);
+        to
     }
 
     /// The last convolution, to planes.
@@ -347,6 +470,7 @@ impl<E: Element> Network for Tiny<E> {
                 planes,
                 &self.encoder_in,
                 size,
+                Window::whole(size),
                 &first,
                 Activation::None,
                 scratch,
@@ -377,57 +501,211 @@ impl<E: Element> Network for Tiny<E> {
         (output, small)
     }
 
+    fn plan(&self, changed: Window, size: Padded) -> Plan {
+        // A 3x3 convolution makes a change reach one pixel further. Forwards: which pixels are another.
+        let mut sizes = [size; MAX_LEVELS];
+        let mut reached = changed.grown(1, size);
+        for (index, level) in self.decoder.iter().enumerate() {
+            reached = reached.grown(3 * level.blocks.len(), sizes[index]);
+            if level.double.is_some() {
+                let Padded { height, width } = sizes[index];
+                sizes[index + 1] = Padded {
+                    height: 2 * height,
+                    width: 2 * width,
+                };
+                reached = reached.doubled().grown(1, sizes[index + 1]);
+            }
+        }
+        let last = self.decoder.len().saturating_sub(1);
+        let result = reached.grown(1, sizes[last]);
+        // Backwards: what these are made of.
+        let mut levels = [(changed, changed); MAX_LEVELS];
+        let width = self.decoder_in.channels();
+        let mut needed = result.grown(1, sizes[last]);
+        let mut cost = 9 * width * needed.area() * self.decoder_out.channels();
+        for (index, level) in self.decoder.iter().enumerate().rev() {
+            if level.double.is_some() {
+                needed = needed.grown(1, sizes[index + 1]).halved();
+                cost += 16 * width * width * needed.area();
+            }
+            let input = needed.grown(3 * level.blocks.len(), sizes[index]);
+            levels[index] = (input, needed);
+            needed = input;
+            cost += 27 * width * width * level.blocks.len() * input.area();
+        }
+        Plan {
+            latents: needed.grown(1, size),
+            levels,
+            result,
+            cost,
+        }
+    }
+
     fn decode(
         &self,
         workers: &Workers,
         planes: &[f32],
         size: Padded,
+        plan: &Plan,
         first: &(dyn Fn(f32) -> f32 + Sync),
-    ) -> Vec<f32> {
+        output: &mut [f32],
+    ) {
         let team = Team::Full(workers);
         let scratch = &mut *self.scratch.lock();
-        let from = self.encoder_out.channels() * size.height * size.width;
-        let mut output = Vec::new();
-        for planes in planes.chunks_exact(from) {
-            let mut size = size;
-            // Latents are squeezed softly into -3..3.
-            let first = |value: f32| (first(value) / 3.0).tanh() * 3.0;
-            Self::begin(
-                team,
-                planes,
-                &self.decoder_in,
-                size,
-                &first,
-                self.activation,
-                scratch,
-            );
-            for DecoderLevel { blocks, double } in &self.decoder {
-                for block in blocks {
-                    block.run(team, size, self.activation, scratch);
-                }
-                if let Some(conv) = double {
-                    let twice = Padded {
-                        height: 2 * size.height,
-                        width: 2 * size.width,
-                    };
-                    let to = scratch.between[0].rows(twice.positions(), conv.channels());
-                    twice.clear_frame(to, conv.channels());
-                    conv.run(team, scratch.picture.get(), 1, size, to, Layout::Padded);
-                    std::mem::swap(&mut scratch.picture, &mut scratch.between[0]);
-                    size = twice;
+        // Latents are squeezed softly into -3..3.
+        let first = |value: f32| (first(value) / 3.0).tanh() * 3.0;
+        let mut window = plan.latents;
+        Self::begin(
+            team,
+            planes,
+            &self.decoder_in,
+            size,
+            window,
+            &first,
+            self.activation,
+            scratch,
+        );
+        let channels = self.decoder_in.channels();
+        let mut size = size;
+        for (DecoderLevel { blocks, double }, &(input, needed)) in self.decoder.iter().zip(&plan.levels) {
+            window = Self::cut(team, window, input, channels, scratch);
+            for block in blocks {
+                block.run(team, window.size(), self.activation, scratch);
+            }
+            window = Self::cut(team, window, needed, channels, scratch);
+            if let Some(conv) = double {
+                let twice = window.doubled();
+                let to = scratch.between[0].rows(twice.size().positions(), channels);
+                twice.size().clear_frame(to, channels);
+                conv.run(team, scratch.picture.get(), 1, window.size(), to, Layout::Padded);
+                std::mem::swap(&mut scratch.picture, &mut scratch.between[0]);
+                window = twice;
+                size = Padded {
+                    height: 2 * size.height,
+                    width: 2 * size.width,
+                };
+            }
+        }
+        let channels = self.decoder_out.channels();
+        let rows = scratch.last.rows(window.area(), channels);
+        let finish = Finish::<f32>::bias(&self.decoder_out.bias);
+        let picture = scratch.picture.get();
+        self.decoder_out
+            .run(team, picture, &[], 1, window.size(), finish, rows, Layout::List);
+        let last = |value| 2.0 * value - 1.0;
+        planes_from_window(team, rows, window, plan.result, channels, last, output, size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::weights::{LoadProgress, LoadWatch, random_weights};
+
+    /// A decoder with three resolutions that looks five cells far.
+    fn codec(isa: Isa, precision: CpuPrecision) -> CpuTinyAutoencoder {
+        let json =
+            br#"{"encoder_block_out_channels": [20, 20, 20], "decoder_block_out_channels": [20, 20, 20],
+            "num_encoder_blocks": [1, 1, 1], "num_decoder_blocks": [1, 1, 0]}"#;
+        let config = TinyConfig::from_json(json).unwrap();
+        let ignore = |_: LoadProgress<'_>| {};
+        let cancel = false.into();
+        let watch = LoadWatch::new(&ignore, &cancel);
+        let weights = random_weights("codec", DType::F32, &Device::Cpu, &watch);
+        let workers = Arc::new(Workers::new(2));
+        CpuTinyAutoencoder::load_for(isa, &config, weights, precision, workers).unwrap()
+    }
+
+    fn bits(codec: &mut CpuTinyAutoencoder, latents: &[f32], (height, width): (usize, usize)) -> Vec<u32> {
+        let latents = Tensor::from_slice(latents, (1, 4, height, width), &Device::Cpu).unwrap();
+        let picture = codec.decode(&latents).unwrap();
+        with_values(&picture, |values| {
+            Ok(values.iter().map(|value| value.to_bits()).collect())
+        })
+        .unwrap()
+    }
+
+    fn numbers(seed: u32, count: usize) -> Vec<f32> {
+        let mut state = u64::from(seed) * 2 + 1;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(next).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn decoding_what_changed_gives_the_bytes_of_decoding_all(
+            size in (1_usize..40, 1_usize..40),
+            corner in (0.0..1.0, 0.0..1.0),
+            sides in (0.0..1.0, 0.0..1.0),
+            seed: u32,
+        ) {
+            let (height, width) = size;
+            let within = |share: f64, length: usize| (share * length as f64) as usize;
+            let (top, left) = (within(corner.0, height), within(corner.1, width));
+            // Small rectangles are the rule.
+            let rows = within(sides.0 * sides.0, height - top) + 1;
+            let columns = within(sides.1 * sides.1, width - left) + 1;
+            let before = numbers(seed, 4 * height * width);
+            let fresh = numbers(seed ^ 0x5555, 4 * height * width);
+            let mut after = before.clone();
+            for (index, value) in after.iter_mut().enumerate() {
+                let (y, x) = (index / width % height, index % width);
+                if (top..top + rows).contains(&y) && (left..left + columns).contains(&x) {
+                    *value = fresh[index];
                 }
             }
-            let start = output.len();
-            output.resize(start + 3 * size.height * size.width, 0.0);
-            Self::end(
-                team,
-                &self.decoder_out,
-                size,
-                &|value| 2.0 * value - 1.0,
-                scratch,
-                &mut output[start..],
-            );
+            for (isa, precision) in [
+                (Isa::best(), CpuPrecision::F32),
+                (Isa::best(), CpuPrecision::Bf16),
+                (Isa::Portable, CpuPrecision::F32),
+            ] {
+                let mut codec = codec(isa, precision);
+                bits(&mut codec, &before, size);
+                let in_part = bits(&mut codec, &after, size);
+                let again = bits(&mut codec, &after, size);
+                codec.last = None;
+                let whole = bits(&mut codec, &after, size);
+                prop_assert!(in_part == whole, "{isa:?} {precision:?}");
+                prop_assert!(again == whole, "{isa:?} {precision:?} again");
+            }
         }
-        output
+    }
+
+    #[test]
+    fn a_small_change_of_a_large_picture_costs_little_and_a_large_one_is_decoded_whole() {
+        let codec = codec(Isa::best(), CpuPrecision::F32);
+        let size = Padded {
+            height: 64,
+            width: 48,
+        };
+        let whole = codec.network.plan(Window::whole(size), size);
+        assert_eq!(
+            whole.result.size(),
+            Padded {
+                height: 256,
+                width: 192
+            }
+        );
+        let cost_of = |height: usize, width: usize| {
+            let changed = Window {
+                top: (64 - height) / 2,
+                left: (48 - width) / 2,
+                height,
+                width,
+            };
+            codec.network.plan(changed, size).cost
+        };
+        assert!(cost_of(1, 1) * 4 < whole.cost);
+        assert!(pays(cost_of(8, 8), whole.cost));
+        assert!(!pays(cost_of(40, 28), whole.cost));
+        assert!(cost_of(1, 1) < cost_of(2, 3));
     }
 }

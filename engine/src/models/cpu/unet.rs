@@ -16,6 +16,7 @@ use super::{
     CpuPrecision,
     layers::{Conv, DoublingConv, Finish, Layout, Linear, Norm, halved},
     load::Loader,
+    values::with_values,
 };
 use crate::{
     models::{
@@ -99,10 +100,11 @@ impl Denoiser for CpuUnet {
                 latents.dims()
             );
         }
-        let planes: Vec<f32> = latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let mut output = vec![0.0; b * to * h * w];
-        self.network
-            .predict(&self.workers, &planes, rows, (h, w), &mut output)?;
+        let (network, workers) = (&mut self.network, &self.workers);
+        with_values(latents, |planes| {
+            network.predict(workers, planes, rows, (h, w), &mut output)
+        })?;
         Tensor::from_vec(output, (b, to, h, w), latents.device())?.to_dtype(latents.dtype())
     }
 }
@@ -140,7 +142,7 @@ struct Unet<E> {
     cross_heads: Vec<Heads>,
     cross: Vec<Linear<f32>>,
     scratch: Vec<Mutex<Scratch<E>>>,
-    time_biases: Vec<f32>,
+    time_scratch: TimeScratch,
 }
 
 /// The lowest resolution.
@@ -217,6 +219,17 @@ struct CpuPrompt<E> {
     added: Option<Vec<f32>>,
 }
 
+/// Memory of the time embedding.
+#[derive(Default)]
+struct TimeScratch {
+    sinusoids: Buffer<f32>,
+    hidden: Buffer<f32>,
+    embedding: Buffer<f32>,
+    added: Buffer<f32>,
+    /// `[rows, projections]`.
+    biases: Vec<f32>,
+}
+
 /// Memory of one thread.
 #[derive(Default)]
 struct Scratch<E> {
@@ -232,8 +245,11 @@ struct Scratch<E> {
     /// The picture on its way, and another to write to.
     current: Buffer<f32>,
     next: Buffer<f32>,
-    /// What the way up takes up again.
+    /// What the way up takes up again, and its numbers of channels.
     skips: Vec<Buffer<f32>>,
+    skip_channels: Vec<usize>,
+    /// Sizes of all resolutions from the first one down.
+    sizes: Vec<Padded>,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -289,7 +305,7 @@ impl<E: Element> Resnet<E> {
     fn run(
         &self,
         team: Team<'_>,
-        batch: &Batch<'_, E>,
+        batch: &Batch<'_>,
         size: Padded,
         sources: &[(&[f32], usize)],
         scratch: &mut Scratch<E>,
@@ -393,7 +409,7 @@ impl<E: Element> Transformer<E> {
     fn run(
         &self,
         team: Team<'_>,
-        batch: &Batch<'_, E>,
+        batch: &Batch<'_>,
         size: Padded,
         pictures: &mut Buffer<f32>,
         scratch: &mut Scratch<E>,
@@ -483,7 +499,7 @@ impl<E: Element> TransformerBlock<E> {
     fn run(
         &self,
         team: Team<'_>,
-        batch: &Batch<'_, E>,
+        batch: &Batch<'_>,
         heads: usize,
         area: usize,
         is_last: bool,
@@ -542,7 +558,8 @@ impl<E: Element> TransformerBlock<E> {
         self.cross_query
             .run(team, rows, count, none, Activation::None, queries);
         // Prompts may differ in their number of tokens, so each row of the batch attends on its own.
-        for (image, prompt) in batch.rows.iter().enumerate() {
+        for (image, row) in batch.rows.iter().enumerate() {
+            let prompt = prompt_of::<E>(row);
             let other = Heads {
                 count: heads,
                 width: channels / heads,
@@ -600,35 +617,25 @@ impl<E: Element> TransformerBlock<E> {
 
 impl TimeEmbedding {
     /// The biases of all residual blocks, `[rows, projections]`.
-    fn biases<E: 'static>(
-        &self,
-        team: Team<'_>,
-        isa: Isa,
-        rows: &[Row<'_>],
-        prompts: &[&CpuPrompt<E>],
-        output: &mut Vec<f32>,
-    ) {
+    fn biases<E: 'static>(&self, team: Team<'_>, isa: Isa, rows: &[Row<'_>], scratch: &mut TimeScratch) {
         let count = rows.len();
         let none = Residual::<f32>::None;
-        let mut sinusoids = Buffer::<f32>::default();
-        let input = sinusoids.rows(count, self.width);
+        let input = scratch.sinusoids.rows(count, self.width);
         for (row, input) in rows.iter().zip(input.chunks_exact_mut(self.width)) {
             self.sinusoids(row.timestep, input);
         }
         let width = self.linear2.weights.channels;
-        let (mut hidden, mut embedding) = (Buffer::default(), Buffer::default());
-        let hidden = hidden.rows(count, width);
-        let embedding = embedding.rows(count, width);
+        let hidden = scratch.hidden.rows(count, width);
+        let embedding = scratch.embedding.rows(count, width);
         self.linear1
             .run(team, input, count, none, Activation::Silu, hidden);
         self.linear2
             .run(team, hidden, count, none, Activation::None, embedding);
         if let Some((_, linear1, linear2)) = &self.added {
-            let mut added = Buffer::default();
             let added_width = linear1.weights.parts[0];
-            let added = added.rows(count, added_width);
-            for (prompt, to) in prompts.iter().zip(added.chunks_exact_mut(added_width)) {
-                if let Some(from) = &prompt.added {
+            let added = scratch.added.rows(count, added_width);
+            for (row, to) in rows.iter().zip(added.chunks_exact_mut(added_width)) {
+                if let Some(from) = &prompt_of::<E>(row).added {
                     to.copy_from_slice(from);
                 }
             }
@@ -643,9 +650,11 @@ impl TimeEmbedding {
             );
         }
         silu_rows(isa, embedding, hidden);
-        output.resize(count * self.projections.weights.channels, 0.0);
+        scratch
+            .biases
+            .resize(count * self.projections.weights.channels, 0.0);
         self.projections
-            .run(team, hidden, count, none, Activation::None, output);
+            .run(team, hidden, count, none, Activation::None, &mut scratch.biases);
     }
 
     fn sinusoids(&self, value: f64, output: &mut [f32]) {
@@ -695,12 +704,18 @@ fn sinusoids(value: f64, cosine_first: bool, frequency_shift: f64, output: &mut 
 }
 
 /// Rows that are computed together.
-struct Batch<'a, E> {
+struct Batch<'a> {
     isa: Isa,
     groups: usize,
-    rows: &'a [&'a CpuPrompt<E>],
+    rows: &'a [Row<'a>],
     time_biases: &'a [f32],
     time_stride: usize,
+}
+
+/// The prompt of a row that [`Unet::predict`] has looked at.
+fn prompt_of<'a, E: 'static>(row: &Row<'a>) -> &'a CpuPrompt<E> {
+    let prompt = row.prompt.0.downcast_ref();
+    prompt.expect("a call begins with looking at all prompts")
 }
 
 impl<E: Element> Unet<E> {
@@ -800,7 +815,7 @@ impl<E: Element> Unet<E> {
             cross_heads: cross.heads,
             cross: cross.linears,
             scratch: Vec::new(),
-            time_biases: Vec::new(),
+            time_scratch: TimeScratch::default(),
         })
     }
 
@@ -808,7 +823,7 @@ impl<E: Element> Unet<E> {
     fn run(
         &self,
         team: Team<'_>,
-        batch: &Batch<'_, E>,
+        batch: &Batch<'_>,
         planes: &[f32],
         size: Padded,
         scratch: &mut Scratch<E>,
@@ -816,7 +831,9 @@ impl<E: Element> Unet<E> {
     ) {
         let images = batch.rows.len();
         let mut size = size;
-        let mut sizes = vec![size];
+        let mut sizes = std::mem::take(&mut scratch.sizes);
+        sizes.clear();
+        sizes.push(size);
         let mut skips = std::mem::take(&mut scratch.skips);
         let mut used = 0;
         let mut next_skip = |skips: &mut Vec<Buffer<f32>>| {
@@ -842,8 +859,9 @@ impl<E: Element> Unet<E> {
         let finish = Finish::<f32>::bias(&self.conv_in.bias);
         self.conv_in
             .run(team, padded, &[], images, size, finish, out, Layout::List);
-        // Sizes and channels of all skips, for the way up.
-        let mut shapes = vec![channels];
+        let mut shapes = std::mem::take(&mut scratch.skip_channels);
+        shapes.clear();
+        shapes.push(channels);
         for level in &self.down {
             for (resnet, transformer) in &level.layers {
                 let slot = next_skip(&mut skips);
@@ -981,6 +999,8 @@ impl<E: Element> Unet<E> {
             .run(team, padded, &[], images, size, finish, to, Layout::List);
         planes_from_rows(team, to, images, out_channels, area, |value| value, output);
         scratch.skips = skips;
+        scratch.skip_channels = shapes;
+        scratch.sizes = sizes;
         scratch.current = current;
         scratch.next = next;
     }
@@ -1091,10 +1111,9 @@ impl<E: Element> Network for Unet<E> {
         (height, width): (usize, usize),
         output: &mut [f32],
     ) -> Result<()> {
-        let mut prompts = Vec::with_capacity(rows.len());
         for row in rows {
             match row.prompt.0.downcast_ref::<CpuPrompt<E>>() {
-                Some(prompt) if prompt.id == self.id => prompts.push(prompt),
+                Some(prompt) if prompt.id == self.id => {}
                 _ => bail!("a prompt was prepared by another denoiser"),
             }
         }
@@ -1104,19 +1123,20 @@ impl<E: Element> Network for Unet<E> {
         while self.scratch.len() < threads {
             self.scratch.push(Mutex::new(Scratch::default()));
         }
-        let mut time_biases = std::mem::take(&mut self.time_biases);
+        let mut time_scratch = std::mem::take(&mut self.time_scratch);
         self.time
-            .biases(Team::Full(workers), self.isa, rows, &prompts, &mut time_biases);
+            .biases::<E>(Team::Full(workers), self.isa, rows, &mut time_scratch);
         let time_stride = self.time.projections.weights.channels;
         let from = self.in_channels * height * width;
         let to = self.conv_out.channels() * height * width;
         let network = &*self;
-        let run = |team: Team<'_>, first: usize, last: usize, output: &mut [f32]| {
+        let run = |team: Team<'_>, first: usize, output: &mut [f32]| {
+            let last = first + output.len() / to;
             let batch = Batch {
                 isa: network.isa,
                 groups: network.groups,
-                rows: &prompts[first..last],
-                time_biases: &time_biases[first * time_stride..],
+                rows: &rows[first..last],
+                time_biases: &time_scratch.biases[first * time_stride..],
                 time_stride,
             };
             // One scratch a thread, so one is always free.
@@ -1137,30 +1157,27 @@ impl<E: Element> Network for Unet<E> {
         };
         // Rows that do not divide among the threads are computed by all of them together.
         let together = if threads == 1 { 0 } else { count % threads };
-        let (first_outputs, mut outputs) = output.split_at_mut(together * to);
+        let (first_outputs, outputs) = output.split_at_mut(together * to);
         if together > 0 {
-            run(Team::Full(workers), 0, together, first_outputs);
+            run(Team::Full(workers), 0, first_outputs);
         }
-        // The others in pieces that give every thread equally many; large pieces first.
-        let mut pieces = Vec::new();
-        let mut first = together;
-        let mut left = (count - together) / threads;
-        while left > 0 {
-            let rows = left.min(ROWS_AT_ONCE);
-            for _ in 0..threads {
-                let (piece, rest) = outputs.split_at_mut(rows * to);
-                pieces.push((first, Mutex::new(piece)));
-                first += rows;
-                outputs = rest;
-            }
-            left -= rows;
-        }
-        workers.run(pieces.len(), |part| {
-            let (first, output) = &pieces[part];
-            let mut output = output.lock();
-            run(Team::Solo, *first, first + output.len() / to, &mut output);
-        });
-        self.time_biases = time_biases;
+        // The others in rounds that give every thread equally many.
+        let each = (count - together) / threads;
+        let start = |part: usize| {
+            let (round, thread) = (part / threads, part % threads);
+            let rows = ROWS_AT_ONCE.min(each - (round * ROWS_AT_ONCE).min(each));
+            round * ROWS_AT_ONCE * threads + thread * rows
+        };
+        let parts = each.div_ceil(ROWS_AT_ONCE) * threads;
+        workers.run_on_parts(
+            outputs,
+            parts,
+            |part| start(part) * to,
+            |part, output| {
+                run(Team::Solo, together + start(part), output);
+            },
+        );
+        self.time_scratch = time_scratch;
         Ok(())
     }
 }
