@@ -165,6 +165,21 @@ pub enum PassOrder {
     Sequential,
 }
 
+/// On how much of the canvas a region is denoised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionCrop {
+    /// On all of it, as the reference does.
+    #[default]
+    Off,
+    /// On a part around its mask where the canvas is larger than what the model was trained for, and the part is not
+    /// smaller than that.
+    Auto,
+    /// On a part around its mask, of at least half the side that the model was trained for. Takes the least time; regions
+    /// see less of their surroundings.
+    On,
+}
+
 /// How the stream runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -189,6 +204,14 @@ pub struct StreamSettings {
     pub background_noise: BackgroundNoise,
     /// Order of the passes.
     pub pass_order: PassOrder,
+    /// How much of the canvas a region sees.
+    #[serde(skip_serializing_if = "is_default")]
+    pub region_crop: RegionCrop,
+}
+
+/// Left out of files, so that earlier versions can read them.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for StreamSettings {
@@ -204,6 +227,7 @@ impl Default for StreamSettings {
             picture: PictureMode::default(),
             background_noise: BackgroundNoise::default(),
             pass_order: PassOrder::default(),
+            region_crop: RegionCrop::default(),
         }
     }
 }

@@ -290,6 +290,7 @@ impl<'a> Enlargement<'a> {
             rows: RowChoice::Needed,
             max_rows: (super::MOST_CELLS_PER_CALL / view.size.area()).max(1),
             dtype: parts.dtype,
+            crop: None,
             probe: None,
         };
         let (latent, stock) = (seen(latent)?, seen(&layers.noise.tensor)?);

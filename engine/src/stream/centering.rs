@@ -17,21 +17,36 @@ pub struct Shift {
     pub columns: i32,
 }
 
+/// First and last row, first and last column of all cells above 0; the box of an empty mask is its first cell.
+fn bounds(mask: &[f32], size: LatentSize) -> [usize; 4] {
+    let (mut top, mut bottom, mut left, mut right) = (usize::MAX, 0, usize::MAX, 0);
+    for (y, line) in mask.chunks_exact(size.width).enumerate() {
+        let Some(first) = line.iter().position(|&value| value > 0.0) else {
+            continue;
+        };
+        let last = line.iter().rposition(|&value| value > 0.0).unwrap_or(first);
+        (top, bottom) = (top.min(y), y);
+        (left, right) = (left.min(first), right.max(last));
+    }
+    if top == usize::MAX {
+        (top, left) = (0, 0);
+    }
+    [top, bottom, left, right]
+}
+
+/// Height and width of the bounding box of all cells above 0; at least one cell.
+pub(super) fn extent_of_mask(mask: &[f32], size: LatentSize) -> LatentSize {
+    let [top, bottom, left, right] = bounds(mask, size);
+    LatentSize {
+        height: bottom - top + 1,
+        width: right - left + 1,
+    }
+}
+
 impl Shift {
     /// From the bounding box of all cells above 0; the box of an empty mask is its first cell.
     pub fn of_mask(mask: &[f32], size: LatentSize) -> Self {
-        let (mut top, mut bottom, mut left, mut right) = (usize::MAX, 0, usize::MAX, 0);
-        for (y, line) in mask.chunks_exact(size.width).enumerate() {
-            let Some(first) = line.iter().position(|&value| value > 0.0) else {
-                continue;
-            };
-            let last = line.iter().rposition(|&value| value > 0.0).unwrap_or(first);
-            (top, bottom) = (top.min(y), y);
-            (left, right) = (left.min(first), right.max(last));
-        }
-        if top == usize::MAX {
-            (top, left) = (0, 0);
-        }
+        let [top, bottom, left, right] = bounds(mask, size);
         Self {
             rows: (top + bottom).div_ceil(2) as i32 - (size.height / 2) as i32,
             columns: (left + right).div_ceil(2) as i32 - (size.width / 2) as i32,

@@ -10,7 +10,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::{
     blur::{Kernel, Plane, blur_at},
-    centering::Shift,
+    centering::{Shift, extent_of_mask},
 };
 use crate::{api::MaskMode, schedule::SlotTable};
 
@@ -207,6 +207,8 @@ pub struct Masks {
     pub is_painted: Vec<bool>,
     /// Where each row's mask lies.
     pub shifts: Vec<Shift>,
+    /// How large each row's mask is.
+    pub extents: Vec<LatentSize>,
 }
 
 impl Masks {
@@ -237,6 +239,9 @@ impl Masks {
                 .collect(),
             shifts: (0..rows)
                 .map(|row| Shift::of_mask(planes.row(row), planes.size))
+                .collect(),
+            extents: (0..rows)
+                .map(|row| extent_of_mask(planes.row(row), planes.size))
                 .collect(),
         })
     }

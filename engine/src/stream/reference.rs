@@ -527,6 +527,7 @@ impl<'a> Reference<'a> {
             rows: RowChoice::All,
             max_rows: usize::MAX,
             dtype: self.parts.dtype,
+            crop: None,
             probe: Some(&mut probe),
         };
         let all: Vec<usize> = (0..slots).collect();

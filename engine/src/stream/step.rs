@@ -7,12 +7,12 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
     centering::{from_center, to_center},
-    masks::Masks,
+    masks::{LatentSize, Masks},
 };
 use crate::{
-    api::Guidance,
+    api::{Guidance, RegionCrop},
     device::keep_uploads,
-    models::traits::{Denoiser, PreparedPrompt, Row},
+    models::traits::{Denoiser, ModelSpec, PreparedPrompt, Row},
     schedule::{Combination, SlotTable},
 };
 
@@ -53,7 +53,7 @@ pub enum RowChoice {
     All,
 }
 
-/// How a step is computed; no choice changes its result.
+/// How a step is computed.
 pub struct StepOptions<'a> {
     /// Which rows.
     pub rows: RowChoice,
@@ -61,8 +61,65 @@ pub struct StepOptions<'a> {
     pub max_rows: usize,
     /// Number format of the denoiser.
     pub dtype: DType,
+    /// Rows are computed on a part of the latent around their mask, where this allows it; this choice changes the result.
+    pub crop: Option<Crop>,
     /// Sees what goes in and out of the denoiser.
     pub probe: Option<&'a mut (dyn Probe + 'a)>,
+}
+
+/// On how much of the latent a region's row is computed, instead of all of it.
+///
+/// It takes rows that are rolled so that their mask lies in the middle: without bootstrapping there are none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crop {
+    /// Cells around a mask's bounding box.
+    pub margin: usize,
+    /// Fewest cells on a side.
+    pub least: usize,
+    /// Most cells of a part, as a share of the latent's; larger parts are not worth it.
+    pub most_share: f64,
+}
+
+impl Crop {
+    /// Sides are multiples of this, so that every denoiser can halve them.
+    const STEP: usize = 8;
+
+    /// The rule that a setting stands for.
+    pub fn for_setting(setting: RegionCrop, spec: &ModelSpec) -> Option<Self> {
+        let native = (spec.native_side as usize).div_ceil(spec.downscale.max(1));
+        let crop = Self {
+            margin: 4,
+            least: native,
+            most_share: 0.6,
+        };
+        match setting {
+            RegionCrop::Off => None,
+            RegionCrop::Auto => Some(crop),
+            RegionCrop::On => Some(Self {
+                least: native.div_ceil(2),
+                ..crop
+            }),
+        }
+    }
+
+    /// The part for a mask of this extent.
+    fn of(self, extent: LatentSize, latent: LatentSize) -> LatentSize {
+        let side = |extent: usize, latent: usize| {
+            (extent + 2 * self.margin)
+                .max(self.least)
+                .next_multiple_of(Self::STEP)
+                .min(latent)
+        };
+        let part = LatentSize {
+            height: side(extent.height, latent.height),
+            width: side(extent.width, latent.width),
+        };
+        if part.area() as f64 <= self.most_share * latent.area() as f64 {
+            part
+        } else {
+            latent
+        }
+    }
 }
 
 /// Looks at the calls of the denoiser.
@@ -294,7 +351,19 @@ fn denoised(
         .collect::<Result<Vec<Row<'_>>>>()?;
 
     let input = input.to_dtype(options.dtype)?;
-    let output = denoiser.predict(&input, &rows)?;
+    let output = match options.crop {
+        Some(crop) if is_centred => {
+            let parts: Vec<LatentSize> = batch
+                .iter()
+                .map(|&row| {
+                    let extent = painting.masks.extents[mask_row(painting, cells[row])];
+                    crop.of(extent, painting.masks.size)
+                })
+                .collect();
+            predicted_in_parts(denoiser, &input, &rows, &parts)?
+        }
+        _ => denoiser.predict(&input, &rows)?,
+    };
     if let Some(probe) = options.probe.as_mut() {
         let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
         probe.predicted(&input, &timesteps, &output);
@@ -332,6 +401,42 @@ fn denoised(
         cells.iter().map(|cell| table.slots()[cell.slot].result),
         device,
     )
+}
+
+/// Predicts each row on the middle of its latent alone, of the size in `parts`; nothing is predicted around it. Rows of one
+/// size make a call.
+fn predicted_in_parts(
+    denoiser: &mut dyn Denoiser,
+    input: &Tensor,
+    rows: &[Row<'_>],
+    parts: &[LatentSize],
+) -> Result<Tensor> {
+    let (.., h, w) = input.dims4()?;
+    let mut sizes: Vec<(usize, usize)> = parts.iter().map(|part| (part.height, part.width)).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let (mut outputs, mut order) = (Vec::new(), Vec::new());
+    for (height, width) in sizes {
+        let members: Vec<usize> = (0..parts.len())
+            .filter(|&row| (parts[row].height, parts[row].width) == (height, width))
+            .collect();
+        let (top, left) = (h / 2 - height / 2, w / 2 - width / 2);
+        let part = input
+            .index_select(&indexes(members.iter().copied(), input.device())?, 0)?
+            .narrow(2, top, height)?
+            .narrow(3, left, width)?
+            .contiguous()?;
+        let own: Vec<Row<'_>> = members.iter().map(|&row| rows[row].clone()).collect();
+        let output = denoiser.predict(&part, &own)?;
+        outputs.push(output.pad_with_zeros(2, top, h - top - height)?.pad_with_zeros(
+            3,
+            left,
+            w - left - width,
+        )?);
+        order.extend(members);
+    }
+    let places = (0..order.len()).map(|row| order.iter().position(|&member| member == row).unwrap_or(row));
+    Tensor::cat(&outputs, 0)?.index_select(&indexes(places, input.device())?, 0)
 }
 
 /// Pushes the estimated noise away from its negative side.
@@ -428,4 +533,74 @@ fn indexes(values: impl Iterator<Item = usize>, device: &Device) -> Result<Tenso
     let values: Vec<u32> = values.map(|value| value as u32).collect();
     let count = values.len();
     Tensor::from_vec(values, count, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::models::traits::Conditioning;
+
+    /// Doubles what it sees, and adds each row's prompt.
+    struct Doubling;
+
+    impl Denoiser for Doubling {
+        fn prepare(&self, _conditioning: &Conditioning) -> Result<PreparedPrompt> {
+            Ok(PreparedPrompt(Arc::new(0.0_f64)))
+        }
+
+        fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+            let added = rows
+                .iter()
+                .map(|row| *row.prompt.0.downcast_ref::<f64>().unwrap());
+            (latents * 2.0)?.broadcast_add(&per_row(added, latents.device())?)
+        }
+    }
+
+    #[test]
+    fn parts_of_rows_are_predicted_in_their_place() {
+        let (h, w) = (17, 24);
+        let input = Tensor::randn(0_f32, 1.0, (4, 2, h, w), &Device::Cpu).unwrap();
+        let prompts = [10.0, 20.0, 30.0, 40.0_f64].map(|value| PreparedPrompt(Arc::new(value)));
+        let rows: Vec<Row<'_>> = prompts
+            .iter()
+            .map(|prompt| Row {
+                timestep: 1.0,
+                prompt,
+            })
+            .collect();
+        let parts = [(16, 8), (17, 24), (8, 8), (16, 8)].map(|(height, width)| LatentSize { height, width });
+        let output = predicted_in_parts(&mut Doubling, &input, &rows, &parts).unwrap();
+        let whole = Doubling.predict(&input, &rows).unwrap();
+        let [output, whole] = [output, whole].map(|tensor| {
+            let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+            values
+        });
+        for (index, (value, expected)) in output.iter().zip(&whole).enumerate() {
+            let (row, y, x) = (index / (2 * h * w), index / w % h, index % w);
+            let LatentSize { height, width } = parts[row];
+            let (top, left) = (h / 2 - height / 2, w / 2 - width / 2);
+            let is_inside = (top..top + height).contains(&y) && (left..left + width).contains(&x);
+            assert_eq!(
+                *value,
+                if is_inside { *expected } else { 0.0 },
+                "row {row} at {y}, {x}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_cover_their_mask_and_are_not_larger_than_worth_it() {
+        let crop = Crop {
+            margin: 3,
+            least: 16,
+            most_share: 0.5,
+        };
+        let size = |height, width| LatentSize { height, width };
+        assert_eq!(crop.of(size(1, 1), size(64, 64)), size(16, 16));
+        assert_eq!(crop.of(size(20, 10), size(64, 64)), size(32, 16));
+        assert_eq!(crop.of(size(50, 10), size(64, 20)), size(64, 20));
+        assert_eq!(crop.of(size(60, 60), size(64, 64)), size(64, 64));
+    }
 }

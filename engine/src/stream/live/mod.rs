@@ -23,7 +23,7 @@ pub use self::{flight::Throughput, prompts::PromptLookup};
 use super::{
     geometry::Geometry,
     noise::{Draw, NoiseSource as _},
-    step::{RowChoice, StepOptions, advance},
+    step::{Crop, RowChoice, StepOptions, advance},
 };
 use crate::{
     Error, Result,
@@ -405,6 +405,7 @@ impl Session {
             rows: RowChoice::Needed,
             max_rows: (self.cells_per_call / canvas.geometry.latent.area()).max(1),
             dtype: self.dtype,
+            crop: Crop::for_setting(canvas.scene.settings.region_crop, &self.spec),
             probe: None,
         };
         let results = stock
