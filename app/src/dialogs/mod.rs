@@ -74,7 +74,9 @@ fn window_frame(ctx: &egui::Context) -> Frame {
 /// The row of buttons at a window's end: the main one at the right.
 pub fn buttons_ui(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
     ui.add_space(12.0);
-    ui.with_layout(Layout::right_to_left(Align::Center), contents);
+    // A row of its own height: a layout alone would take all the room that the window could have.
+    let size = egui::vec2(ui.available_width(), 32.0);
+    ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), contents);
 }
 
 /// A sentence about something that went wrong.

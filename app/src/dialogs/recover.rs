@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use eframe::egui::{self, Align, Layout, RichText, TextureHandle, TextureOptions};
+use eframe::egui::{self, RichText, TextureHandle, TextureOptions};
 
-use super::window_ui;
+use super::{buttons_ui, window_ui};
 use crate::{
     panels::thumbnails::picture_image,
     storage::sessions::CutOffSession,
@@ -103,7 +103,7 @@ impl RecoverDialog {
                             size.height()
                         ),
                     );
-                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    buttons_ui(ui, |ui| {
                         if primary_button(ui, icons::HISTORY, "Bring back").clicked() {
                             chosen = Some((index, true));
                         }

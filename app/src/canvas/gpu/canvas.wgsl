@@ -169,7 +169,15 @@ fn outline_at(point: vec2<f32>) -> vec4<f32> {
     if here == 0u || edge == 0.0 {
         return shadow;
     }
-    let painted = textureLoad(regions, clamped_texel(point, textureDimensions(regions)), 0);
+    // The point may lie over a pixel of the neighbour; the colour is that of a pixel of its own region.
+    var pixel = clamped_texel(point, textureDimensions(regions));
+    for (var i = 0; i < 4; i++) {
+        let near = vec2<i32>(floor(point - 0.5)) + vec2<i32>(i % 2, i / 2);
+        if number_of(mark(pixel)) != here && number_of(mark(near)) == here {
+            pixel = near;
+        }
+    }
+    let painted = textureLoad(regions, pixel, 0);
     let line = vec4<f32>(painted.rgb / max(painted.a, 0.01), 1.0);
     return mix(shadow, line, clamp(edge / 2.0, 0.0, 1.0));
 }
