@@ -16,7 +16,12 @@ use wordbrush_engine::{
     processor_peak,
 };
 
-use super::{Failure, headless::Headless, render::progress_bar, values};
+use super::{
+    Failure,
+    headless::Headless,
+    render::{self, progress_bar},
+    values,
+};
 use crate::document::{Document, RegionLayer, region_colour};
 
 const EXAMPLES: &str = "\
@@ -200,6 +205,7 @@ impl Bench {
         bar.set_message("first picture");
         let begun = Instant::now();
         self.settle()?;
+        render::report(&mut self.engine);
         let first_picture_ms = millis(begun);
 
         bar.set_message("edits");

@@ -208,7 +208,8 @@ fn write(
     export::export_picture(project, format, output)
 }
 
-fn report(engine: &mut Headless) {
+/// Tells what works differently than asked.
+pub(super) fn report(engine: &mut Headless) {
     for notice in engine.take_notices() {
         if notice.level == NoticeLevel::Warning {
             say(&format!("wordbrush: {}", notice.text));

@@ -60,7 +60,11 @@ impl Compute {
                 Ok((device, name)) => (device, name, None),
                 Err(reason) => match open_metal() {
                     Ok(device) => (device, "Metal".to_owned(), None),
-                    Err(_) => (Device::Cpu, cpu_name(), cuda::IS_COMPILED_IN.then_some(reason)),
+                    Err(_) => (
+                        Device::Cpu,
+                        cpu_name(),
+                        cuda::IS_COMPILED_IN.then(|| format!("running on the processor: {reason}")),
+                    ),
                 },
             },
         };

@@ -264,7 +264,7 @@ impl Worker {
                 self.outlet.report(Event::ModelLoaded(summary));
                 if let Some(text) = remark {
                     self.outlet.report(Event::Notice(Notice {
-                        level: NoticeLevel::Info,
+                        level: NoticeLevel::Warning,
                         text,
                     }));
                 }

@@ -55,7 +55,7 @@ pub(crate) fn open(index: usize, dtype: DType) -> std::result::Result<(Device, S
     let libraries = libraries::load();
     if !libraries.missing.is_empty() {
         return Err(format!(
-            "no NVIDIA card can be used: {} not found",
+            "NVIDIA's libraries were not found ({})",
             libraries.missing.join(", ")
         ));
     }
