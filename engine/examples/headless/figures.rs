@@ -142,7 +142,9 @@ fn blur_window(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
     const SOFT_STD_PX: f32 = 40.0;
     let mut scene = landscape(size)?;
     let tree = index_of(&scene, TREE);
-    scene.regions[tree].mask_std_px = 4.0;
+    for region in &mut scene.regions {
+        region.mask_std_px = 4.0;
+    }
     let mut softened = scene.clone();
     let sky = index_of(&scene, SKY);
     softened.regions[sky].mask_std_px = SOFT_STD_PX;
