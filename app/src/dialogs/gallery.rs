@@ -11,19 +11,24 @@ use crate::{
     theme::{CORNER_LARGE, palette, widgets::hint},
 };
 
-const CARD: egui::Vec2 = vec2(196.0, 192.0);
+/// A picture in the proportions of the samples, and words below it.
+const PICTURE: egui::Vec2 = vec2(170.0, 136.0);
+const CARD: egui::Vec2 = vec2(186.0, 214.0);
+const GAP: f32 = 10.0;
+const COLUMNS: f32 = 4.0;
 
 /// Draws the window; returns whether it is to be closed.
 pub fn gallery_ui(ctx: &egui::Context, outbox: &mut Outbox) -> bool {
     let mut is_done = false;
-    let is_closed = window_ui(ctx, "Sample canvases", 640.0, |ui| {
+    let width = COLUMNS * (CARD.x + GAP) + 12.0;
+    let is_closed = window_ui(ctx, "Sample canvases", width, |ui| {
         hint(
             ui,
             "Each is painted already: change a prompt, paint on, take it apart. The canvas in hand stays in the history strip.",
         );
         ui.add_space(8.0);
         ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing = vec2(12.0, 12.0);
+            ui.spacing_mut().item_spacing = vec2(GAP, GAP);
             for (index, sample) in SAMPLES.iter().enumerate() {
                 if sample_ui(ui, index, sample) {
                     outbox.push(Intent::OpenSample(index));
@@ -43,9 +48,10 @@ fn sample_ui(ui: &mut Ui, index: usize, sample: &Sample) -> bool {
     let is_lit = response.hovered() || response.has_focus();
     let fill = if is_lit { colours.hover } else { colours.raised };
     ui.painter().rect_filled(rect, CORNER_LARGE, fill);
-    let picture = Rect::from_min_size(rect.min + vec2(8.0, 8.0), vec2(CARD.x - 16.0, 112.0));
-    let texture = preview(ui.ctx(), index, sample);
-    egui::Image::new(&texture).corner_radius(6).paint_at(ui, picture);
+    let picture = Rect::from_min_size(rect.min + vec2(8.0, 8.0), PICTURE);
+    if let Some(texture) = picture_of(ui.ctx(), index, sample) {
+        egui::Image::new(&texture).corner_radius(6).paint_at(ui, picture);
+    }
     let ink = colours.text;
     let at = pos2(rect.left() + 10.0, picture.bottom() + 8.0);
     let semibold = ui
@@ -75,14 +81,25 @@ fn sample_ui(ui: &mut Ui, index: usize, sample: &Sample) -> bool {
     response.clicked()
 }
 
-/// The sample's masks in their colours, made at the first look.
-fn preview(ctx: &egui::Context, index: usize, sample: &Sample) -> TextureHandle {
-    let id = egui::Id::unique(("sample preview", index));
+/// The sample's finished picture, decoded at the first look.
+fn picture_of(ctx: &egui::Context, index: usize, sample: &Sample) -> Option<TextureHandle> {
+    let id = egui::Id::unique(("sample picture", index));
     if let Some(texture) = ctx.data(|data| data.get_temp::<TextureHandle>(id)) {
-        return texture;
+        return Some(texture);
     }
-    let image = crate::samples::preview(sample);
+    let pixels = match image::load_from_memory(sample.picture) {
+        Ok(decoded) => decoded.to_rgba8(),
+        Err(error) => {
+            tracing::error!(
+                "the embedded picture of the sample {} cannot be read: {error}",
+                sample.name
+            );
+            return None;
+        }
+    };
+    let size = [pixels.width() as usize, pixels.height() as usize];
+    let image = egui::ColorImage::from_rgba_unmultiplied(size, pixels.as_raw());
     let texture = ctx.load_texture(sample.name, image, egui::TextureOptions::LINEAR);
     ctx.data_mut(|data| data.insert_temp(id, texture.clone()));
-    texture
+    Some(texture)
 }

@@ -13,8 +13,6 @@ pub(super) enum Shape {
     Ellipse { x: f32, y: f32, rx: f32, ry: f32 },
     /// A rectangle by its edges.
     Rectangle { x0: f32, y0: f32, x1: f32, y1: f32 },
-    /// A trunk with a crown, by the foot of the trunk.
-    Tree { x: f32, y: f32, height: f32 },
     /// A door with a round top, by the middle of its sill.
     Arch { x: f32, y: f32, width: f32, height: f32 },
 }
@@ -37,33 +35,6 @@ impl Shape {
                 (((x - cx) / rx).hypot((y - cy) / ry) - 1.0) * rx.min(ry)
             }
             Self::Rectangle { x0, y0, x1, y1 } => (x0 - x).max(x - x1).max(y0 - y).max(y - y1),
-            Self::Tree {
-                x: foot,
-                y: ground,
-                height,
-            } => {
-                let trunk = Self::Rectangle {
-                    x0: foot - height * 0.055,
-                    y0: ground - height * 0.55,
-                    x1: foot + height * 0.055,
-                    y1: ground,
-                };
-                let blob = |dx: f32, dy: f32, radius: f32| Self::Ellipse {
-                    x: foot + dx * height,
-                    y: ground - dy * height,
-                    rx: radius * height,
-                    ry: radius * height,
-                };
-                [
-                    trunk,
-                    blob(0.0, 0.74, 0.25),
-                    blob(-0.17, 0.6, 0.19),
-                    blob(0.18, 0.61, 0.18),
-                ]
-                .iter()
-                .map(|part| part.distance(x, y))
-                .fold(f32::INFINITY, f32::min)
-            }
             Self::Arch {
                 x: middle,
                 y: sill,
