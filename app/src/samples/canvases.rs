@@ -33,8 +33,7 @@ pub const SAMPLES: &[Sample] = &[
             region("Sky", "blue sky", Shape::Above { y: 0.62, wave: 0.02 }, 10.0),
             region("Meadow", "grass", Shape::Below { y: 0.58, wave: 0.035 }, 6.0),
             region("Sun", "sun", ellipse(0.8, 0.2, 0.13, 0.16), 4.0),
-            region("House", "house", ellipse(0.7, 0.56, 0.16, 0.2), 4.0),
-            region("Tree", "tree", ellipse(0.28, 0.5, 0.2, 0.33), 4.0),
+            region("Tree", "tree", ellipse(0.3, 0.5, 0.22, 0.34), 4.0),
         ],
     },
     Sample {
@@ -46,7 +45,6 @@ pub const SAMPLES: &[Sample] = &[
             region("Sky", "sunset", Shape::Above { y: 0.52, wave: 0.0 }, 10.0),
             region("Sea", "sea", Shape::Below { y: 0.5, wave: 0.012 }, 6.0),
             region("Boat", "boat", ellipse(0.36, 0.48, 0.2, 0.26), 4.0),
-            region("Palm tree", "palm tree", ellipse(0.8, 0.5, 0.16, 0.32), 4.0),
         ],
     },
     Sample {
