@@ -62,7 +62,7 @@ pub const SAMPLES: &[Sample] = &[
     },
     Sample {
         name: "Castle",
-        teaches: "Seeds: reroll the castle alone, with the dice in its row.",
+        teaches: "Seeds: select the castle and reroll it alone, with the dice.",
         picture: include_bytes!("../../../assets/samples/castle.jpg"),
         seed: 21,
         regions: &[
@@ -74,7 +74,7 @@ pub const SAMPLES: &[Sample] = &[
     },
     Sample {
         name: "Still life",
-        teaches: "Objects on a table: drag one with the brush, its picture follows.",
+        teaches: "Objects on a table: repaint a mask, and its picture follows.",
         picture: include_bytes!("../../../assets/samples/still-life.jpg"),
         seed: 5,
         regions: &[
@@ -151,7 +151,7 @@ pub const SAMPLES: &[Sample] = &[
     },
     Sample {
         name: "Desert",
-        teaches: "Copy a look: drag a cactus out of the palette onto the sand.",
+        teaches: "Duplicate the cactus with Ctrl+J and change the words of one.",
         picture: include_bytes!("../../../assets/samples/desert.jpg"),
         seed: 2,
         regions: &[

@@ -1,7 +1,7 @@
 //! Canvases to begin with: prompts the pocket model knows, under masks drawn by formulas.
 //!
-//! Their pictures in the gallery are the model's own; `cargo run --release -p wordbrush --example paint_samples` paints
-//! them anew.
+//! Their pictures in the gallery are the model's own; `cargo run --release -p wordbrush --example paint_samples -- assets/samples`
+//! paints them anew.
 
 mod canvases;
 mod shapes;
