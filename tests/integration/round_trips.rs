@@ -134,16 +134,50 @@ fn a_dropped_export_restores_the_canvas() {
         PictureFormat::Png,
         PictureFormat::Jpeg { quality: 90 },
         PictureFormat::WebP { quality: 100 },
+        PictureFormat::WebP { quality: 90 },
     ] {
         let (back, kind) = reopened(&picture_bytes(&project, format).unwrap());
         assert_eq!(kind, ProjectKind::Export);
         assert_eq!(back.document, project.document, "{format:?}");
         assert_eq!(back.model_record, project.model_record);
-        if matches!(format, PictureFormat::Jpeg { .. }) {
+        if matches!(
+            format,
+            PictureFormat::Jpeg { .. } | PictureFormat::WebP { quality: 90 }
+        ) {
             assert_similar(&back.last_frame.unwrap(), project.last_frame.as_ref().unwrap());
         } else {
             assert_eq!(back.last_frame, project.last_frame, "{format:?}");
         }
+    }
+}
+
+#[test]
+fn lower_qualities_make_smaller_pictures_and_keep_transparency() {
+    let size = CanvasSize::new(96, 64).unwrap();
+    let rgba: Vec<u8> = (0..96_u32 * 64)
+        .flat_map(|i| {
+            let (x, y) = (i % 96, i / 96);
+            [
+                (x * 37 ^ y * 11) as u8,
+                (x * y) as u8,
+                (x + y) as u8,
+                if x < 48 { 255 } else { 80 },
+            ]
+        })
+        .collect();
+    let project = Project {
+        last_frame: Some(Picture::new(size, rgba).unwrap()),
+        ..Project::new(Document::new(size))
+    };
+    let bytes =
+        [20, 60, 95, 100].map(|quality| picture_bytes(&project, PictureFormat::WebP { quality }).unwrap());
+    let lengths = bytes.each_ref().map(Vec::len);
+    assert!(lengths.is_sorted() && lengths[0] * 2 < lengths[2], "{lengths:?}");
+    for bytes in bytes {
+        let back = image::load_from_memory(&bytes).unwrap().to_rgba8();
+        assert_eq!((back.width(), back.height()), (96, 64));
+        assert_eq!(back.get_pixel(0, 0).0[3], 255);
+        assert_eq!(back.get_pixel(95, 63).0[3], 80);
     }
 }
 

@@ -533,9 +533,7 @@ impl App {
         let task = self.begin("Exporting", move || match format {
             ExportFormat::Png => export::export_picture(&project, PictureFormat::Png, &target),
             ExportFormat::Jpeg => export::export_picture(&project, PictureFormat::Jpeg { quality }, &target),
-            ExportFormat::WebP => {
-                export::export_picture(&project, PictureFormat::WebP { quality: 100 }, &target)
-            }
+            ExportFormat::WebP => export::export_picture(&project, PictureFormat::WebP { quality }, &target),
             ExportFormat::OpenRaster => ora::save(&project, &target),
         });
         if let Some(task) = task {

@@ -44,7 +44,7 @@ pub(super) struct ExportArguments {
     /// Write masks instead of the picture
     #[arg(long)]
     masks: bool,
-    /// Quality of .jpg pictures, 1 to 100 (.png and .webp are lossless)
+    /// Quality of .jpg and .webp pictures, 1 to 100 (.webp is lossless at 100, .png always)
     #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
     /// The demo that a palette is written for

@@ -64,7 +64,7 @@ pub(super) struct RenderArguments {
     /// CPU threads; all if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Quality of .jpg pictures, 1 to 100 (.png and .webp are lossless)
+    /// Quality of .jpg and .webp pictures, 1 to 100 (.webp is lossless at 100, .png always)
     #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
 }

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Quality of JPEG pictures unless told otherwise.
+/// Quality of JPEG and WebP pictures unless told otherwise.
 const QUALITY: u8 = 92;
 
 /// What the picture is written as.
@@ -24,7 +24,7 @@ pub enum ExportFormat {
     Png,
     /// Small, for photographs.
     Jpeg,
-    /// Small and lossless.
+    /// Smallest, for photographs.
     WebP,
     /// Layers for other painting programs.
     OpenRaster,
@@ -60,7 +60,7 @@ pub struct ExportRequest {
     pub format: ExportFormat,
     /// Where.
     pub path: PathBuf,
-    /// Of JPEG, 1 to 100.
+    /// Of JPEG and WebP, 1 to 100.
     pub quality: u8,
 }
 
@@ -109,7 +109,7 @@ impl ExportDialog {
                 (
                     ExportFormat::WebP,
                     "WebP",
-                    "Small and lossless; restores the canvas, too.",
+                    "Smallest, or lossless at quality 100; restores the canvas, too.",
                 ),
                 (
                     ExportFormat::OpenRaster,
@@ -124,7 +124,7 @@ impl ExportDialog {
                     .to_string();
             }
             ui.add_space(8.0);
-            if self.format == ExportFormat::Jpeg {
+            if matches!(self.format, ExportFormat::Jpeg | ExportFormat::WebP) {
                 let mut quality = f32::from(self.quality);
                 let hint_text = "How much of the picture is kept; the file grows with it.";
                 slider_row(ui, "Quality", hint_text, &mut quality, 1.0..=100.0, COUNT);

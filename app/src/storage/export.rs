@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::jpeg::JpegEncoder, codecs::webp::WebPEncoder};
@@ -50,9 +50,9 @@ pub enum PictureFormat {
         /// 1 to 100.
         quality: u8,
     },
-    /// Lossless at every quality: the encoder at hand has no other mode.
+    /// Lossy, or lossless at the highest quality.
     WebP {
-        /// 1 to 100.
+        /// 1 to 100; 100 is lossless.
         quality: u8,
     },
 }
@@ -136,17 +136,26 @@ fn jpeg_bytes(frame: &Picture, quality: u8, parameters: &str, state: &str) -> an
     segments::insert_into_jpeg(&bytes, &deflate(state.as_bytes())?)
 }
 
-fn webp_bytes(frame: &Picture, _quality: u8, parameters: &str, state: &str) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut encoder = WebPEncoder::new_lossless(&mut bytes);
-    encoder
-        .set_exif_metadata(exif::with_user_comment(parameters))
-        .context("cannot encode the picture")?;
+fn webp_bytes(frame: &Picture, quality: u8, parameters: &str, state: &str) -> anyhow::Result<Vec<u8>> {
     let (width, height) = (frame.size().width(), frame.size().height());
-    encoder
-        .write_image(frame.rgba(), width, height, ExtendedColorType::Rgba8)
-        .context("cannot encode the picture")?;
-    segments::append_to_webp(&bytes, &deflate(state.as_bytes())?)
+    let encoded = if quality < 100 {
+        webp::Encoder::from_rgba(frame.rgba(), width, height)
+            .encode_simple(false, f32::from(quality))
+            .map_err(|error| anyhow!("cannot encode the picture: {error:?}"))?
+            .to_vec()
+    } else {
+        let mut bytes = Vec::new();
+        WebPEncoder::new_lossless(&mut bytes)
+            .write_image(frame.rgba(), width, height, ExtendedColorType::Rgba8)
+            .context("cannot encode the picture")?;
+        bytes
+    };
+    let metadata = segments::WebPMetadata {
+        has_alpha: !is_opaque(frame),
+        exif: &exif::with_user_comment(parameters),
+        state: &deflate(state.as_bytes())?,
+    };
+    segments::extended_webp(&encoded, frame.size(), &metadata)
 }
 
 fn is_opaque(picture: &Picture) -> bool {

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use flate2::read::ZlibDecoder;
+use wordbrush_engine::api::CanvasSize;
 
 pub(super) const PNG_SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 /// What a foreign compressed text may unpack to.
@@ -195,38 +196,67 @@ fn jpeg_segments(jpeg: &[u8]) -> impl Iterator<Item = JpegSegment<'_>> {
     })
 }
 
-/// Adds a chunk with our state at the end; readers skip chunks that they do not know.
-pub(super) fn append_to_webp(webp: &[u8], state: &[u8]) -> anyhow::Result<Vec<u8>> {
-    ensure!(
-        webp.starts_with(b"RIFF") && webp.get(8..16) == Some(b"WEBPVP8X"),
-        "the picture is no extended WebP"
-    );
-    let length = u32::try_from(state.len()).context("the canvas is too large for a WebP")?;
-    let mut bytes = webp.to_vec();
-    bytes.extend(WEBP_STATE_CHUNK);
-    bytes.extend(length.to_le_bytes());
-    bytes.extend(state);
-    if state.len() % 2 == 1 {
-        bytes.push(0);
+/// What an extended WebP tells besides its picture.
+pub(super) struct WebPMetadata<'a> {
+    pub(super) has_alpha: bool,
+    pub(super) exif: &'a [u8],
+    pub(super) state: &'a [u8],
+}
+
+/// Wraps an encoder's WebP, extended already or not, in an extended one with EXIF and our state at the end; readers
+/// skip chunks that they do not know.
+pub(super) fn extended_webp(
+    encoded: &[u8],
+    size: CanvasSize,
+    metadata: &WebPMetadata<'_>,
+) -> anyhow::Result<Vec<u8>> {
+    const ALPHA: u8 = 0x10;
+    const EXIF: u8 = 0x08;
+    let mut header = vec![EXIF | if metadata.has_alpha { ALPHA } else { 0 }, 0, 0, 0];
+    // Sides less one, in three bytes each.
+    for side in [size.width(), size.height()] {
+        header.extend(&(side - 1).to_le_bytes()[..3]);
     }
+    let mut bytes = b"RIFF\0\0\0\0WEBP".to_vec();
+    push_webp_chunk(&mut bytes, *b"VP8X", &header)?;
+    for (kind, data) in webp_chunks(encoded) {
+        if matches!(&kind, b"ALPH" | b"VP8 " | b"VP8L") {
+            push_webp_chunk(&mut bytes, kind, data)?;
+        }
+    }
+    push_webp_chunk(&mut bytes, *b"EXIF", metadata.exif)?;
+    push_webp_chunk(&mut bytes, *WEBP_STATE_CHUNK, metadata.state)?;
     let riff_length = u32::try_from(bytes.len() - 8).context("the canvas is too large for a WebP")?;
     bytes[4..8].copy_from_slice(&riff_length.to_le_bytes());
     Ok(bytes)
 }
 
+fn push_webp_chunk(bytes: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) -> anyhow::Result<()> {
+    let length = u32::try_from(data.len()).context("the canvas is too large for a WebP")?;
+    bytes.extend(kind);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(data);
+    if data.len() % 2 == 1 {
+        bytes.push(0);
+    }
+    Ok(())
+}
+
 /// Our state in a WebP.
 pub(super) fn webp_state(webp: &[u8]) -> Option<&[u8]> {
-    if !webp.starts_with(b"RIFF") || webp.get(8..12) != Some(b"WEBP") {
-        return None;
-    }
-    let mut rest = webp.get(12..)?;
-    loop {
-        let kind = rest.get(..4)?;
+    webp_chunks(webp).find_map(|(kind, data)| (&kind == WEBP_STATE_CHUNK).then_some(data))
+}
+
+/// The chunks of a WebP, up to the first that is broken; none if it is no WebP.
+fn webp_chunks(webp: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let is_webp = webp.starts_with(b"RIFF") && webp.get(8..12) == Some(b"WEBP");
+    let mut rest = if is_webp { &webp[12..] } else { &[] };
+    std::iter::from_fn(move || {
+        let kind = rest.first_chunk::<4>()?;
         let length = u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?) as usize;
         let data = rest.get(8..)?.get(..length)?;
-        if kind == WEBP_STATE_CHUNK {
-            return Some(data);
-        }
-        rest = rest.get(8 + length + length % 2..)?;
-    }
+        // The byte that makes an odd length even may be missing at the end.
+        rest = rest.get(8 + length + length % 2..).unwrap_or(&[]);
+        Some((*kind, data))
+    })
 }
