@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eframe::{
     egui::{self, Event, Modifiers, PointerButton, Pos2, RawInput, Rect, pos2, vec2},
     egui_wgpu::{RenderState, RendererOptions, ScreenDescriptor},
@@ -167,7 +167,10 @@ fn stroke_frames(criterion: &mut Criterion) {
         let id = BenchmarkId::from_parameter(format!("{side}x{side} canvas, {diameter} px brush"));
         group.bench_function(id, |bencher| {
             let mut window = Window::new(side);
-            window.frame(Vec::new(), brush, None);
+            // Until all of the masks lies on the card.
+            for _ in 0..10 {
+                window.frame(Vec::new(), brush, None);
+            }
             let middle = WINDOW.center();
             window.frame(
                 vec![
@@ -192,6 +195,33 @@ fn stroke_frames(criterion: &mut Criterion) {
                     .collect();
                 window.frame(events, brush, None);
             });
+            window.wait_for_card();
+        });
+    }
+    group.finish();
+}
+
+/// CPU time of the dearest UI frame after a command changed the whole mask of a region.
+fn whole_mask_frames(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("whole mask frame");
+    group.sample_size(20);
+    for side in [512, 2048, 4096] {
+        group.bench_function(BenchmarkId::from_parameter(format!("{side}x{side}")), |bencher| {
+            let mut window = Window::new(side);
+            let masks = [Mask::full(size(side)), Mask::new(size(side))];
+            let mut turn = 0;
+            bencher.iter_batched(
+                || {
+                    turn += 1;
+                    masks[turn % 2].clone()
+                },
+                |mask| {
+                    let edit = Edit::set_mask(&window.document, RegionId(2), &mask);
+                    window.document.apply(edit);
+                    window.frame(Vec::new(), BrushSettings::default(), None);
+                },
+                BatchSize::PerIteration,
+            );
             window.wait_for_card();
         });
     }
@@ -236,5 +266,12 @@ fn filters(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, dabs, stroke_frames, frame_upload, filters);
+criterion_group!(
+    benches,
+    dabs,
+    stroke_frames,
+    whole_mask_frames,
+    frame_upload,
+    filters
+);
 criterion_main!(benches);

@@ -260,7 +260,7 @@ pub fn canvas_ui(
         .handle(&scene, &frame_input, &mut state.view, &mut state.wipe, actions);
 
     let panes = inputs.display.layout.panes(rect, state.wipe);
-    update_overlay(state, inputs);
+    let needs_more_frames = update_overlay(state, inputs);
     draw_panes(ui, state, inputs, &panes, scale);
     let painter = ui.painter_at(rect);
     state
@@ -275,14 +275,15 @@ pub fn canvas_ui(
     if let Some(icon) = state.tools.cursor(&scene, &frame_input, response.hovered()) {
         ui.ctx().set_cursor_icon(icon);
     }
-    if state.tools.needs_repaint() {
+    if state.tools.needs_repaint() || needs_more_frames {
         ui.ctx().request_repaint();
     }
     response
 }
 
-/// Shows the document's masks, with that of a stroke in progress as it is at this moment.
-fn update_overlay(state: &CanvasState, inputs: &CanvasInputs<'_>) {
+/// Shows the document's masks, with that of a stroke in progress as it is at this moment; returns whether so much changed
+/// that it takes more than this frame.
+fn update_overlay(state: &CanvasState, inputs: &CanvasInputs<'_>) -> bool {
     let document = inputs.document;
     let live = state.tools.live_mask();
     let mask_of = |region: RegionId, mask: &Mask| match live {
@@ -308,6 +309,7 @@ fn update_overlay(state: &CanvasState, inputs: &CanvasInputs<'_>) {
         *overlay = Overlay::new(document.size);
     }
     overlay.update(layers, active);
+    overlay.needs_more_frames()
 }
 
 fn draw_panes(ui: &Ui, state: &mut CanvasState, inputs: &CanvasInputs<'_>, panes: &[Pane], scale: f32) {

@@ -2,13 +2,17 @@
 //!
 //! [`Overlay::update`] compares what is to be shown with what was shown and notes the tiles that differ; shared
 //! tiles are recognised by their address, so this costs next to nothing. [`Overlay::take_patches`] composes only
-//! those. Whoever uploads them (the graphics card or egui's own textures) need not know what changed.
+//! those, and of a change too large for one frame a part: the rest follows in the next frames, while what is painted
+//! meanwhile comes first. Whoever uploads them (the graphics card or egui's own textures) need not know what changed.
 
 use std::sync::Arc;
 
 use wordbrush_engine::api::{CanvasSize, Mask, PixelRect, RegionId, TILE_SIDE, TileData};
 
 const SIDE: usize = TILE_SIDE as usize;
+/// What is composed and uploaded in one frame at most, so that a fill of a huge canvas does not hold up the window: two
+/// million pixels, every tile of a canvas of 1448x1448.
+const TILES_A_FRAME: usize = 512;
 
 /// One region in the overlay.
 #[derive(Clone, Debug)]
@@ -25,7 +29,17 @@ pub(super) struct Overlay {
     /// From the bottom to the top.
     layers: Vec<OverlayLayer>,
     active: Option<RegionId>,
-    is_dirty: Vec<bool>,
+    tiles: Vec<TileState>,
+}
+
+/// How a tile stands to what was fetched last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TileState {
+    Shown,
+    /// Changed before the last fetch, which was full.
+    Waiting,
+    /// Changed since the last fetch.
+    Changed,
 }
 
 /// A rectangle of new overlay pixels, row-major.
@@ -47,7 +61,7 @@ impl Overlay {
             size,
             layers: Vec::new(),
             active: None,
-            is_dirty: vec![true; columns as usize * rows as usize],
+            tiles: vec![TileState::Changed; columns as usize * rows as usize],
         }
     }
 
@@ -87,7 +101,7 @@ impl Overlay {
 
     /// Notes every tile, as for a new texture.
     pub(super) fn mark_all(&mut self) {
-        self.is_dirty.fill(true);
+        self.tiles.fill(TileState::Changed);
     }
 
     fn mark_difference(&mut self, index: usize, old: &Mask) {
@@ -101,7 +115,7 @@ impl Overlay {
                     _ => false,
                 };
                 if !is_same {
-                    self.is_dirty[(row * columns + column) as usize] = true;
+                    self.tiles[(row * columns + column) as usize] = TileState::Changed;
                 }
             }
         }
@@ -112,29 +126,68 @@ impl Overlay {
         for row in 0..rows {
             for column in 0..columns {
                 if mask.tile(column, row).is_some() {
-                    self.is_dirty[(row * columns + column) as usize] = true;
+                    self.tiles[(row * columns + column) as usize] = TileState::Changed;
                 }
             }
         }
     }
 
-    /// The pixels of all tiles noted so far; neighbours in a row come as one patch.
+    /// Whether the next fetch will leave something for the one after it.
+    pub(super) fn needs_more_frames(&self) -> bool {
+        self.tiles
+            .iter()
+            .filter(|&&state| state != TileState::Shown)
+            .count()
+            > TILES_A_FRAME
+    }
+
+    /// The pixels of the tiles noted so far, newest changes first, as many as fit into a frame; neighbours in a row
+    /// come as one patch.
     pub(super) fn take_patches(&mut self) -> Vec<Patch> {
         let columns = self.size.width().div_ceil(TILE_SIDE) as usize;
+        let is_taken = self.take_tiles(TILES_A_FRAME);
         let mut patches = Vec::new();
-        for row in 0..self.is_dirty.len() / columns {
+        for (row, line) in is_taken.chunks_exact(columns).enumerate() {
             let mut column = 0;
             while column < columns {
-                let line = &self.is_dirty[row * columns..(row + 1) * columns];
-                let count = line[column..].iter().take_while(|&&dirty| dirty).count();
+                let count = line[column..].iter().take_while(|&&taken| taken).count();
                 if count > 0 {
                     patches.push(self.compose(row, column, count));
                 }
                 column += count + 1;
             }
         }
-        self.is_dirty.fill(false);
         patches
+    }
+
+    /// Which tiles belong to this frame, at most `most`; the others wait.
+    fn take_tiles(&mut self, most: usize) -> Vec<bool> {
+        let changed = self
+            .tiles
+            .iter()
+            .filter(|&&state| state == TileState::Changed)
+            .count();
+        if changed > most {
+            // One large change, or several: it comes in from above.
+            for state in self
+                .tiles
+                .iter_mut()
+                .filter(|state| **state == TileState::Changed)
+            {
+                *state = TileState::Waiting;
+            }
+        }
+        let mut left = most;
+        let mut is_taken = vec![false; self.tiles.len()];
+        for wanted in [TileState::Changed, TileState::Waiting] {
+            for (state, is_taken) in self.tiles.iter_mut().zip(&mut is_taken) {
+                if *state == wanted && left > 0 {
+                    (*state, *is_taken) = (TileState::Shown, true);
+                    left -= 1;
+                }
+            }
+        }
+        is_taken
     }
 
     /// The topmost layer that covers a whole tile, 0 if none does.
@@ -356,5 +409,44 @@ mod tests {
         overlay.update(vec![layer(1, [9; 3], &[(10, 10, 255)])], None);
         overlay.update(vec![layer(1, [9; 3], &[(100, 80, 255)])], None);
         assert_eq!(overlay.take_patches().len(), 2);
+    }
+
+    fn area(patches: &[Patch]) -> u32 {
+        patches
+            .iter()
+            .map(|patch| patch.rect.width() * patch.rect.height())
+            .sum()
+    }
+
+    #[test]
+    fn a_change_of_a_huge_canvas_takes_several_frames_and_new_ink_comes_first() {
+        let size = CanvasSize::new(4096, 2048).unwrap();
+        let mut overlay = Overlay::new(size);
+        let limit = (TILES_A_FRAME * SIDE * SIDE) as u32;
+        assert!(overlay.needs_more_frames());
+        assert_eq!(area(&overlay.take_patches()), limit);
+
+        let mut ink = OverlayLayer {
+            region: RegionId(1),
+            colour: [9; 3],
+            mask: Mask::new(size),
+        };
+        ink.mask.tile_mut(63, 31)[0] = 255;
+        overlay.update(vec![ink], None);
+        let patches = overlay.take_patches();
+        assert_eq!(area(&patches), limit);
+        assert_eq!(pixel(&patches, 63 * 64, 31 * 64).0, [9, 9, 9, 255]);
+
+        let mut rest = 0;
+        while overlay.needs_more_frames() {
+            rest += area(&overlay.take_patches());
+        }
+        rest += area(&overlay.take_patches());
+        assert_eq!(
+            2 * limit + rest,
+            size.width() * size.height(),
+            "every tile came once"
+        );
+        assert!(overlay.take_patches().is_empty());
     }
 }
