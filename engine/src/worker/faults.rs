@@ -1,4 +1,5 @@
-//! What happens when a device has too little memory, or is lost: a worker with a model that fails on purpose.
+//! What happens when a device has too little memory, or is lost, or a model panics: a worker with a model that fails on
+//! purpose.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,9 +9,10 @@ use parking_lot::Mutex;
 
 use super::{Outlet, Worker, loader::Loaded, painter::Painter};
 use crate::{
+    Error,
     api::{
-        CanvasSize, Command, DeviceChoice, EngineConfig, Event, Frame, Mask, ModelChoice, ModelSource,
-        NoticeLevel, Region, RegionId, Revision, RunState, Scene, Status,
+        CanvasSize, Command, DeviceChoice, EngineConfig, Event, Frame, JobId, Mask, ModelChoice, ModelSource,
+        NoticeLevel, Phase, Region, RegionId, RenderJob, Revision, RunState, Scene, Status,
     },
     device::Compute,
     mailbox::Mailbox,
@@ -37,6 +39,19 @@ impl Denoiser for Narrow {
             candle_core::bail!("{}", self.message);
         }
         self.denoiser.predict(latents, rows)
+    }
+}
+
+/// Panics at every call.
+struct Broken(toy::ToyDenoiser);
+
+impl Denoiser for Broken {
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        self.0.prepare(conditioning)
+    }
+
+    fn predict(&mut self, _: &Tensor, _: &[Row<'_>]) -> Result<Tensor> {
+        panic!("the denoiser is broken");
     }
 }
 
@@ -70,6 +85,7 @@ struct Bench {
     mailbox: Arc<Mailbox>,
     frames: Receiver<Frame>,
     events: Receiver<Event>,
+    status: Arc<Mutex<Status>>,
 }
 
 impl Bench {
@@ -80,7 +96,13 @@ impl Bench {
             Arc::new(Mutex::new(Status::default())),
         );
         let ((frame_sender, frames), (event_sender, events)) = (bounded(1), bounded(64));
-        let outlet = Outlet::new(frame_sender, frames.clone(), event_sender, status, || ());
+        let outlet = Outlet::new(
+            frame_sender,
+            frames.clone(),
+            event_sender,
+            Arc::clone(&status),
+            || (),
+        );
         let choice = ModelChoice::plain(ModelSource::Toy);
         let compute = Compute::cpu();
         let mut loaded = Loaded {
@@ -101,6 +123,7 @@ impl Bench {
             mailbox,
             frames,
             events,
+            status,
         }
     }
 
@@ -118,13 +141,13 @@ impl Bench {
                     .wait(Some(Duration::from_millis(100)))
                     .unwrap_or_default()
             };
-            self.worker.turn(batch);
+            self.worker.guarded_turn(batch);
             if let Ok(frame) = self.frames.try_recv()
                 && frame.steps_until_settled == 0
             {
                 return Some(frame);
             }
-            if self.worker.is_stuck {
+            if self.worker.is_stuck || self.status.lock().phase == Phase::Failed {
                 return None;
             }
         }
@@ -216,4 +239,73 @@ fn a_lost_card_is_left_for_the_processor_with_everything_kept() {
         .filter(|event| matches!(event, Event::Restarted { .. }))
         .collect();
     assert_eq!(restarts.len(), 1);
+}
+
+fn broken(loaded: &mut Loaded) {
+    loaded.model.parts.denoiser = Box::new(Broken(toy::ToyDenoiser::default()));
+}
+
+#[test]
+fn after_a_panic_in_a_step_the_same_picture_is_painted_by_the_model_loaded_anew() {
+    let mut bench = Bench::new(broken);
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+    let reasons: Vec<String> = bench
+        .events
+        .try_iter()
+        .filter_map(|event| match event {
+            Event::Restarted { reason } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, ["the denoiser is broken"]);
+}
+
+#[test]
+fn a_render_that_panics_is_answered_and_the_next_one_succeeds() {
+    let job = |id| RenderJob {
+        id: JobId(id),
+        scene: scene(),
+        size: scene().size,
+    };
+    let mut bench = Bench::new(broken);
+    bench.mailbox.push(Command::Render(Box::new(job(1))));
+    let batch = bench.mailbox.take().unwrap();
+    bench.worker.guarded_turn(batch);
+    bench.mailbox.push(Command::Render(Box::new(job(2))));
+    let mut events = Vec::new();
+    for _ in 0..200 {
+        let batch = bench
+            .mailbox
+            .wait(Some(Duration::from_millis(100)))
+            .unwrap_or_default();
+        bench.worker.guarded_turn(batch);
+        events.extend(bench.events.try_iter());
+        if matches!(events.last(), Some(Event::RenderDone { .. })) {
+            break;
+        }
+    }
+    let place = |wanted: fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+    let failed = place(|event| {
+        matches!(
+            event,
+            Event::RenderFailed {
+                job: JobId(1),
+                error: Error::Stopped
+            }
+        )
+    });
+    let restarted = place(|event| matches!(event, Event::Restarted { .. }));
+    let done = place(|event| matches!(event, Event::RenderDone { job: JobId(2), .. }));
+    assert!(failed < restarted && restarted < done, "{events:?}");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_anew_is_given_up() {
+    let mut bench = Bench::new(broken);
+    bench.worker.choice = None;
+    assert!(bench.run().is_none());
+    assert!(bench.worker.painter.is_none());
+    assert!(bench.worker.scene.is_some(), "what was painted is kept");
 }

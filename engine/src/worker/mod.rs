@@ -53,9 +53,7 @@ pub(crate) fn run(config: EngineConfig, mailbox: &Arc<Mailbox>, outlet: &Arc<Out
     } else {
         mailbox.wait(None)
     } {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.turn(batch))) {
-            worker.restart(&panic_text(&*panic));
-        }
+        worker.guarded_turn(batch);
     }
 }
 
@@ -151,6 +149,13 @@ impl Worker {
         let wants_frames =
             (self.steps > 0 && painter.has_scene()) || (self.run == RunState::Running && painter.can_step());
         !self.renders.is_empty() || wants_frames
+    }
+
+    /// One turn, from which even a panic is survived.
+    fn guarded_turn(&mut self, batch: CommandBatch) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn(batch))) {
+            self.restart(&panic_text(&*panic));
+        }
     }
 
     fn turn(&mut self, batch: CommandBatch) {
