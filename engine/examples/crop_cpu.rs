@@ -106,15 +106,10 @@ fn scene(arguments: &Arguments, seed: u64, crop: RegionCrop) -> Result<Scene> {
                 if column.hypot(row) < radius { 255 } else { 0 }
             })
             .collect();
+        let mask = Mask::from_coverage(size, &coverage)?;
         Ok(Region {
-            id: RegionId(number),
-            prompt: words.to_owned(),
-            negative_prompt: String::new(),
-            prompt_strength: 1.0,
-            mask: Mask::from_coverage(size, &coverage)?,
-            mask_strength: 1.0,
             mask_std_px: 8.0,
-            seed: None,
+            ..Region::new(RegionId(number), words, mask)
         })
     });
     Ok(Scene {

@@ -12,14 +12,8 @@ pub(crate) const TREE: RegionId = RegionId(3);
 /// Sky above, grass below, a tree in the middle.
 pub(crate) fn landscape(size: CanvasSize) -> Result<Scene> {
     let region = |id, prompt: &str, mask| Region {
-        id,
-        prompt: prompt.to_owned(),
-        negative_prompt: String::new(),
-        prompt_strength: 1.0,
-        mask,
-        mask_strength: 1.0,
         mask_std_px: 8.0,
-        seed: None,
+        ..Region::new(id, prompt, mask)
     };
     Ok(Scene {
         size,

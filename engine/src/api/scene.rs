@@ -60,3 +60,19 @@ pub struct Region {
     /// Its own noise inside the mask; the canvas' noise if there is none.
     pub seed: Option<Seed>,
 }
+
+impl Region {
+    /// A region at full strength, with sharp edges and the canvas' noise.
+    pub fn new(id: RegionId, prompt: impl Into<String>, mask: Mask) -> Self {
+        Self {
+            id,
+            prompt: prompt.into(),
+            negative_prompt: String::new(),
+            prompt_strength: 1.0,
+            mask,
+            mask_strength: 1.0,
+            mask_std_px: 0.0,
+            seed: None,
+        }
+    }
+}

@@ -143,6 +143,32 @@ pub(crate) fn pack_keys_and_values<E: Element>(
     });
 }
 
+/// Attention of every token to the tokens of its own image.
+///
+/// `qkv` holds rows of queries, keys and values side by side, `heads.keys` for each image; `packed` has room for
+/// [`Heads::packed_len`] elements an image; `out` gets rows of `heads * width`.
+pub(crate) fn attend_to_self<E: Element>(
+    team: Team<'_>,
+    isa: Isa,
+    heads: Heads,
+    sight: Sight,
+    images: usize,
+    qkv: &[E],
+    packed: &mut [E],
+    out: &mut [E],
+) {
+    let channels = heads.count * heads.width;
+    let stride = 3 * channels;
+    let (keys, values) = (&qkv[channels..], &qkv[2 * channels..]);
+    pack_keys_and_values(team, isa, heads, images, keys, values, stride, packed);
+    let image_len = heads.packed_len::<E>(isa);
+    let packed = &*packed;
+    let of_image = |image: usize| &packed[image * image_len..][..image_len];
+    attend(
+        team, isa, heads, sight, images, heads.keys, qkv, stride, of_image, out,
+    );
+}
+
 /// `out = softmax(queries keys^T) values` for every head; the scale is expected to be in the queries.
 ///
 /// `queries` holds rows of `stride` elements, `count` for each image; `out` gets rows of `heads * width`. `packed` gives

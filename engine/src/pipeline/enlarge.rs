@@ -433,15 +433,10 @@ mod tests {
             let coverage: Vec<u8> = (0..64 * 64)
                 .map(|i| if is_inside(i % 64, i / 64) { 255 } else { 0 })
                 .collect();
+            let mask = Mask::from_coverage(size, &coverage).unwrap();
             Region {
-                id: RegionId(id),
-                prompt: "red".to_owned(),
-                negative_prompt: String::new(),
-                prompt_strength: 1.0,
-                mask: Mask::from_coverage(size, &coverage).unwrap(),
-                mask_strength: 1.0,
                 mask_std_px: 4.0,
-                seed: None,
+                ..Region::new(RegionId(id), "red", mask)
             }
         };
         let scene = Scene {

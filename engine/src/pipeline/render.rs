@@ -213,16 +213,7 @@ mod tests {
     }
 
     fn region(id: u64, prompt: &str, mask: Mask) -> Region {
-        Region {
-            id: RegionId(id),
-            prompt: prompt.to_owned(),
-            negative_prompt: String::new(),
-            prompt_strength: 1.0,
-            mask,
-            mask_strength: 1.0,
-            mask_std_px: 0.0,
-            seed: None,
-        }
+        Region::new(RegionId(id), prompt, mask)
     }
 
     /// Red on the left half, blue in a corner, white elsewhere.

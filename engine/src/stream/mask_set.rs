@@ -259,14 +259,8 @@ mod tests {
 
     fn region(id: u64, mask: Mask, mask_std_px: f32) -> Region {
         Region {
-            id: RegionId(id),
-            prompt: String::new(),
-            negative_prompt: String::new(),
-            prompt_strength: 1.0,
-            mask,
-            mask_strength: 1.0,
             mask_std_px,
-            seed: None,
+            ..Region::new(RegionId(id), "", mask)
         }
     }
 

@@ -157,16 +157,7 @@ impl Bench {
 
 fn scene() -> Scene {
     let size = CanvasSize::new(64, 64).unwrap();
-    let region = |id: u64, prompt: &str| Region {
-        id: RegionId(id),
-        prompt: prompt.to_owned(),
-        negative_prompt: String::new(),
-        prompt_strength: 1.0,
-        mask: Mask::full(size),
-        mask_strength: 1.0,
-        mask_std_px: 0.0,
-        seed: None,
-    };
+    let region = |id: u64, prompt: &str| Region::new(RegionId(id), prompt, Mask::full(size));
     let mut scene = Scene {
         size,
         background: Default::default(),

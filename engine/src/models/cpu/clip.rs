@@ -18,7 +18,7 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, MAX_HEAD, Sight, attend, pack_keys_and_values},
+        attention::{Heads, MAX_HEAD, Sight, attend_to_self},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
@@ -258,22 +258,8 @@ impl<E: Element> Layer<E> {
             keys: count,
         };
         let packed = scratch.packed.rows(1, heads.packed_len::<E>(isa));
-        let (keys, values) = (&qkv[width..], &qkv[2 * width..]);
-        pack_keys_and_values(team, isa, heads, 1, keys, values, 3 * width, packed);
         let attended = scratch.attended.rows(count, width);
-        let packed = &*packed;
-        attend(
-            team,
-            isa,
-            heads,
-            Sight::Back,
-            1,
-            count,
-            qkv,
-            3 * width,
-            |_| packed,
-            attended,
-        );
+        attend_to_self(team, isa, heads, Sight::Back, 1, qkv, packed, attended);
         let residual = Residual::<f32>::Target;
         self.out
             .run(team, attended, count, residual, Activation::None, hidden);

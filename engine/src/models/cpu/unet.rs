@@ -25,7 +25,7 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, Sight, attend, pack_keys_and_values},
+        attention::{Heads, Sight, attend, attend_to_self, pack_keys_and_values},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
@@ -526,24 +526,8 @@ impl<E: Element> TransformerBlock<E> {
             width: channels / heads,
             keys: area,
         };
-        let image_len = own.packed_len::<E>(isa);
-        let packed = scratch.packed.rows(images, image_len);
-        let (keys, values) = (&qkv[channels..], &qkv[2 * channels..]);
-        pack_keys_and_values(team, isa, own, images, keys, values, 3 * channels, packed);
-        let packed = &*packed;
-        let of_image = |image: usize| &packed[image * image_len..][..image_len];
-        attend(
-            team,
-            isa,
-            own,
-            Sight::All,
-            images,
-            area,
-            qkv,
-            3 * channels,
-            of_image,
-            attended,
-        );
+        let packed = scratch.packed.rows(images, own.packed_len::<E>(isa));
+        attend_to_self(team, isa, own, Sight::All, images, qkv, packed, attended);
         self.self_out.run(
             team,
             attended,

@@ -116,16 +116,7 @@ fn painted(size: CanvasSize, rect: PixelRect) -> Mask {
 }
 
 fn region(id: u64, prompt: &str, mask: Mask) -> Region {
-    Region {
-        id: RegionId(id),
-        prompt: prompt.to_owned(),
-        negative_prompt: String::new(),
-        prompt_strength: 1.0,
-        mask,
-        mask_strength: 1.0,
-        mask_std_px: 0.0,
-        seed: None,
-    }
+    Region::new(RegionId(id), prompt, mask)
 }
 
 /// A red left and a green right half of a 64 x 64 canvas, with a white rim.
