@@ -679,7 +679,7 @@ fn frames_and_canvases_of_any_size_are_shown() {
         session.0.run_steps(2);
         // The masks of the largest canvas reach the card over several frames, which are drawn here one by one.
         for _ in 0..size.area() >> 21 {
-            session.pixels();
+            let _drawn = session.pixels();
             session.0.run_steps(1);
         }
         let pixel = session.pixels();

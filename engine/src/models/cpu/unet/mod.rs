@@ -1,4 +1,8 @@
 //! The UNet of Stable Diffusion.
+
+mod blocks;
+mod time;
+
 use std::{
     any::Any,
     sync::{
@@ -7,10 +11,12 @@ use std::{
     },
 };
 
+use blocks::{CrossAttentions, Resnet, Transformer};
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use half::bf16;
 use parking_lot::Mutex;
+use time::{TimeEmbedding, TimeProjections, TimeScratch};
 
 use super::{
     CpuPrecision,
@@ -25,12 +31,12 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, Sight, attend, attend_to_self, pack_keys_and_values},
+        attention::{Heads, pack_keys_and_values},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
-        norm::{GroupNorm, NormTarget, group_norm, layer_norm},
-        picture::{Padded, convert_rows, padded_from_planes, padded_from_rows, planes_from_rows, silu_rows},
+        norm::{GroupNorm, NormTarget, group_norm},
+        picture::{Padded, convert_rows, padded_from_planes, padded_from_rows, planes_from_rows},
     },
 };
 
@@ -163,53 +169,6 @@ enum LevelEnd<E> {
     Double(Box<DoublingConv<E>>),
 }
 
-/// Two convolutions, each after a normalisation, around the time embedding; and a shortcut.
-struct Resnet<E> {
-    norm1: Norm,
-    conv1: Conv<E>,
-    /// Where this layer's bias begins in a row's time biases.
-    time_offset: usize,
-    norm2: Norm,
-    conv2: Conv<E>,
-    has_shortcut: bool,
-}
-
-/// Attention at one resolution.
-struct Transformer<E> {
-    norm: Norm,
-    proj_in: Linear<E>,
-    blocks: Vec<TransformerBlock<E>>,
-    proj_out: Linear<E>,
-    heads: usize,
-}
-
-struct TransformerBlock<E> {
-    norm1: Norm,
-    qkv: Linear<E>,
-    self_out: Linear<E>,
-    norm2: Norm,
-    cross_query: Linear<E>,
-    /// Number of this layer's keys and values in a prepared prompt.
-    cross: usize,
-    cross_out: Linear<E>,
-    norm3: Norm,
-    gate: Linear<E>,
-    feed_out: Linear<E>,
-}
-
-/// From a timestep to the biases of all residual blocks.
-struct TimeEmbedding {
-    /// Channels of the sinusoids.
-    width: usize,
-    cosine_first: bool,
-    frequency_shift: f64,
-    linear1: Linear<f32>,
-    linear2: Linear<f32>,
-    added: Option<(config::AddedConditioningConfig, Linear<f32>, Linear<f32>)>,
-    /// All residual blocks' projections on top of each other, their first convolution's bias included.
-    projections: Linear<f32>,
-}
-
 /// A prompt's keys and values for every cross-attention.
 struct CpuPrompt<E> {
     id: u64,
@@ -217,17 +176,6 @@ struct CpuPrompt<E> {
     layers: Vec<Vec<E>>,
     /// Pooled embedding and time ids, where the model takes them.
     added: Option<Vec<f32>>,
-}
-
-/// Memory of the time embedding.
-#[derive(Default)]
-struct TimeScratch {
-    sinusoids: Buffer<f32>,
-    hidden: Buffer<f32>,
-    embedding: Buffer<f32>,
-    added: Buffer<f32>,
-    /// `[rows, projections]`.
-    biases: Vec<f32>,
 }
 
 /// Memory of one thread.
@@ -253,439 +201,6 @@ struct Scratch<E> {
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-
-/// Collects what all residual blocks add to the time projections while they are loaded.
-#[derive(Default)]
-struct TimeProjections {
-    rows: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-/// Collects the cross-attentions while they are loaded.
-struct CrossAttentions {
-    context_width: usize,
-    heads: Vec<Heads>,
-    linears: Vec<Linear<f32>>,
-}
-
-impl<E: Element> Resnet<E> {
-    fn load(
-        loader: &Loader<'_>,
-        config: &UNetConfig,
-        from: usize,
-        to: usize,
-        time: &mut TimeProjections,
-    ) -> Result<Self> {
-        let epsilon = config.norm_eps as f32;
-        let mut conv1 = Conv::load(&loader.at("conv1"), to, from)?;
-        let projection = loader.at("time_emb_proj");
-        let time_offset = time.bias.len();
-        time.rows.extend(projection.matrix(to, config.time_width)?);
-        time.bias
-            .extend(projection.bias(to)?.iter().zip(&conv1.bias).map(|(a, b)| a + b));
-        conv1.bias = Vec::new();
-        let has_shortcut = from != to;
-        let conv2 = loader.at("conv2");
-        let conv2 = if has_shortcut {
-            Conv::load_with_shortcut(&conv2, &loader.at("conv_shortcut"), to, to, from)?
-        } else {
-            Conv::load(&conv2, to, to)?
-        };
-        Ok(Self {
-            norm1: Norm::load(&loader.at("norm1"), from, epsilon)?,
-            conv1,
-            time_offset,
-            norm2: Norm::load(&loader.at("norm2"), to, epsilon)?,
-            conv2,
-            has_shortcut,
-        })
-    }
-
-    /// `sources` are one picture or two whose channels follow each other.
-    fn run(
-        &self,
-        team: Team<'_>,
-        batch: &Batch<'_>,
-        size: Padded,
-        sources: &[(&[f32], usize)],
-        scratch: &mut Scratch<E>,
-        out: &mut Buffer<f32>,
-    ) {
-        let images = batch.rows.len();
-        let from: usize = sources.iter().map(|source| source.1).sum();
-        let to = self.conv1.channels();
-        let area = size.height * size.width;
-        let norm = |norm: &Norm,
-                    sources: &[(&[f32], usize)],
-                    statistics: &mut Vec<f32>,
-                    target: NormTarget<'_, E>| {
-            let group_norm_of = GroupNorm {
-                sources,
-                images,
-                size,
-                groups: batch.groups,
-                epsilon: norm.epsilon,
-                weight: &norm.weight,
-                bias: &norm.bias,
-                silu: true,
-            };
-            group_norm(team, batch.isa, &group_norm_of, statistics, target);
-        };
-        let positions = images * size.positions();
-        let raw = if self.has_shortcut {
-            scratch.raw.rows(positions, from)
-        } else {
-            &mut []
-        };
-        let padded = scratch.padded.rows(positions, from);
-        norm(
-            &self.norm1,
-            sources,
-            &mut scratch.statistics,
-            NormTarget::Padded(padded, raw),
-        );
-        let hidden = scratch.hidden.rows(images * area, to);
-        let finish = Finish::<f32> {
-            bias: &batch.time_biases[self.time_offset..],
-            bias_image_stride: batch.time_stride,
-            residual: Residual::None,
-            activation: Activation::None,
-        };
-        self.conv1
-            .run(team, padded, &[], images, size, finish, hidden, Layout::List);
-        let padded = scratch.padded.rows(positions, to);
-        norm(
-            &self.norm2,
-            &[(hidden, to)],
-            &mut scratch.statistics,
-            NormTarget::Padded(padded, &mut []),
-        );
-        let residual = match sources {
-            [(source, _)] if !self.has_shortcut => Residual::From(source),
-            _ => Residual::None,
-        };
-        let finish = Finish {
-            bias: &self.conv2.bias,
-            bias_image_stride: 0,
-            residual,
-            activation: Activation::None,
-        };
-        let shortcut: &[E] = if self.has_shortcut { scratch.raw.get() } else { &[] };
-        self.conv2.run(
-            team,
-            padded,
-            shortcut,
-            images,
-            size,
-            finish,
-            out.rows(images * area, to),
-            Layout::List,
-        );
-    }
-}
-
-impl<E: Element> Transformer<E> {
-    fn load(
-        loader: &Loader<'_>,
-        channels: usize,
-        heads: usize,
-        depth: usize,
-        cross: &mut CrossAttentions,
-    ) -> Result<Self> {
-        let blocks = loader.at("transformer_blocks");
-        let blocks = (0..depth)
-            .map(|index| TransformerBlock::load(&blocks.at(index), channels, heads, cross))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            norm: Norm::load(&loader.at("norm"), channels, 1e-6)?,
-            proj_in: Linear::load(&loader.at("proj_in"), channels, channels)?,
-            blocks,
-            proj_out: Linear::load(&loader.at("proj_out"), channels, channels)?,
-            heads,
-        })
-    }
-
-    /// Changes the pictures in place.
-    fn run(
-        &self,
-        team: Team<'_>,
-        batch: &Batch<'_>,
-        size: Padded,
-        pictures: &mut Buffer<f32>,
-        scratch: &mut Scratch<E>,
-    ) {
-        let images = batch.rows.len();
-        let channels = self.proj_in.weights.channels;
-        let area = size.height * size.width;
-        let count = images * area;
-        let pictures = pictures.rows(count, channels);
-        let norm = GroupNorm {
-            sources: &[(&*pictures, channels)],
-            images,
-            size,
-            groups: batch.groups,
-            epsilon: self.norm.epsilon,
-            weight: &self.norm.weight,
-            bias: &self.norm.bias,
-            silu: false,
-        };
-        let rows = scratch.rows.rows(count, channels);
-        group_norm(
-            team,
-            batch.isa,
-            &norm,
-            &mut scratch.statistics,
-            NormTarget::List(rows),
-        );
-        let tokens = scratch.tokens.rows(count, channels);
-        self.proj_in
-            .run(team, rows, count, Residual::<f32>::None, Activation::None, tokens);
-        for (index, block) in self.blocks.iter().enumerate() {
-            let is_last = index + 1 == self.blocks.len();
-            block.run(team, batch, self.heads, area, is_last, scratch);
-        }
-        let rows = scratch.rows.get();
-        self.proj_out.run(
-            team,
-            rows,
-            count,
-            Residual::<f32>::Target,
-            Activation::None,
-            pictures,
-        );
-    }
-}
-
-impl<E: Element> TransformerBlock<E> {
-    fn load(loader: &Loader<'_>, channels: usize, heads: usize, cross: &mut CrossAttentions) -> Result<Self> {
-        let width = channels / heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let (own, other) = (loader.at("attn1"), loader.at("attn2"));
-        let norm = |name: &str| Norm::load(&loader.at(name), channels, 1e-5);
-        let index = cross.linears.len();
-        cross.heads.push(Heads {
-            count: heads,
-            width,
-            keys: 0,
-        });
-        let context = cross.context_width;
-        cross.linears.push(Linear::stacked(
-            &[other.at("to_k"), other.at("to_v")],
-            channels,
-            context,
-            1.0,
-        )?);
-        let inner = 4 * channels;
-        Ok(Self {
-            norm1: norm("norm1")?,
-            qkv: Linear::stacked(
-                &[own.at("to_q"), own.at("to_k"), own.at("to_v")],
-                channels,
-                channels,
-                scale,
-            )?,
-            self_out: Linear::load(&own.at("to_out.0"), channels, channels)?,
-            norm2: norm("norm2")?,
-            cross_query: Linear::stacked(&[other.at("to_q")], channels, channels, scale)?,
-            cross: index,
-            cross_out: Linear::load(&other.at("to_out.0"), channels, channels)?,
-            norm3: norm("norm3")?,
-            gate: Linear::load_gated(&loader.at("ff.net.0.proj"), inner, channels)?,
-            feed_out: Linear::load(&loader.at("ff.net.2"), channels, inner)?,
-        })
-    }
-
-    /// Changes `scratch.tokens`; the last block leaves them, rounded for the next product, in `scratch.rows`.
-    fn run(
-        &self,
-        team: Team<'_>,
-        batch: &Batch<'_>,
-        heads: usize,
-        area: usize,
-        is_last: bool,
-        scratch: &mut Scratch<E>,
-    ) {
-        let images = batch.rows.len();
-        let channels = self.self_out.weights.channels;
-        let count = images * area;
-        let isa = batch.isa;
-        let tokens = scratch.tokens.rows(count, channels);
-        let rows = scratch.rows.rows(count, channels);
-        let attended = scratch.attended.rows(count, channels);
-        let norm = |norm: &Norm, tokens: &[f32], rows: &mut [E]| {
-            let tokens = &tokens[..count * channels];
-            layer_norm(team, isa, tokens, &norm.weight, &norm.bias, norm.epsilon, rows);
-        };
-        let none = Residual::<f32>::None;
-
-        norm(&self.norm1, tokens, rows);
-        let qkv = scratch.wide.rows(count, 3 * channels);
-        self.qkv.run(team, rows, count, none, Activation::None, qkv);
-        let own = Heads {
-            count: heads,
-            width: channels / heads,
-            keys: area,
-        };
-        let packed = scratch.packed.rows(images, own.packed_len::<E>(isa));
-        attend_to_self(team, isa, own, Sight::All, images, qkv, packed, attended);
-        self.self_out.run(
-            team,
-            attended,
-            count,
-            Residual::<f32>::Target,
-            Activation::None,
-            tokens,
-        );
-
-        norm(&self.norm2, tokens, rows);
-        let queries = scratch.wide.rows(count, channels);
-        self.cross_query
-            .run(team, rows, count, none, Activation::None, queries);
-        // Prompts may differ in their number of tokens, so each row of the batch attends on its own.
-        for (image, row) in batch.rows.iter().enumerate() {
-            let prompt = prompt_of::<E>(row);
-            let other = Heads {
-                count: heads,
-                width: channels / heads,
-                keys: prompt.tokens,
-            };
-            let packed = prompt.layers[self.cross].as_slice();
-            let queries = &queries[image * area * channels..];
-            let attended = &mut attended[image * area * channels..];
-            attend(
-                team,
-                isa,
-                other,
-                Sight::All,
-                1,
-                area,
-                queries,
-                channels,
-                |_| packed,
-                attended,
-            );
-        }
-        self.cross_out.run(
-            team,
-            attended,
-            count,
-            Residual::<f32>::Target,
-            Activation::None,
-            tokens,
-        );
-
-        norm(&self.norm3, tokens, rows);
-        let inner = scratch.wide.rows(count, 4 * channels);
-        self.gate.run(team, rows, count, none, Activation::None, inner);
-        if is_last {
-            self.feed_out.run(
-                team,
-                inner,
-                count,
-                Residual::From(&*tokens),
-                Activation::None,
-                rows,
-            );
-        } else {
-            self.feed_out.run(
-                team,
-                inner,
-                count,
-                Residual::<f32>::Target,
-                Activation::None,
-                tokens,
-            );
-        }
-    }
-}
-
-impl TimeEmbedding {
-    /// The biases of all residual blocks, `[rows, projections]`.
-    fn biases<E: 'static>(&self, team: Team<'_>, isa: Isa, rows: &[Row<'_>], scratch: &mut TimeScratch) {
-        let count = rows.len();
-        let none = Residual::<f32>::None;
-        let input = scratch.sinusoids.rows(count, self.width);
-        for (row, input) in rows.iter().zip(input.chunks_exact_mut(self.width)) {
-            self.sinusoids(row.timestep, input);
-        }
-        let width = self.linear2.weights.channels;
-        let hidden = scratch.hidden.rows(count, width);
-        let embedding = scratch.embedding.rows(count, width);
-        self.linear1
-            .run(team, input, count, none, Activation::Silu, hidden);
-        self.linear2
-            .run(team, hidden, count, none, Activation::None, embedding);
-        if let Some((_, linear1, linear2)) = &self.added {
-            let added_width = linear1.weights.parts[0];
-            let added = scratch.added.rows(count, added_width);
-            for (row, to) in rows.iter().zip(added.chunks_exact_mut(added_width)) {
-                if let Some(from) = &prompt_of::<E>(row).added {
-                    to.copy_from_slice(from);
-                }
-            }
-            linear1.run(team, added, count, none, Activation::Silu, hidden);
-            linear2.run(
-                team,
-                hidden,
-                count,
-                Residual::<f32>::Target,
-                Activation::None,
-                embedding,
-            );
-        }
-        silu_rows(isa, embedding, hidden);
-        scratch
-            .biases
-            .resize(count * self.projections.weights.channels, 0.0);
-        self.projections
-            .run(team, hidden, count, none, Activation::None, &mut scratch.biases);
-    }
-
-    fn sinusoids(&self, value: f64, output: &mut [f32]) {
-        sinusoids(value, self.cosine_first, self.frequency_shift, output);
-    }
-
-    /// The pooled embedding and the sinusoids of the six time ids, one after the other.
-    fn added(&self, conditioning: &Conditioning) -> Result<Option<Vec<f32>>> {
-        let Some((config, ..)) = &self.added else {
-            return Ok(None);
-        };
-        let (Some(pooled), Some(ids)) = (&conditioning.pooled, conditioning.time_ids) else {
-            bail!("this model needs a pooled prompt and time ids");
-        };
-        let mut added: Vec<f32> = pooled.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        if added.len() != config.pooled_width {
-            bail!(
-                "a pooled prompt has {} values where {} are expected",
-                added.len(),
-                config.pooled_width
-            );
-        }
-        let mut waves = vec![0.0; config.time_width];
-        for id in ids {
-            sinusoids(f64::from(id), self.cosine_first, self.frequency_shift, &mut waves);
-            added.extend_from_slice(&waves);
-        }
-        Ok(Some(added))
-    }
-}
-
-/// Cosines and sines of `value` at frequencies that fall from 1 to 1/10000.
-fn sinusoids(value: f64, cosine_first: bool, frequency_shift: f64, output: &mut [f32]) {
-    let half = output.len() / 2;
-    for index in 0..half {
-        let exponent = -(10_000.0_f64.ln()) * index as f64 / (half as f64 - frequency_shift);
-        let angle = value * f64::from(exponent.exp() as f32);
-        let (sine, cosine) = (angle.sin() as f32, angle.cos() as f32);
-        let (first, second) = if cosine_first {
-            (cosine, sine)
-        } else {
-            (sine, cosine)
-        };
-        output[index] = first;
-        output[half + index] = second;
-    }
-}
 
 /// Rows that are computed together.
 struct Batch<'a> {
@@ -852,7 +367,7 @@ impl<E: Element> Unet<E> {
                 let mut out = std::mem::take(&mut skips[slot]);
                 let source = [(skips[slot - 1].get(), channels)];
                 resnet.run(team, batch, size, &source, scratch, &mut out);
-                channels = resnet.conv1.channels();
+                channels = resnet.out_channels();
                 if let Some(transformer) = transformer {
                     transformer.run(team, batch, size, &mut out, scratch);
                 }
@@ -927,7 +442,7 @@ impl<E: Element> Unet<E> {
                 resnet.run(team, batch, size, &sources, scratch, &mut next);
                 std::mem::swap(&mut current, &mut next);
                 is_skip = false;
-                channels = resnet.conv1.channels();
+                channels = resnet.out_channels();
                 if let Some(transformer) = transformer {
                     transformer.run(team, batch, size, &mut current, scratch);
                 }
@@ -1004,40 +519,6 @@ fn transformer<E: Element>(
     Transformer::load(&place, level.channels, attention.heads, depth, cross).map(Some)
 }
 
-impl TimeEmbedding {
-    fn load(config: &UNetConfig, loader: &Loader<'_>, width: usize, time: TimeProjections) -> Result<Self> {
-        let place = loader.at("time_embedding");
-        let added = match &config.added {
-            None => None,
-            Some(added) => {
-                let place = loader.at("add_embedding");
-                let from = 6 * added.time_width + added.pooled_width;
-                Some((
-                    added.clone(),
-                    Linear::load(&place.at("linear_1"), config.time_width, from)?,
-                    Linear::load(&place.at("linear_2"), config.time_width, config.time_width)?,
-                ))
-            }
-        };
-        let count = time.bias.len();
-        let columns = crate::ops::pack::Columns::Plain;
-        let weights =
-            crate::ops::pack::PackedMatrix::new(loader.isa, &time.rows, count, &[config.time_width], columns);
-        Ok(Self {
-            width,
-            cosine_first: config.cosine_first,
-            frequency_shift: config.frequency_shift,
-            linear1: Linear::load(&place.at("linear_1"), config.time_width, width)?,
-            linear2: Linear::load(&place.at("linear_2"), config.time_width, config.time_width)?,
-            added,
-            projections: Linear {
-                weights,
-                bias: time.bias,
-            },
-        })
-    }
-}
-
 impl<E: Element> Network for Unet<E> {
     fn channels(&self) -> (usize, usize) {
         (self.in_channels, self.conv_out.channels())
@@ -1110,7 +591,7 @@ impl<E: Element> Network for Unet<E> {
         let mut time_scratch = std::mem::take(&mut self.time_scratch);
         self.time
             .biases::<E>(Team::Full(workers), self.isa, rows, &mut time_scratch);
-        let time_stride = self.time.projections.weights.channels;
+        let time_stride = self.time.len();
         let from = self.in_channels * height * width;
         let to = self.conv_out.channels() * height * width;
         let network = &*self;
