@@ -158,7 +158,7 @@ fn lower_qualities_make_smaller_pictures_and_keep_transparency() {
         .flat_map(|i| {
             let (x, y) = (i % 96, i / 96);
             [
-                (x * 37 ^ y * 11) as u8,
+                ((x * 37) ^ (y * 11)) as u8,
                 (x * y) as u8,
                 (x + y) as u8,
                 if x < 48 { 255 } else { 80 },
