@@ -1,7 +1,7 @@
-//! Paints every canvas of the gallery with the embedded model and writes its picture for the gallery.
+//! Paints every canvas of the gallery, with the embedded model or another, and writes its picture for the gallery.
 //!
 //! ```text
-//! cargo run --release -p wordbrush --example paint_samples -- assets/samples
+//! cargo run --release -p wordbrush --example paint_samples -- --model assets/pocket/model assets/samples
 //! ```
 //!
 //! `--full` writes PNGs of the whole canvas instead, to look at.
@@ -23,6 +23,9 @@ use wordbrush_engine::{
 struct Options {
     /// Where the pictures go.
     out: PathBuf,
+    /// A diffusers folder; the embedded model if left out.
+    #[arg(long)]
+    model: Option<PathBuf>,
     /// Whole canvases as PNG.
     #[arg(long)]
     full: bool,
@@ -34,14 +37,15 @@ fn main() -> Result<()> {
     let ignore = |_: LoadProgress<'_>| {};
     let cancel = false.into();
     let watch = LoadWatch::new(&ignore, &cancel);
-    let model = models::load(&ModelChoice::plain(ModelSource::Pocket), &Compute::cpu(), &watch)?;
+    let source = options.model.map_or(ModelSource::Pocket, ModelSource::Path);
+    let model = models::load(&ModelChoice::plain(source), &Compute::cpu(), &watch)?;
     let mut parts = model.parts;
     for sample in SAMPLES {
         let scene = document(sample).scene();
         let encoder = Arc::clone(&parts.text_encoder);
         let encode = |prompt: &str| {
             Ok(Arc::new(
-                encoder.encode(prompt).expect("the embedded model encodes"),
+                encoder.encode(prompt).expect("the samples' prompts are short"),
             ))
         };
         let picture = render(&mut parts, &scene, scene.size, &encode, &mut |_, _| {}, &|| false)?;

@@ -4,8 +4,8 @@
     python evaluate.py train/configs/pocket_cpu.json results/ --engine ../../target/release/wordbrush
 
 Writes `results/report.json`, `report.md` (one line a word) and contact sheets. The judge (see judge.py) is
-trained only on real pictures of the data from seeds kept for it; how well it does on those is the ceiling of
-every number here. With `--engine`, pictures of regions are painted by the application instead of PyTorch.
+trained only on real pictures of the data from seeds kept for it, and kept in the folder; how well it does on those is
+the ceiling of every number here. With `--engine`, pictures of regions are painted by the application instead of PyTorch.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "train"))
 
-from judge import COLOUR_NAMES, colour_features, train_colour_judge, train_word_judge  # noqa: E402
+from judge import COLOUR_NAMES, colour_features, kept_word_judge, train_colour_judge  # noqa: E402
 from materials import MATERIALS  # noqa: E402
 from painter import Painter  # noqa: E402
 from settings import Settings  # noqa: E402
@@ -102,7 +102,7 @@ def render_by_engine(engine, scene, prompts, seed, folder):
     document = {
         "size": size,
         "seed": seed,
-        "model": "pocket",
+        "model": str(HERE / "model"),
         "background": {"prompt": ""},
         "regions": regions,
     }
@@ -118,7 +118,7 @@ def judge_regions(painter, judge, skies, grounds, objects, count, size, folder, 
     rng, tallies, sheet, captions = random.Random(5), {}, [], []
     for number in range(count):
         scene = random_scene(rng, skies, grounds, objects, size)
-        prompts = [whole_prompt(word) for word in scene["words"]]
+        prompts = scene["words"]  # as painters write them
         if engine:
             picture = render_by_engine(engine, scene, prompts, number, folder / "engine")
         else:
@@ -167,7 +167,7 @@ def evaluate(settings, folder, engine, per_word, scenes, size):
     known = json.loads((HERE / "words.json").read_text())["words"]
     objects = [entry["word"] for entry in known if entry["category"] == "object"]
     materials = [entry["word"] for entry in known if entry["category"] in ("material", "scenery")]
-    judge, judge_accuracy = train_word_judge(settings.world, materials + objects)
+    judge, judge_accuracy = kept_word_judge(settings.world, materials + objects, folder / "judge.pt")
     sprites = Sprites("cpu", objects, settings.world.styles, settings.world.drawings)
     tintable = [n for n in objects if all(sprites.can_recolour[i] for i in sprites.of_noun[n])]
     colour_judge, colour_accuracy = train_colour_judge(settings.world, tintable)

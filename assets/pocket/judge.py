@@ -4,7 +4,7 @@ Its pictures come from seeds that no training stage uses. A second, still smalle
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -89,6 +89,20 @@ def train_word_judge(config, words, per_word=120, epochs=14):
     with torch.no_grad():
         scores = torch.cat([judge(_softened(x.float() / 127.5 - 1)) for x in test.split(256)])
     return judge, float((scores.argmax(1) == truth).float().mean())
+
+
+def kept_word_judge(config, words, path):
+    """As `train_word_judge`; the judge is kept in `path`, for the next model of the same data."""
+    made_from = {"words": words, "world": asdict(config)}
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        if kept["made_from"] == made_from:
+            judge = WordJudge(words)
+            judge.load_state_dict(kept["judge"])
+            return judge.eval(), kept["accuracy"]
+    judge, accuracy = train_word_judge(config, words)
+    torch.save({"made_from": made_from, "judge": judge.state_dict(), "accuracy": accuracy}, path)
+    return judge, accuracy
 
 
 def colour_features(pictures):

@@ -42,6 +42,11 @@ class WorldConfig:
     times: float = 0.15  # share of outdoor pictures with a time of day
     picture_styles: float = 0.08
     filler: float = 0.12
+    # Share of objects on scenery whose caption leaves the scenery out: painters name what a region holds, not what lies
+    # around it, and a model that knows "tree" on white only paints white into the rest of the mask. Materials are not
+    # treated so: a sky that is named alone fills the picture, or regions of sky would get a horizon of their own.
+    object_only: float = 0.5
+    collage: float = 0.4  # share of landscapes that are two materials anyhow, as regions are painted by hand
 
 
 @dataclass
@@ -57,6 +62,7 @@ class Plan:
     colour: str | None = None
     time: str | None = None
     style: str | None = None
+    is_collage: bool = False
 
 
 MATERIAL, ON_WHITE, ON_PLAIN, ON_MATERIAL, LANDSCAPE = range(5)
@@ -121,9 +127,13 @@ class World:
                  f"{subject}, {words} background", f"{subject} in the {words}")
             )  # fmt: skip
         else:
-            sky, ground = self._landscape(plan)
-            scene = r.choice((f"{ground} under {sky}", f"{ground}, {sky}", f"{sky} over {ground}"))
+            plan.is_collage = r.random() < config.collage
+            sky, ground = self._collage(plan) if plan.is_collage else self._landscape(plan)
+            orders = (f"{ground} under {sky}", f"{ground}, {sky}", f"{sky} over {ground}")
+            scene = f"{sky}, {ground}" if plan.is_collage else r.choice(orders)
             plan.caption = r.choice((f"{subject}, {scene}", f"{subject} on {scene}")) if subject else scene
+        if plan.kind in (ON_MATERIAL, LANDSCAPE) and subject and r.random() < config.object_only:
+            plan.caption = subject
         self._decorate(plan)
         return plan
 
@@ -160,6 +170,10 @@ class World:
             return self.random.choice(fitting or self.materials)
 
         plan.material = (pick("sky"), pick("ground"))
+        return tuple(self._name_of(name) for name in plan.material)
+
+    def _collage(self, plan):
+        plan.material = tuple(self.random.sample(self.materials, 2))
         return tuple(self._name_of(name) for name in plan.material)
 
     def _decorate(self, plan):
@@ -200,8 +214,10 @@ class World:
         pictures = first
         landscapes = [i for i, plan in enumerate(plans) if len(plan.material) == 2]
         if landscapes:
-            horizon = self._horizon(canvas, len(landscapes))
-            pictures[landscapes] = pictures[landscapes] * (1 - horizon) + second[landscapes] * horizon
+            is_collage = torch.tensor([plans[i].is_collage for i in landscapes], device=self.device)
+            horizon, patch = self._horizon(canvas, len(landscapes)), self._patch(canvas, len(landscapes))
+            shown = torch.where(is_collage.view(-1, 1, 1, 1), patch, horizon)
+            pictures[landscapes] = pictures[landscapes] * (1 - shown) + second[landscapes] * shown
         for i, plan in enumerate(plans):
             if plan.plain:
                 shade = torch.tensor(plan.plain, device=self.device, dtype=torch.float).view(3, 1, 1)
@@ -232,6 +248,13 @@ class World:
         line = canvas.uniform(n, 0.35, 0.7) + waves
         return canvas.smoothstep(-0.004, 0.004, canvas.yy - line)[:, None]
 
+    def _patch(self, canvas, n):
+        """`[n, 1, h, w]`, 1 inside an uneven ellipse, as one paints a region by hand."""
+        cx, cy, rx, ry = (canvas.uniform(n, *span) for span in ((0.1, 0.9), (0.1, 0.9), (0.2, 0.6), (0.2, 0.6)))
+        uneven = 0.25 * canvas.noise(n, 3.0)
+        reach = ((canvas.xx - cx) / rx) ** 2 + ((canvas.yy - cy) / ry) ** 2
+        return canvas.smoothstep(-0.05, 0.05, 1 + uneven - reach)[:, None]
+
     def _place_objects(self, canvas, plans, pictures):
         chosen = [i for i, plan in enumerate(plans) if plan.sprite is not None]
         if not chosen:
@@ -243,7 +266,9 @@ class World:
         stray = (torch.randn(n, 2, device=self.device, generator=self.generator) * config.spread).clamp(-1, 1)
         cx, cy = (0.5 + stray[:, axis] * room for axis in (0, 1))
         in_landscape = torch.tensor([plans[i].kind == LANDSCAPE for i in chosen], device=self.device)
-        cy = torch.where(in_landscape, (0.62 + 0.1 * stray[:, 1]).clamp(0.4, 0.75), cy)
+        in_collage = torch.tensor([plans[i].is_collage for i in chosen], device=self.device)
+        standing = (0.62 + 0.1 * stray[:, 1]).clamp(0.4, 0.75)
+        cy = torch.where(in_landscape & ~in_collage, standing, cy)
         scale = torch.where(in_landscape, scale * 0.7, scale)
         layer = self.sprites.place(
             [plans[i].sprite for i in chosen], [plans[i].colour for i in chosen], size, scale, cx, cy,
