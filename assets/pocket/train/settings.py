@@ -32,11 +32,14 @@ class AutoencoderStage(Stage):
     noise: float = 0.15  # on the latents, so that the decoder forgives the denoiser
     regular: float = 0.1  # weight of the loss that keeps latents near a unit normal
     decoder_seconds: float = 300.0  # of sharpening the decoder alone, once the latents are in use
+    decoder_size: int = 256  # of the pictures it is sharpened on
+    critic_weight: float = 0.4  # how hard the critic pulls, against the error of pixels
 
 
 @dataclass
 class LatentsStage:
-    shards: list[dict]  # each {"size": pixels, "count": pictures, "world": {changes to the world}}
+    # Each {"size": pixels, "count": pictures, "world": {changes to the world}, "most": noisiest timestep they are seen at}.
+    shards: list[dict]
     seconds: float = 1e9
 
 

@@ -3,7 +3,9 @@
     python train_autoencoder.py configs/pocket.json
     python train_autoencoder.py configs/pocket.json --decoder-only
 
-The second form sharpens the decoder while the encoder, and so every cached latent, stays as it is.
+The second form sharpens the decoder while the encoder, and so every cached latent, stays as it is: it learns to deceive
+a small critic of patches as well (Isola et al. 2017; the balance of the losses as in Esser et al. 2021), since absolute
+errors alone are least where a texture is averaged away.
 """
 
 import copy
@@ -68,10 +70,9 @@ def initialise(vae, pictures):
     last_decoder.bias.fill_(0.6)
 
 
-def picture_pool(settings, device, seed):
+def picture_pool(settings, stage, device, seed):
     """`pool` pictures as bytes, made once a run; random crops of them are the training data."""
-    stage = settings.autoencoder
-    path = settings.folder / "autoencoder_pool.pt"
+    path = settings.folder / f"autoencoder_pool_{stage.size}.pt"
     if path.exists():
         return torch.load(path, map_location=device, weights_only=True)
     world, made, step = World(settings.world, device, seed), [], 512 if device == "cuda" else 64
@@ -90,6 +91,62 @@ def random_crops(pool, count, crop):
     return crops.contiguous(memory_format=torch.channels_last)
 
 
+class Critic(nn.Module):
+    """Scores `[n, 1, H/4 - 1, W/4 - 1]` of how real each patch of 16 pixels looks, and the features on the way."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        layers = (
+            (3, width, 4, 2),
+            (width, 2 * width, 4, 2),
+            (2 * width, 2 * width, 3, 1),
+            (2 * width, 1, 2, 1),
+        )
+        self.layers = nn.ModuleList(
+            nn.utils.parametrizations.spectral_norm(
+                nn.Conv2d(i, o, kernel, stride, padding=(kernel - 1) // 2)
+            )
+            for i, o, kernel, stride in layers
+        )
+
+    def forward(self, pictures):
+        features, x = [], pictures
+        for layer in self.layers[:-1]:
+            x = F.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        return self.layers[-1](x), features
+
+
+class Sharpening:
+    """The critic in training, and what it adds to the decoder's loss."""
+
+    def __init__(self, stage, last_layer, device):
+        self.critic = Critic().to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(self.critic.parameters(), stage.lr, betas=(0.5, 0.9), fused=True)
+        self.optimizer.param_groups[0]["peak_lr"] = stage.lr
+        self.stage, self.last_layer = stage, last_layer
+
+    def learn(self, made, real):
+        """One step of the critic; hinge loss."""
+        fooled, right = self.critic(made.detach())[0], self.critic(real)[0]
+        loss = (F.relu(1 + fooled) + F.relu(1 - right)).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def loss(self, made, real, error):
+        """What the decoder is to lower besides `error`, scaled so that both pull alike at its last layer."""
+        score, features = self.critic(made)
+        with torch.no_grad():
+            wanted = self.critic(real)[1]
+        deceived = -score.mean() + 2 * sum((a - b).abs().mean() for a, b in zip(features, wanted))
+        pulls = [
+            torch.autograd.grad(loss, self.last_layer, retain_graph=True)[0] for loss in (error, deceived)
+        ]
+        balance = (pulls[0].norm() / (pulls[1].norm() + 1e-6)).clamp(max=100)
+        return self.stage.critic_weight * balance * deceived
+
+
 def start_autoencoder(settings, pool, device):
     vae = new_autoencoder(settings).to(device, memory_format=torch.channels_last)
     if settings.start:
@@ -106,7 +163,9 @@ def train(settings, device, chunk_seconds, decoder_only):
     path = settings.folder / ("decoder.pt" if decoder_only else "autoencoder.pt")
     saved = load_checkpoint(path, device)
     torch.manual_seed(settings.seed + (saved["step"] if saved else 0))
-    pool = picture_pool(settings, device, settings.seed + 1000)
+    if decoder_only:
+        stage.size, stage.pool = stage.decoder_size, stage.pool // 2
+    pool = picture_pool(settings, stage, device, settings.seed + 1000)
     vae = start_autoencoder(settings, pool, device)
     if decoder_only:
         stage.seconds, stage.lr = stage.decoder_seconds, stage.lr * 0.5
@@ -115,16 +174,23 @@ def train(settings, device, chunk_seconds, decoder_only):
     parameters = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, stage.lr, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
     optimizer.param_groups[0]["peak_lr"] = stage.lr
+    optimizers = [optimizer]
+    if decoder_only:
+        sharpening = Sharpening(stage, vae.decoder.layers[-1].weight, device)
+        optimizers.append(sharpening.optimizer)
     average = MovingAverage([vae], stage.ema)
     if saved:
         vae.load_state_dict(saved["model"])
         average.models[0].load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         average.step = saved["step"]
+        if decoder_only:
+            sharpening.critic.load_state_dict(saved["critic"])
+            sharpening.optimizer.load_state_dict(saved["critic_optimizer"])
     budget, log = Budget(stage, saved or {}, chunk_seconds), Log(settings.folder / "autoencoder.log")
     while not budget.is_spent:
         pictures = random_crops(pool, stage.batch, stage.crop)
-        budget.set_rate([optimizer])
+        budget.set_rate(optimizers)
         with autocast(device):
             latents = vae.encode(pictures).latents.float()
             shaken = latents + torch.randn_like(latents) * stage.noise * torch.rand_like(
@@ -132,7 +198,10 @@ def train(settings, device, chunk_seconds, decoder_only):
             )
             made = vae.decode(shaken).sample
         loss = error = reconstruction_loss(made.float(), pictures)
-        if not decoder_only:
+        if decoder_only:
+            sharpening.learn(made.float(), pictures)
+            loss = error + sharpening.loss(made.float(), pictures, error)
+        else:
             guide = max(0.02, 1 - budget.step / GUIDE_STEPS) if not settings.start else 0.02
             led = (latents[:, :3] - luma_and_chroma(pictures)).abs().mean()
             loss = error + stage.regular * latent_loss(latents) + guide * led
@@ -147,9 +216,13 @@ def train(settings, device, chunk_seconds, decoder_only):
             psnr = 10 * math.log10(4 / float(squared))
             log(step=budget.step, seconds=round(budget.seconds), loss=error.detach().item(), psnr=psnr)
         if budget.save_is_due():
+            critic = {}
+            if decoder_only:
+                critic["critic"] = sharpening.critic.state_dict()
+                critic["critic_optimizer"] = sharpening.optimizer.state_dict()
             save_checkpoint(
                 path, model=vae.state_dict(), average=average.models[0].state_dict(),
-                optimizer=optimizer.state_dict(), **budget.state(),
+                optimizer=optimizer.state_dict(), **critic, **budget.state(),
             )  # fmt: skip
     return budget.progress >= 1
 

@@ -1,9 +1,9 @@
-"""Stage 2: encodes captioned pictures once, as shards `latents-SIZE-NUMBER.pt` that the later stages draw from.
+"""Stage 2: encodes captioned pictures once, as shards `latents-SIZE-ENTRY-NUMBER.pt` that the later stages draw from.
 
     python train_latents.py configs/pocket.json
 
-A shard holds f16 latents `[n, 4, s, s]` and token ids `[n, 32]`. Shards that exist are kept; delete them
-after training the autoencoder again or changing the world.
+A shard holds f16 latents `[n, 4, s, s]`, token ids `[n, 32]` and the noisiest timestep they are to be seen at.
+Shards that exist are kept; delete them after training the autoencoder again or changing the world.
 """
 
 import time
@@ -37,19 +37,19 @@ def make_latents(settings, device, seconds):
     build_tokenizer(settings)
     vae, tokenizer = trained_autoencoder(settings, device), load_tokenizer(settings)
     deadline = time.monotonic() + min(seconds, settings.latents.seconds)
-    for entry in settings.latents.shards:
+    for place, entry in enumerate(settings.latents.shards):
         size, wanted = entry["size"], entry["count"]
         shard = min(wanted, SHARD_CUDA if device == "cuda" else SHARD_CPU)
         for number in range(-(-wanted // shard)):
-            path = settings.folder / f"latents-{size}-{number:04}.pt"
+            path = settings.folder / f"latents-{size}-{place:02}-{number:04}.pt"
             if path.exists():
                 continue
             if time.monotonic() > deadline:
                 return False
             config = replace(settings.world, **entry.get("world", {}))
-            world = World(config, device, settings.seed + 7 + 1009 * number + size)
+            world = World(config, device, settings.seed + 7 + 1009 * number + 50_021 * place + size)
             latents, ids = make_shard(world, vae, tokenizer, size, shard, device)
-            save_checkpoint(path, latents=latents, ids=ids)
+            save_checkpoint(path, latents=latents, ids=ids, most=entry.get("most", 999))
             deviation = [round(float(d), 3) for d in latents.float().std((0, 2, 3))]
             print(path.name, len(latents), "deviation", deviation, flush=True)
     return True
@@ -60,7 +60,7 @@ class LatentPool:
 
     def __init__(self, settings, device):
         self.settings, self.device = settings, device
-        self.seen, self.latents, self.ids = set(), {}, {}
+        self.seen, self.latents, self.ids, self.most = set(), {}, {}, {}
         self.refresh()
 
     def refresh(self):
@@ -70,13 +70,18 @@ class LatentPool:
             self.seen.add(path.name)
             shard = torch.load(path, map_location=self.device, weights_only=True)
             size = path.name.split("-")[1]
-            for store, value in ((self.latents, shard["latents"]), (self.ids, shard["ids"])):
+            most = torch.full((len(shard["ids"]),), shard["most"], device=self.device)
+            for store, value in (
+                (self.latents, shard["latents"]),
+                (self.ids, shard["ids"]),
+                (self.most, most),
+            ):
                 store[size] = torch.cat([store[size], value]) if size in store else value
 
     def batch(self, size, count):
-        """`count` latents (f32) and token ids of the picture size."""
+        """`count` latents (f32), token ids, and noisiest timesteps `[count]`, of the picture size."""
         chosen = torch.randint(len(self.latents[size]), (count,), device=self.device)
-        return self.latents[size][chosen].float(), self.ids[size][chosen].long()
+        return self.latents[size][chosen].float(), self.ids[size][chosen].long(), self.most[size][chosen]
 
 
 if __name__ == "__main__":

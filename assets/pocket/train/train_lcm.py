@@ -23,13 +23,13 @@ from training import Budget, Log, MovingAverage, arguments, autocast, load_check
 SAMPLED_SHARE = 0.6  # of the second half's timesteps that are among the sampled ones
 
 
-def pick_timesteps(count, progress, device):
-    """Positions in `LCM_GRID`."""
-    anywhere = torch.randint(0, len(LCM_GRID), (count,), device=device)
-    sampled = torch.tensor([LCM_GRID.index(t) for t in FIVE_STEPS], device=device)
-    sampled = sampled[torch.randint(0, len(sampled), (count,), device=device)]
-    use_sampled = torch.rand(count, device=device) < (SAMPLED_SHARE if progress > 0.5 else 0.0)
-    return torch.where(use_sampled, sampled, anywhere)
+def pick_timesteps(most, progress):
+    """Positions in `LCM_GRID`, one for each noisiest timestep of `most`."""
+    grid = torch.tensor(LCM_GRID, device=most.device)
+    is_sampled = torch.isin(grid, torch.tensor(FIVE_STEPS, device=most.device))
+    is_allowed = (grid <= most[:, None]).float()
+    sampled_only = torch.rand(len(most), 1, device=most.device) < (SAMPLED_SHARE if progress > 0.5 else 0.0)
+    return torch.multinomial(torch.where(sampled_only, is_allowed * is_sampled, is_allowed), 1)[:, 0]
 
 
 def train(settings, device, chunk_seconds):
@@ -59,8 +59,8 @@ def train(settings, device, chunk_seconds):
     while not budget.is_spent:
         size = pick_size({s: w for s, w in stage.sizes.items() if s in pool.latents})
         count = max(8, round(stage.batch * (min(map(int, stage.sizes)) / int(size)) ** 2))
-        latents, ids = pool.batch(size, count)
-        place = pick_timesteps(count, budget.progress, device)
+        latents, ids, most = pool.batch(size, count)
+        place = pick_timesteps(most, budget.progress)
         t = grid[place]
         earlier = torch.where(place + stage.jump < len(grid), grid[(place + stage.jump).clamp(max=49)], 0)
         alpha, alpha_earlier = alphas[t].view(-1, 1, 1, 1), alphas[earlier].view(-1, 1, 1, 1)

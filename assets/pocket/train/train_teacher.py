@@ -66,10 +66,10 @@ def train(settings, device, chunk_seconds):
         size = pick_size({s: w for s, w in sizes.items() if s in pool.latents})
         # A larger picture costs more: keep the cost of a step about the same.
         count = max(8, round(stage.batch * (min(map(int, stage.sizes)) / int(size)) ** 2))
-        latents, ids = pool.batch(size, count)
+        latents, ids, most = pool.batch(size, count)
         dropped = torch.rand(count, 1, device=device) < stage.caption_drop
         ids = torch.where(dropped, empty, ids)
-        t = (1000 * torch.rand(count, device=device) ** stage.noise_bias).long().clamp(max=999)
+        t = ((most + 1) * torch.rand(count, device=device) ** stage.noise_bias).long().minimum(most)
         alpha, noise = alphas[t].view(-1, 1, 1, 1), torch.randn_like(latents)
         budget.set_rate(optimizers)
         with autocast(device):
