@@ -42,9 +42,10 @@ class WorldConfig:
     times: float = 0.15  # share of outdoor pictures with a time of day
     picture_styles: float = 0.08
     filler: float = 0.12
-    # Share of scenes whose caption names one thing of several: painters name what a region holds, not what lies around it,
-    # and a model that knows "tree" on white only paints white into the rest of the mask. Only for shards that are seen
-    # with little noise (`LatentsStage`): from noise alone "sky" must fill the picture and "tree" must stand on white.
+    # Share of objects on scenery whose caption leaves the scenery out: painters name what a region holds, not what lies
+    # around it, and a model that knows "tree" on white only paints white into the rest of the mask. Only for shards that
+    # are seen with little noise (`LatentsStage`): from noise alone "tree" must stand on white. Materials are not treated
+    # so, or patches of others and objects come up in a "sky" that is alone.
     named_alone: float = 0.0
     collage: float = 0.4  # share of landscapes that are two materials anyhow, as regions are painted by hand
 
@@ -122,19 +123,18 @@ class World:
                 plan.caption, plan.sprite, plan.colour = f"{shade} background", None, None
         elif plan.kind == ON_MATERIAL:
             words = self._material_words(plan, material or r.choice(self.materials), None)
-            materials = (words,)
             plan.caption = r.choice(
                 (f"{subject} on {words}", f"{subject}, {words}", f"{subject} with {words}",
                  f"{subject}, {words} background", f"{subject} in the {words}")
             )  # fmt: skip
         else:
             plan.is_collage = r.random() < config.collage
-            materials = sky, ground = self._collage(plan) if plan.is_collage else self._landscape(plan)
+            sky, ground = self._collage(plan) if plan.is_collage else self._landscape(plan)
             orders = (f"{ground} under {sky}", f"{ground}, {sky}", f"{sky} over {ground}")
             scene = f"{sky}, {ground}" if plan.is_collage else r.choice(orders)
             plan.caption = r.choice((f"{subject}, {scene}", f"{subject} on {scene}")) if subject else scene
-        if plan.kind in (ON_MATERIAL, LANDSCAPE) and r.random() < config.named_alone:
-            plan.caption = r.choice([subject, subject, *materials] if subject else materials)
+        if plan.kind in (ON_MATERIAL, LANDSCAPE) and subject and r.random() < config.named_alone:
+            plan.caption = subject
         self._decorate(plan)
         return plan
 
