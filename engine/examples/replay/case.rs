@@ -203,7 +203,7 @@ impl Case {
         let Some(expected) = self.expected.get(name) else {
             bail!("the case expects no tensor {name:?}");
         };
-        if !expected.dtype().is_float() {
+        if !expected.dtype().is_float() || expected.elem_count() == 0 {
             return Ok(0.0);
         }
         let largest = expected
@@ -330,12 +330,13 @@ fn compare(expected: &Tensor, found: &Tensor, tolerance: f64) -> Result<Outcome>
     let values = |tensor: &Tensor| -> Result<Vec<f64>> {
         Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
     };
-    // Not `f64::max`, which would pass over what is not a number.
+    // `f64::max` passes over what is not a number, which must fail wherever it stands.
     let error = values(expected)?
         .iter()
         .zip(values(found)?)
         .map(|(a, b)| (a - b).abs())
-        .fold(0.0, |worst, error| if error <= worst { worst } else { error });
+        .map(|error| if error.is_nan() { f64::INFINITY } else { error })
+        .fold(0.0, f64::max);
     Ok(Outcome::Compared { error, tolerance })
 }
 

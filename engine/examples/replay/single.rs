@@ -36,13 +36,42 @@ const DOWNSCALE: usize = 8;
 const LIST_GRID: usize = 50;
 /// What the reference shows where there is no background picture.
 const WHITE_PROMPT: &str = "simple white background image";
+/// Steps of a picture without regions unless told otherwise.
+const DEFAULT_STEPS: u64 = 4;
 /// Pixels per window of a panorama, at most.
 const PANORAMA_WINDOW: usize = 512;
 /// How much the reference rescales guided noise of SDXL unless told otherwise.
 const DEFAULT_RESCALE: f64 = 0.7;
 
+/// Arguments of a picture with regions.
+const CALL_ARGUMENTS: [&str; 22] = [
+    "prompts",
+    "negative_prompts",
+    "suffix",
+    "background",
+    "background_prompt",
+    "background_negative_prompt",
+    "height",
+    "width",
+    "num_inference_steps",
+    "guidance_scale",
+    "guidance_rescale",
+    "prompt_strengths",
+    "masks",
+    "mask_strengths",
+    "mask_stds",
+    "use_boolean_mask",
+    "do_blend",
+    "tile_size",
+    "bootstrap_steps",
+    "boostrap_mix_steps",
+    "bootstrap_leak_sensitivity",
+    "preprocess_mask_cover_alpha",
+];
+
 /// Kinds `single-call` and `single-xl-call`: regions over a background.
 pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> Result<()> {
+    only_known(&case.settings["arguments"], &CALL_ARGUMENTS)?;
     let parts = parts(case, compute)?;
     let settings = CallSettings::read(case, sampler)?;
     let table = table(case, sampler)?;
@@ -51,7 +80,12 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
     let masks = settings.masks(case)?;
     let request = settings.mask_request(masks.len())?;
     let planes = mask_planes(case, &settings, &masks, &request, &table)?;
-    let blurred = prepare(&masks, settings.width, &request, 1).concat();
+    // The picture is blended under masks of full strength.
+    let full_strength = MaskRequest {
+        strengths: vec![1.0; masks.len()],
+        ..request
+    };
+    let blurred = prepare(&masks, settings.width, &full_strength, 1).concat();
     let blurred = Tensor::from_vec(
         blurred,
         (masks.len(), 1, settings.height, settings.width),
@@ -62,14 +96,14 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
 
     let prompts = settings.prompts(case, &parts, has_background)?;
     let size = planes.size;
-    let white = encode(
-        case,
-        &parts,
-        &white_picture(&settings, compute)?,
-        Draw::EncodeWhite,
-        size,
-    )?;
-    case.check_if_expected("white_latent", &white)?;
+    let white_picture = white_picture(&settings, compute)?;
+    let white = if case.has_input("vae_noise.white") || settings.bootstrap()?.steps > 0 {
+        let white = encode(case, &parts, &white_picture, Draw::EncodeWhite, size)?;
+        case.check_if_expected("white_latent", &white)?;
+        white
+    } else {
+        unused_latent(&parts, size)?
+    };
     let background_picture = if has_background {
         Some(settings.background_picture(case, compute)?)
     } else {
@@ -118,27 +152,24 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
 
 /// Kind `single-sample`: one prompt, no masks.
 pub(crate) fn sample(case: &mut Case, compute: &Compute) -> Result<()> {
-    let schedule = schedule(case)?;
-    let steps = case.settings["arguments"]["num_inference_steps"].as_u64();
-    let table = match steps {
-        Some(steps) => {
-            let all: Vec<StepIndex> = (0..steps as usize).map(StepIndex).collect();
-            lcm::Grid::new(&schedule, steps as usize)?.slots(
-                &schedule,
-                &all,
-                Prediction::Epsilon,
-                BackgroundNoise::Corrected,
-            )?
-        }
-        None => table(case, SamplerKind::Lcm)?,
-    };
+    let arguments = &case.settings["arguments"];
+    only_known(
+        arguments,
+        &[&PROMPT_ARGUMENTS[..], &["num_inference_steps", "batch_size"]].concat(),
+    )?;
+    if arguments["batch_size"].as_u64().unwrap_or(1) != 1 {
+        bail!("one picture is made at a time");
+    }
+    let steps = arguments["num_inference_steps"].as_u64().unwrap_or(DEFAULT_STEPS);
+    let table = whole_grid(&schedule(case)?, steps as usize, SamplerKind::Lcm)?;
     single_prompt(case, compute, &table, None)
 }
 
 /// Kind `single-sample_panorama`: one prompt through overlapping windows.
 pub(crate) fn panorama(case: &mut Case, compute: &Compute) -> Result<()> {
-    let table = table(case, SamplerKind::Lcm)?;
     let arguments = &case.settings["arguments"];
+    only_known(arguments, &[&PROMPT_ARGUMENTS[..], &["tile_size"]].concat())?;
+    let table = table(case, SamplerKind::Lcm)?;
     let window = match arguments["tile_size"].as_u64() {
         Some(window) => window as usize,
         None => side(arguments, "height")?
@@ -147,6 +178,9 @@ pub(crate) fn panorama(case: &mut Case, compute: &Compute) -> Result<()> {
     };
     single_prompt(case, compute, &table, Some(window))
 }
+
+/// Arguments of a picture without regions.
+const PROMPT_ARGUMENTS: [&str; 5] = ["prompts", "negative_prompts", "height", "width", "guidance_scale"];
 
 fn single_prompt(case: &mut Case, compute: &Compute, table: &SlotTable, window: Option<usize>) -> Result<()> {
     let parts = parts(case, compute)?;
@@ -173,11 +207,7 @@ fn single_prompt(case: &mut Case, compute: &Compute, table: &SlotTable, window: 
         None => Views::whole(size),
     };
     check_views(case, &views)?;
-    let unused = Tensor::zeros(
-        (1, parts.spec.latent_channels, size.height, size.width),
-        DType::F32,
-        &compute.device,
-    )?;
+    let unused = unused_latent(&parts, size)?;
     let composition = Composition {
         table,
         masks: &planes,
@@ -310,7 +340,7 @@ impl CallSettings {
 
     fn background_picture(&self, case: &Case, compute: &Compute) -> Result<Tensor> {
         match self.arguments["background"].as_str() {
-            Some(name) => Ok(case.input(&format!("image.{name}"))?.clone()),
+            Some(name) => bicubic(case.input(&format!("image.{name}"))?, self.height, self.width),
             None => white_picture(self, compute),
         }
     }
@@ -326,7 +356,12 @@ impl CallSettings {
         let mut negative_texts = one_or_more(&self.arguments["negative_prompts"])?;
         negative_texts.resize(texts.len(), negative_texts.last().cloned().unwrap_or_default());
         let text = |name: &str| self.arguments[name].as_str().map(str::to_owned);
-        let behind = text("background_prompt").unwrap_or_else(|| WHITE_PROMPT.to_owned());
+        let behind = match (text("background_prompt"), text("background")) {
+            (Some(prompt), _) => prompt,
+            // The reference asks a captioning model if it has one.
+            (None, Some(_)) => String::new(),
+            (None, None) => WHITE_PROMPT.to_owned(),
+        };
         let negative_behind = text("background_negative_prompt").unwrap_or_default();
         let texts: Vec<String> = match text("suffix") {
             Some(suffix) if has_background => texts
@@ -411,7 +446,7 @@ impl CallSettings {
         };
         let tile = self.arguments["tile_size"].as_u64().unwrap_or(default) as usize;
         if self.height > tile || self.width > tile {
-            Views::half_overlapping(size, tile / DOWNSCALE)
+            Views::half_overlapping(size, tile.div_ceil(DOWNSCALE))
         } else {
             Views::whole(size)
         }
@@ -447,6 +482,24 @@ fn parts(case: &Case, compute: &Compute) -> Result<ModelParts> {
     Ok(models::load(&choice, compute, &watch)?.parts)
 }
 
+/// Arguments that are not known would be passed over.
+fn only_known(arguments: &Value, known: &[&str]) -> Result<()> {
+    let given = arguments.as_object().context("case.json has no arguments")?;
+    match given.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => bail!("the argument {name:?} is unknown"),
+        None => Ok(()),
+    }
+}
+
+/// A latent that nothing is read from.
+fn unused_latent(parts: &ModelParts, size: LatentSize) -> Result<Tensor> {
+    Ok(Tensor::zeros(
+        (1, parts.spec.latent_channels, size.height, size.width),
+        DType::F32,
+        &parts.device,
+    )?)
+}
+
 fn schedule(case: &Case) -> Result<NoiseSchedule> {
     if !case.settings["schedule_override"].is_null() {
         bail!("schedule_override is not supported");
@@ -454,22 +507,37 @@ fn schedule(case: &Case) -> Result<NoiseSchedule> {
     case.noise_schedule_of_model()
 }
 
-/// The slots that the constructor's list of indexes makes.
+/// The slots that the call's number of steps or the constructor's list of indexes makes.
 fn table(case: &Case, sampler: SamplerKind) -> Result<SlotTable> {
     let schedule = schedule(case)?;
-    let indexes: Vec<StepIndex> = usizes(&case.settings["constructor"]["t_index_list"])?
-        .into_iter()
-        .map(StepIndex)
-        .collect();
+    if let Some(steps) = case.settings["arguments"]["num_inference_steps"].as_u64() {
+        return whole_grid(&schedule, steps as usize, sampler);
+    }
+    let indexes = usizes(&case.settings["constructor"]["t_index_list"])?;
+    slots(&schedule, LIST_GRID, &indexes, sampler)
+}
+
+/// All steps of an inference.
+fn whole_grid(schedule: &NoiseSchedule, steps: usize, sampler: SamplerKind) -> Result<SlotTable> {
+    slots(schedule, steps, &(0..steps).collect::<Vec<usize>>(), sampler)
+}
+
+fn slots(
+    schedule: &NoiseSchedule,
+    steps: usize,
+    indexes: &[usize],
+    sampler: SamplerKind,
+) -> Result<SlotTable> {
+    let indexes: Vec<StepIndex> = indexes.iter().copied().map(StepIndex).collect();
     Ok(match sampler {
-        SamplerKind::Lcm => lcm::Grid::new(&schedule, LIST_GRID)?.slots(
-            &schedule,
+        SamplerKind::Lcm => lcm::Grid::new(schedule, steps)?.slots(
+            schedule,
             &indexes,
             Prediction::Epsilon,
             BackgroundNoise::Corrected,
         )?,
         SamplerKind::EulerTrailing => {
-            euler::Grid::new(&schedule, LIST_GRID)?.slots(&schedule, &indexes, Prediction::Epsilon)?
+            euler::Grid::new(schedule, steps)?.slots(&indexes, Prediction::Epsilon)?
         }
     })
 }
@@ -526,6 +594,42 @@ fn white_picture(settings: &CallSettings, compute: &Compute) -> Result<Tensor> {
         DType::F32,
         &compute.device,
     )?)
+}
+
+/// A picture `[1, c, h, w]` at another size as the reference interpolates it: cubic convolution with a parameter of -0.75,
+/// pixels seen as squares, nothing smoothed beforehand.
+fn bicubic(picture: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (_, _, old_height, old_width) = picture.dims4()?;
+    if (old_height, old_width) == (height, width) {
+        return Ok(picture.clone());
+    }
+    let rows = bicubic_matrix(old_height, height, picture.device())?;
+    let columns = bicubic_matrix(old_width, width, picture.device())?;
+    Ok(rows
+        .broadcast_matmul(picture)?
+        .broadcast_matmul(&columns.t()?.contiguous()?)?)
+}
+
+/// `[new, old]`: what each new pixel takes of the old ones.
+fn bicubic_matrix(old: usize, new: usize, device: &Device) -> Result<Tensor> {
+    const A: f64 = -0.75;
+    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let mut weights = vec![0.0_f32; new * old];
+    for (i, row) in weights.chunks_exact_mut(old).enumerate() {
+        let place = (i as f64 + 0.5) * old as f64 / new as f64 - 0.5;
+        let (first, along) = (place.floor(), place - place.floor());
+        for (offset, weight) in [
+            (-1.0, far(along + 1.0)),
+            (0.0, near(along)),
+            (1.0, near(1.0 - along)),
+            (2.0, far(2.0 - along)),
+        ] {
+            let pixel = (first + offset).clamp(0.0, (old - 1) as f64) as usize;
+            row[pixel] += weight as f32;
+        }
+    }
+    Ok(Tensor::from_vec(weights, (new, old), device)?)
 }
 
 /// A picture in 0..1 as a latent.

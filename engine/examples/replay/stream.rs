@@ -31,6 +31,30 @@ use super::{
     masks::{mask_mode, one_or_each},
 };
 
+/// What an operation may say of all layers.
+const LAYERS_FIELDS: [&str; 7] = [
+    "prompts",
+    "negative_prompts",
+    "suffix",
+    "prompt_strengths",
+    "masks",
+    "mask_strengths",
+    "mask_stds",
+];
+/// What an operation may say of one layer.
+const LAYER_FIELDS: [&str; 8] = [
+    "idx",
+    "prompt",
+    "negative_prompt",
+    "suffix",
+    "prompt_strength",
+    "mask",
+    "mask_strength",
+    "mask_std",
+];
+/// What a queued operation may say of the background.
+const BACKGROUND_FIELDS: [&str; 3] = ["background", "background_prompt", "background_negative_prompt"];
+
 pub(crate) fn replay(case: &mut Case, sampler: SamplerKind, compute: &Compute) -> Result<()> {
     for masks in [Masks::Own, Masks::Recorded] {
         Replay::new(case, sampler, compute, masks)?.run()?;
@@ -73,11 +97,9 @@ impl<'a> Replay<'a> {
                 Prediction::Epsilon,
                 BackgroundNoise::Reference,
             )?,
-            SamplerKind::EulerTrailing => euler::Grid::new(&self.schedule, steps)?.slots(
-                &self.schedule,
-                &indexes,
-                Prediction::Epsilon,
-            )?,
+            SamplerKind::EulerTrailing => {
+                euler::Grid::new(&self.schedule, steps)?.slots(&indexes, Prediction::Epsilon)?
+            }
         };
         let settings = ReferenceSettings {
             height: self.number("height")? as usize,
@@ -108,12 +130,17 @@ impl<'a> Replay<'a> {
         recorder.white = Some(stream.state.white.clone());
         recorder.settings = Some(settings.clone());
 
+        if self.settings["frame_buffer_size"].as_u64().unwrap_or(1) != 1 {
+            bail!("frame_buffer_size must be 1");
+        }
         let mut frames = Vec::new();
         for (index, operation) in script.iter().enumerate() {
             recorder.operation = index;
             self.perform(operation, &mut stream, &mut recorder, &mut frames)
                 .with_context(|| format!("operation {index} ({})", operation["op"]))?;
         }
+        check_frames(&self.case.settings["frames"], &frames)?;
+        let frames: Vec<Tensor> = frames.into_iter().map(|(_, frame)| frame).collect();
         let frames = Tensor::cat(&frames, 0)?;
         let decoded = parts.codec.decode(&frames.to_dtype(parts.dtype)?)?;
         let images = decoded.to_dtype(DType::F32)?.affine(0.5, 0.5)?.clamp(0.0, 1.0)?;
@@ -182,9 +209,25 @@ impl<'a> Replay<'a> {
         operation: &Value,
         stream: &mut Reference<'_>,
         recorder: &mut Recorder<'_>,
-        frames: &mut Vec<Tensor>,
+        frames: &mut Vec<(usize, Tensor)>,
     ) -> Result<()> {
-        match operation["op"].as_str() {
+        let name = operation["op"].as_str();
+        let known: &[&str] = match name {
+            Some("update_background") => &["image", "prompt", "negative_prompt"],
+            Some("update_layers") => &LAYERS_FIELDS,
+            Some("update_single_layer") => &LAYER_FIELDS,
+            Some("update") => &[&LAYER_FIELDS[..], &BACKGROUND_FIELDS[..]].concat(),
+            Some("call") => &["count", "expect"],
+            _ => &[],
+        };
+        let fields = operation.as_object().context("an operation is no object")?;
+        if let Some(field) = fields
+            .keys()
+            .find(|field| *field != "op" && !known.contains(&field.as_str()))
+        {
+            bail!("the field {field:?} is unknown");
+        }
+        match name {
             Some("update_background") => {
                 stream.update_background(self.background(operation, "image", "")?)?;
             }
@@ -202,7 +245,7 @@ impl<'a> Replay<'a> {
                     if frame.is_some() != is_expected {
                         bail!("a frame came where none is expected, or none came");
                     }
-                    frames.extend(frame);
+                    frames.extend(frame.map(|frame| (recorder.results.len() - 1, frame)));
                 }
             }
             other => bail!("the operation {other:?} is unknown"),
@@ -221,17 +264,17 @@ impl<'a> Replay<'a> {
     }
 
     fn layers(&self, operation: &Value) -> Result<LayersUpdate> {
-        let prompts = texts(&operation["prompts"]);
+        let prompts = texts(&operation["prompts"])?;
         let count = prompts.len();
         let numbers = |name: &str| {
             let value = &operation[name];
             (!value.is_null()).then(|| one_or_each(value, count)).transpose()
         };
         Ok(LayersUpdate {
-            negative_prompts: texts(&operation["negative_prompts"]),
+            negative_prompts: texts(&operation["negative_prompts"])?,
             suffix: text(&operation["suffix"]),
             prompt_strengths: numbers("prompt_strengths")?,
-            masks: texts(&operation["masks"])
+            masks: texts(&operation["masks"])?
                 .iter()
                 .map(|name| self.mask(name))
                 .collect::<Result<_>>()?,
@@ -264,17 +307,38 @@ impl<'a> Replay<'a> {
     }
 }
 
+fn numbers(values: impl Iterator<Item = f32>) -> candle_core::Result<Tensor> {
+    let values: Vec<f32> = values.collect();
+    let count = values.len();
+    Tensor::from_vec(values, count, &Device::Cpu)
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// A list of strings; a single string counts as a list of one.
-fn texts(value: &Value) -> Vec<String> {
+/// A list of strings; a single string counts as a list of one, nothing as an empty list.
+fn texts(value: &Value) -> Result<Vec<String>> {
     match value {
-        Value::String(one) => vec![one.clone()],
-        Value::Array(list) => list.iter().filter_map(text).collect(),
-        _ => Vec::new(),
+        Value::Null => Ok(Vec::new()),
+        Value::String(one) => Ok(vec![one.clone()]),
+        _ => value
+            .as_array()
+            .and_then(|list| list.iter().map(text).collect())
+            .with_context(|| format!("{value} is neither a text nor a list of texts")),
     }
+}
+
+/// Every frame must come from the step that the case says.
+fn check_frames(expected: &Value, frames: &[(usize, Tensor)]) -> Result<()> {
+    let expected = expected.as_array().context("no frames")?;
+    let steps = |step: &Value| step["step"].as_u64().map(|step| step as usize);
+    let expected: Option<Vec<usize>> = expected.iter().map(steps).collect();
+    let found: Vec<usize> = frames.iter().map(|&(step, _)| step).collect();
+    if expected.as_ref() != Some(&found) {
+        bail!("frames come from steps {found:?} where {expected:?} are expected");
+    }
+    Ok(())
 }
 
 /// The tables that the stream is constructed with.
@@ -448,9 +512,6 @@ impl<'a> Recorder<'a> {
             .flat_map(|layer| layer.planes.clone())
             .collect();
         let per_slot = |values: Vec<f32>| Tensor::from_vec(values, (slots, 1, height, width), cpu);
-        let numbers = |value: &dyn Fn(usize) -> f32| {
-            Tensor::new((0..state.layers.len()).map(value).collect::<Vec<f32>>(), cpu)
-        };
         let contexts = |negative: bool| {
             let contexts: Vec<&Tensor> = state
                 .layers
@@ -488,13 +549,16 @@ impl<'a> Recorder<'a> {
             ("bootstrap_latent", bootstrap_latents(state, &settings)?),
             (
                 "prompt_strengths",
-                numbers(&|layer| state.layers[layer].prompt_strength)?,
+                numbers(state.layers.iter().map(|layer| layer.prompt_strength))?,
             ),
             (
                 "mask_strengths",
-                numbers(&|layer| state.layers[layer].mask_strength)?,
+                numbers(state.given_masks.iter().map(|mask| mask.strength))?,
             ),
-            ("mask_stds", numbers(&|layer| state.layers[layer].mask_std)?),
+            (
+                "mask_stds",
+                numbers(state.given_masks.iter().map(|mask| mask.std))?,
+            ),
         ];
         let pooled: Option<Vec<&Tensor>> = state
             .layers

@@ -90,7 +90,7 @@ pub enum Rows {
     All,
 }
 
-/// The latent that a picture begins with: noise, or the noised background where the sampler begins later.
+/// The latent that a picture begins with: noise, or the noised background where the slots begin below pure noise.
 ///
 /// # Errors
 /// If a tensor operation fails.
@@ -98,9 +98,7 @@ pub fn start_latent(table: &SlotTable, background: Option<&Tensor>, noise: &Tens
     const PURE_NOISE: f64 = 999.0;
     let first = table.slots()[0];
     let start = match background {
-        Some(background) if first.timestep.0 < PURE_NOISE && table.initial_scale == 1.0 => {
-            first.noising.apply(background, noise)
-        }
+        Some(background) if first.timestep.0 < PURE_NOISE => first.noising.apply(background, noise),
         _ => noise * table.initial_scale,
     };
     start.doing("preparing the first latent")
@@ -205,7 +203,13 @@ impl Composition<'_> {
             let channels = self.white.dim(1)?;
             let behind = view.of(self.background.unwrap_or(latent))?;
             let share = (self.bootstrap.mix_steps - step as f64).clamp(0.0, 1.0);
-            let clean = ((view.of(self.white)? * share)? + (behind * (1.0 - share))?)?;
+            let white = view.of(self.white)?;
+            if let (Some(noise), None) = (pinned, self.background) {
+                // The canvas that stands in for the background has its noise already.
+                let white = slot.noising.apply(&white, &view.of(noise)?)?;
+                return (white * share)? + (behind * (1.0 - share))?;
+            }
+            let clean = ((white * share)? + (behind * (1.0 - share))?)?;
             let noise = if let Some(noise) = pinned {
                 view.of(noise)?
             } else {

@@ -48,12 +48,7 @@ impl Grid {
     ///
     /// # Errors
     /// If the list is empty or leaves the grid.
-    pub fn slots(
-        &self,
-        schedule: &NoiseSchedule,
-        indexes: &[StepIndex],
-        prediction: Prediction,
-    ) -> Result<SlotTable> {
+    pub fn slots(&self, indexes: &[StepIndex], prediction: Prediction) -> Result<SlotTable> {
         let steps = pick(&self.steps, indexes)?;
         let slot = |(t, &(timestep, sigma)): (usize, &(Timestep, f64))| {
             let next = steps.get(t + 1).copied();
@@ -61,8 +56,8 @@ impl Grid {
             let variance = sigma * sigma + 1.0;
             Slot {
                 timestep,
-                noise_level: schedule.noise_level(timestep),
-                next_noise_level: next.map_or(0.0, |(timestep, _)| schedule.noise_level(timestep)),
+                noise_level: noise_level(sigma),
+                next_noise_level: next.map_or(0.0, |(_, sigma)| noise_level(sigma)),
                 noising: Noising {
                     signal: 1.0,
                     noise: sigma,
@@ -89,6 +84,12 @@ impl Grid {
         };
         SlotTable::new(steps.iter().enumerate().map(slot).collect(), self.initial_sigma())
     }
+}
+
+/// Share of noise in a latent of unit variance. A 32-bit float, like the coverage it is compared with.
+fn noise_level(sigma: f64) -> f64 {
+    let sigma = sigma as f32;
+    f64::from(sigma * (1.0 / (sigma * sigma + 1.0).sqrt()))
 }
 
 /// Noise over signal at a timestep.

@@ -58,7 +58,7 @@ pub struct Kernel {
 impl Kernel {
     /// The window that a standard deviation needs: three of it on each side, in pixels.
     pub fn radius_for(std_px: f32) -> usize {
-        (3.0 * f64::from(std_px.max(0.0))).ceil() as usize
+        (3.0 * std_px.max(0.0)).ceil() as usize
     }
 
     /// A Gaussian of a standard deviation in a window that may be wider or narrower than it needs.

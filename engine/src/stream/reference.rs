@@ -149,14 +149,19 @@ pub struct ReferenceLayer {
     /// The same of the negative prompt.
     pub negative_embedding: Conditioning,
     prepared: RegionPrompt,
-    /// As given: neither covered nor blurred.
-    original: Vec<f32>,
-    /// Weight of the mask.
-    pub mask_strength: f32,
-    /// Blur of the mask.
-    pub mask_std: f32,
     /// Cut mask, `[T, h, w]`.
     pub planes: Vec<f32>,
+}
+
+/// A mask as it was given, from which it can be cut anew.
+#[derive(Clone)]
+pub struct GivenMask {
+    /// Neither covered nor blurred.
+    original: Vec<f32>,
+    /// Its weight.
+    pub strength: f32,
+    /// Its blur.
+    pub std: f32,
 }
 
 /// Looks at the steps of a [`Reference`].
@@ -181,6 +186,8 @@ pub struct ReferenceState {
     pub background: Option<Backdrop>,
     /// Layers in painting order.
     pub layers: Vec<ReferenceLayer>,
+    /// The masks of the first layers. Layers that came without one in an update of all layers have none here.
+    pub given_masks: Vec<GivenMask>,
     /// Sum of the layers' masks, `[T, h, w]`, kept by adding what changed.
     pub counts: Vec<f32>,
     /// White, `[1, c, h, w]`.
@@ -234,6 +241,7 @@ impl<'a> Reference<'a> {
             state: ReferenceState {
                 background: None,
                 layers: Vec::new(),
+                given_masks: Vec::new(),
                 counts: vec![0.0; slots * size.area()],
                 white,
             },
@@ -257,12 +265,12 @@ impl<'a> Reference<'a> {
         &self.settings
     }
 
-    /// Replaces the background now.
+    /// Replaces the background now. Texts alone change one that is there.
     ///
     /// # Errors
     /// If a tensor operation fails.
     pub fn update_background(&mut self, update: BackgroundUpdate) -> Result<()> {
-        let mut has_changed = false;
+        let mut has_changed = update.image.is_some();
         if let Some(image) = &update.image {
             let prompt = update.prompt.unwrap_or_default();
             let negative_prompt = update.negative_prompt.unwrap_or_default();
@@ -276,8 +284,10 @@ impl<'a> Reference<'a> {
                 prompt,
                 negative_prompt,
             });
-            has_changed = true;
-        } else if let Some(mut background) = self.state.background.take() {
+        } else {
+            let Some(mut background) = self.state.background.take() else {
+                return Ok(()); // There is nothing that the texts could belong to.
+            };
             if let Some(prompt) = update.prompt {
                 background.prompt = prompt;
                 background.embedding = self.encode_prompt(&background.prompt)?;
@@ -294,26 +304,33 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 
-    /// Replaces all layers now.
+    /// Replaces all layers now. Nothing happens before there is a background.
     ///
     /// # Errors
     /// If a tensor operation fails.
     pub fn update_layers(&mut self, update: LayersUpdate) -> Result<()> {
+        if self.state.background.is_none() {
+            return Ok(());
+        }
         let count = update.prompts.len();
-        let area = self.settings.height * self.settings.width;
-        let or_default = |values: Option<Vec<f32>>, default: f32| {
+        let mut originals = update.masks;
+        originals.truncate(count);
+        let or_default = |values: Option<Vec<f32>>, count: usize, default: f32| {
             let mut values = values.unwrap_or_default();
             values.resize(count, default);
             values
         };
+        let (default_std, default_strength) = (
+            self.settings.default_mask_std,
+            self.settings.default_mask_strength,
+        );
         let request = MaskRequest {
             cover_alpha: self.settings.cover_alpha,
-            stds_px: or_default(update.mask_stds, self.settings.default_mask_std),
-            strengths: or_default(update.mask_strengths, self.settings.default_mask_strength),
+            stds_px: or_default(update.mask_stds, originals.len(), default_std),
+            strengths: or_default(update.mask_strengths, originals.len(), default_strength),
         };
-        let prompt_strengths = or_default(update.prompt_strengths, self.settings.default_prompt_strength);
-        let mut originals = update.masks;
-        originals.resize(count, vec![0.0; area]);
+        let default_strength = self.settings.default_prompt_strength;
+        let prompt_strengths = or_default(update.prompt_strengths, count, default_strength);
         let sampled = prepare(
             &originals,
             self.settings.width,
@@ -321,8 +338,8 @@ impl<'a> Reference<'a> {
             self.parts.spec.downscale,
         );
         let mut layers = Vec::with_capacity(count);
-        for (index, (original, sampled)) in originals.into_iter().zip(sampled).enumerate() {
-            let prompt = self.full_prompt(&update.prompts[index], update.suffix.as_deref());
+        for (index, prompt) in update.prompts.iter().enumerate() {
+            let prompt = self.full_prompt(prompt, update.suffix.as_deref());
             let negative_prompt = update.negative_prompts.get(index).cloned().unwrap_or_default();
             let (embedding, negative_embedding, prepared) =
                 self.embed(&prompt, &negative_prompt, prompt_strengths[index])?;
@@ -333,12 +350,21 @@ impl<'a> Reference<'a> {
                 embedding,
                 negative_embedding,
                 prepared,
-                original,
-                mask_strength: request.strengths[index],
-                mask_std: request.stds_px[index],
-                planes: quantise(&sampled, self.settings.mask_mode, &self.settings.table),
+                planes: match sampled.get(index) {
+                    Some(sampled) => quantise(sampled, self.settings.mask_mode, &self.settings.table),
+                    None => self.empty_planes(),
+                },
             });
         }
+        self.state.given_masks = originals
+            .into_iter()
+            .zip(request.strengths.iter().zip(&request.stds_px))
+            .map(|(original, (&strength, &std))| GivenMask {
+                original,
+                strength,
+                std,
+            })
+            .collect();
         self.state.counts.fill(0.0);
         for layer in &layers {
             for (count, value) in self.state.counts.iter_mut().zip(&layer.planes) {
@@ -351,17 +377,33 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 
-    /// Changes or adds one layer now.
+    /// Changes or adds one layer now. Nothing happens before there is a background.
     ///
     /// # Errors
     /// If a tensor operation fails.
     pub fn update_single_layer(&mut self, update: LayerUpdate) -> Result<()> {
+        if self.state.background.is_none() {
+            return Ok(());
+        }
         let known = update
             .index
             .and_then(|index| usize::try_from(index).ok())
             .filter(|&index| index < self.state.layers.len());
         match known {
             Some(index) => self.change_layer(index, update),
+            // The first layer may come without a mask.
+            None if self.state.layers.is_empty() => match update.prompt {
+                Some(prompt) => self.update_layers(LayersUpdate {
+                    prompts: vec![prompt],
+                    negative_prompts: update.negative_prompt.into_iter().collect(),
+                    suffix: update.suffix,
+                    prompt_strengths: update.prompt_strength.map(|strength| vec![strength]),
+                    masks: update.mask.into_iter().collect(),
+                    mask_strengths: update.mask_strength.map(|strength| vec![strength]),
+                    mask_stds: update.mask_std.map(|std| vec![std]),
+                }),
+                None => Ok(()),
+            },
             None => self.append_layer(update),
         }
     }
@@ -377,13 +419,14 @@ impl<'a> Reference<'a> {
             .unwrap_or(self.settings.default_prompt_strength);
         let (embedding, negative_embedding, prepared) =
             self.embed(&prompt, &negative_prompt, prompt_strength)?;
-        let area = self.settings.height * self.settings.width;
-        let original = update.mask.unwrap_or_else(|| vec![0.0; area]);
-        let mask_std = update.mask_std.unwrap_or(self.settings.default_mask_std);
-        let mask_strength = update
-            .mask_strength
-            .unwrap_or(self.settings.default_mask_strength);
-        let planes = self.single_mask(&original, mask_std, mask_strength);
+        let mask = if let Some(original) = update.mask {
+            self.given_mask(original, update.mask_strength, update.mask_std)
+        } else {
+            // What an empty mask comes with does not count either.
+            let area = self.settings.height * self.settings.width;
+            self.given_mask(vec![0.0; area], None, None)
+        };
+        let planes = self.single_mask(&mask);
         for (count, value) in self.state.counts.iter_mut().zip(&planes) {
             *count += value;
         }
@@ -394,12 +437,9 @@ impl<'a> Reference<'a> {
             embedding,
             negative_embedding,
             prepared,
-            original,
-            mask_strength,
-            mask_std,
             planes,
         });
-        self.has_layers = true;
+        self.state.given_masks.push(mask);
         self.is_flushed = false;
         Ok(())
     }
@@ -420,22 +460,24 @@ impl<'a> Reference<'a> {
                 self.embed(&layer.prompt, &layer.negative_prompt, layer.prompt_strength)?;
             self.is_flushed = false;
         }
-        let has_new_mask = if let Some(mask) = update.mask {
-            layer.original = mask;
-            layer.mask_std = update.mask_std.unwrap_or(self.settings.default_mask_std);
-            layer.mask_strength = update
-                .mask_strength
-                .unwrap_or(self.settings.default_mask_strength);
-            true
-        } else {
-            layer.mask_std = update.mask_std.unwrap_or(layer.mask_std);
-            layer.mask_strength = update.mask_strength.unwrap_or(layer.mask_strength);
-            update.mask_std.is_some() || update.mask_strength.is_some()
+        let mask = match (update.mask, self.state.given_masks.get(index)) {
+            (Some(original), _) => Some(self.given_mask(original, update.mask_strength, update.mask_std)),
+            (None, Some(mask)) if update.mask_std.is_some() || update.mask_strength.is_some() => {
+                Some(GivenMask {
+                    original: mask.original.clone(),
+                    strength: update.mask_strength.unwrap_or(mask.strength),
+                    std: update.mask_std.unwrap_or(mask.std),
+                })
+            }
+            _ => None,
         };
-        if has_new_mask {
-            let planes = self.single_mask(&layer.original, layer.mask_std, layer.mask_strength);
+        if let Some(mask) = mask {
+            let planes = self.single_mask(&mask);
+            if let Some(given) = self.state.given_masks.get_mut(index) {
+                *given = mask;
+            }
             for ((count, new), old) in self.state.counts.iter_mut().zip(&planes).zip(&layer.planes) {
-                *count += new - old;
+                *count = (*count - old) + new;
             }
             layer.planes = planes;
         }
@@ -582,13 +624,26 @@ impl<'a> Reference<'a> {
         })
     }
 
-    fn single_mask(&self, original: &[f32], std: f32, strength: f32) -> Vec<f32> {
+    /// A mask with the defaults for what is not given.
+    fn given_mask(&self, original: Vec<f32>, strength: Option<f32>, std: Option<f32>) -> GivenMask {
+        GivenMask {
+            original,
+            strength: strength.unwrap_or(self.settings.default_mask_strength),
+            std: std.unwrap_or(self.settings.default_mask_std),
+        }
+    }
+
+    fn empty_planes(&self) -> Vec<f32> {
+        vec![0.0; self.settings.table.count() * self.size.area()]
+    }
+
+    fn single_mask(&self, mask: &GivenMask) -> Vec<f32> {
         let request = MaskRequest {
             cover_alpha: 0.0,
-            stds_px: vec![std],
-            strengths: vec![strength],
+            stds_px: vec![mask.std],
+            strengths: vec![mask.strength],
         };
-        let masks = [original.to_vec()];
+        let masks = [mask.original.clone()];
         let sampled = prepare(&masks, self.settings.width, &request, self.parts.spec.downscale);
         quantise(&sampled[0], self.settings.mask_mode, &self.settings.table)
     }
@@ -636,14 +691,9 @@ impl<'a> Reference<'a> {
             self.encode_prompt(negative_prompt)?,
             background.map(|background| &background.negative_embedding),
         )?;
-        let has_negative_rows = needs_negative_prompts(self.settings.guidance)
-            || matches!(
-                self.settings.guidance,
-                Guidance::Full { .. } | Guidance::Initialize { .. }
-            );
         let prepared = RegionPrompt {
             positive: self.parts.denoiser.prepare(&positive)?,
-            negative: has_negative_rows
+            negative: needs_negative_prompts(self.settings.guidance)
                 .then(|| self.parts.denoiser.prepare(&negative))
                 .transpose()?,
         };
