@@ -8,7 +8,8 @@ level; the finished one is decoded by the tiny autoencoder and copied to main me
 UNet of Stable Diffusion 1.5 with made-up weights in f16: eager, and compiled (`max-autotune`, channels-last).
 Wordbrush runs its bench with the same canvas, regions and steps, in the same order of passes.
 
-Needs torch and diffusers, nothing else. Without a card, `--tiny` runs everything in seconds with small networks against
+Needs torch and diffusers, nothing else. Where diffusers is missing and there is no network, docs/gpu/pack.sh packs its
+wheel elsewhere, and docs/gpu/run.sh unpacks it; it is pure Python. Without a card, `--tiny` runs everything in seconds with small networks against
 Wordbrush's embedded model, to see that it works; its figures mean nothing.
 """
 
@@ -20,8 +21,15 @@ import sys
 import time
 
 import torch
-from diffusers import AutoencoderTiny, UNet2DConditionModel
-from diffusers.utils import logging
+
+try:
+    from diffusers import AutoencoderTiny, UNet2DConditionModel
+    from diffusers.utils import logging
+except ImportError as error:
+    sys.exit(
+        f"compare.py: diffusers is missing ({error}). Where there is a network: python -m pip download --no-deps "
+        "diffusers importlib-metadata zipp. Here: python -m zipfile -e EACH.whl FOLDER, and PYTHONPATH=FOLDER"
+    )
 
 SD15 = dict(
     sample_size=64,
@@ -44,25 +52,33 @@ WAYS = ["eager", "compiled"]
 STEPS = {5: [0, 4, 12, 25, 37], 4: [0, 16, 32, 45]}
 
 
+class Networks:
+    """The UNet and the tiny autoencoder, with made-up weights."""
+
+    def __init__(self, arguments, device):
+        torch.manual_seed(0)
+        self.device, self.is_tiny = device, arguments.tiny
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        config = TINY if arguments.tiny else SD15
+        self.width = config["cross_attention_dim"]
+        with device:
+            unet, codec = UNet2DConditionModel(**config), AutoencoderTiny()
+        self.unet = unet.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
+        self.codec = codec.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
+
+
 class Stream:
     """The stream batch in PyTorch."""
 
-    def __init__(self, arguments, device, way):
-        torch.manual_seed(0)
-        self.device = device
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        config = TINY if arguments.tiny else SD15
-        unet = UNet2DConditionModel(**config)
-        codec = AutoencoderTiny()
-        self.unet = unet.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
-        self.codec = codec.to(device, self.dtype).eval().to(memory_format=torch.channels_last)
-        self.width = config["cross_attention_dim"]
-        self.predict = lambda *inputs: self.unet(*inputs, return_dict=False)[0]
-        self.decode = lambda latent: self.codec.decode(latent, return_dict=False)[0]
+    def __init__(self, networks, way):
+        self.device, self.dtype, self.width = networks.device, networks.dtype, networks.width
+        self.predict = lambda *inputs: networks.unet(*inputs, return_dict=False)[0]
+        self.decode = lambda latent: networks.codec.decode(latent, return_dict=False)[0]
         if way == "compiled":
-            mode = "default" if arguments.tiny else "max-autotune"
-            self.predict = torch.compile(self.predict, mode=mode)
-            self.decode = torch.compile(self.decode, mode=mode)
+            # A program for every shape: a stream keeps its own.
+            options = dict(mode="default" if networks.is_tiny else "max-autotune", dynamic=False)
+            self.predict = torch.compile(self.predict, **options)
+            self.decode = torch.compile(self.decode, **options)
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         self.alphas = torch.cumprod(1 - betas, 0)
 
@@ -91,6 +107,7 @@ class Stream:
 
     def frame(self):
         """One step: a picture's bytes in main memory, and the milliseconds to its latent and to its pixels."""
+        torch.compiler.cudagraph_mark_step_begin()
         begun = time.perf_counter()
         latents = torch.cat([torch.randn_like(self.background), self.buffer])
         rows = latents.repeat_interleave(self.regions, 0).contiguous(memory_format=torch.channels_last)
@@ -117,7 +134,7 @@ class Stream:
 
 
 def pytorch(stream, canvas, seconds):
-    """Frames per second and stages, after frames that compile and allocate."""
+    """Frames per second and stages, after frames that compile and allocate; the memory is that of PyTorch's tensors."""
     stream.start(*canvas)
     for _ in range(3):
         stream.frame()
@@ -164,6 +181,8 @@ def main():
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        sys.exit("compare.py: PyTorch finds no card")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"PyTorch {torch.__version__} and Wordbrush on {name}; frames per second\n")
     canvases = [
@@ -173,10 +192,13 @@ def main():
         for steps in arguments.steps
     ]
     # One program at a time on the device, and the same canvas in all of them one after the other.
-    results = []
+    results, failed = [], False
     with torch.inference_mode():
-        print("| canvas | regions | steps | " + " | ".join(arguments.ways) + " | Wordbrush | times faster than the best |")
-        print("|---" * (len(arguments.ways) + 5) + "|")
+        networks = Networks(arguments, device)
+        streams = {way: Stream(networks, way) for way in arguments.ways}
+        ratios = [f"of {way}" for way in arguments.ways]
+        print("| canvas | regions | steps | " + " | ".join(arguments.ways + ["Wordbrush"] + ratios) + " |")
+        print("|---" * (2 * len(arguments.ways) + 4) + "|", flush=True)
         for canvas in canvases:
             width, height, regions, steps = canvas
             result = dict(width=width, height=height, regions=regions, steps=steps, pytorch={})
@@ -184,24 +206,30 @@ def main():
                 way for way in arguments.ways if way != "compiled" or f"{width}x{height}" in arguments.compiled_sizes
             ]
             for way in ways:
-                stream = Stream(arguments, device, way)
-                result["pytorch"][way] = pytorch(stream, canvas, arguments.seconds)
-                del stream
+                try:
+                    result["pytorch"][way] = pytorch(streams[way], canvas, arguments.seconds)
+                except Exception as error:  # such as no compiler, or no memory: the other ways still count
+                    print(f"{way} fails for {canvas}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
             result["wordbrush"] = wordbrush(arguments, canvas)
-            theirs = {way: result["pytorch"][way]["frames_per_second"] for way in ways}
+            theirs = {way: found["frames_per_second"] for way, found in result["pytorch"].items()}
             ours = result["wordbrush"]["frames_per_second"]
-            result["times_faster"] = ours / max(theirs.values())
+            result["times_faster"] = {way: ours / rate for way, rate in theirs.items()}
             results.append(result)
-            figures = " | ".join(f"{theirs[way]:.2f}" if way in theirs else "" for way in arguments.ways)
-            ratio = result["times_faster"]
-            print(f"| {width}x{height} | {regions} | {steps} | {figures} | {ours:.2f} | {ratio:.2f} |", flush=True)
+            failed = failed or set(ways) != set(theirs)
+            cells = [f"{theirs[way]:.2f}" if way in theirs else "" for way in arguments.ways] + [f"{ours:.2f}"]
+            cells += [f"{result['times_faster'][way]:.2f}" if way in theirs else "" for way in arguments.ways]
+            print(f"| {width}x{height} | {regions} | {steps} | " + " | ".join(cells) + " |", flush=True)
+            rows = result["wordbrush"]["rows_per_second"] * result["wordbrush"]["stages"]["denoise_ms"] / 1e3
+            if round(rows) != steps * regions:
+                print(f"(Wordbrush computed {rows:.1f} rows a frame, PyTorch {steps * regions})", flush=True)
             if arguments.output:
                 arguments.output.mkdir(parents=True, exist_ok=True)
                 report = dict(device=name, torch=torch.__version__, tiny=arguments.tiny, results=results)
                 (arguments.output / "compare.json").write_text(json.dumps(report, indent=2))
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

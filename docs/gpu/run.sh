@@ -1,82 +1,148 @@
 #!/usr/bin/env bash
 # Everything that needs an NVIDIA card, in one go:
 #
-#     bash docs/gpu/run.sh [OUTPUT_FOLDER]
+#     bash docs/gpu/run.sh [OUTPUT_FOLDER [STAGE...]]
 #
-# Builds with docs/cuda/build.sh (unless PREBUILT names a folder with the programs wordbrush, replay, kernels and
-# bench_card), checks every kernel, replays the recorded cases in f32 and f16, measures, and compares with PyTorch where a
-# Python with torch and diffusers is at hand (PYTHON names it). A step that fails is told at the end; the others still run.
+# Stages, in this order if none is named; each ends within ten minutes, so that they may be run one by one:
+#     check     every kernel beside its twin, and the recorded cases in f32, f16 and bf16
+#     measure   the networks call by call, and a table of frames per second over canvases
+#     compare   the same work in PyTorch, eager
+#     compiled  the same, compiled, for one canvas
+# (the last two where a Python with torch is at hand; PYTHON names it)
+#
+# The programs are taken from the folder that PREBUILT names, from what docs/gpu/pack.sh packed into .carry/, or else
+# built with docs/cuda/build.sh. A step that fails or takes too long does not stop the others. OUTPUT_FOLDER (default:
+# target/gpu) gets few files, easy to carry: summary.txt, what each stage printed, and reports.tar.gz with the figures.
+# The exit code is 1 if a step failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 output=${1:-target/gpu}
-mkdir -p "$output"
+[ $# -gt 0 ] && shift
+[ $# -gt 0 ] || set -- check measure compare compiled
+for stage in "$@"; do
+  case $stage in
+    check | measure | compare | compiled) ;;
+    *) echo "run.sh: the stages are check, measure, compare and compiled, not $stage" >&2; exit 2 ;;
+  esac
+done
+mkdir -p "$output" || exit 2
 output=$(cd "$output" && pwd)
-python=${PYTHON:-python3}
-failed=()
+work=${TMPDIR:-/tmp}/wordbrush-gpu-$(id -u)
+reports=$output/reports
+mkdir -p "$work" "$reports" || exit 2
+summary=$output/summary.txt
+begun=$SECONDS
+touch "$summary"
 
-# step NAME COMMAND...: what it prints goes to the screen and to NAME.txt.
+tell() { printf '%s\n' "$*" | tee -a "$summary"; }
+
+# step NAME SECONDS COMMAND...: runs it for at most so long; what it prints goes to the screen and to its stage's file.
+failures=0
 step() {
-  local name=$1
-  shift
-  printf '\n== %s\n' "$name"
-  if ! "$@" 2>&1 | tee "$output/$name.txt"; then
-    failed+=("$name")
-  fi
+  local name=$1 limit=$2 start=$SECONDS code
+  shift 2
+  printf '\n== %s\n' "$name" | tee -a "$log"
+  timeout --kill-after=10 "$limit" "$@" 2>&1 | tee -a "$log"
+  code=${PIPESTATUS[0]}
+  case $code in
+    0) tell "PASS  $name ($((SECONDS - start)) s)" ;;
+    124 | 137) tell "FAIL  $name: stopped after $limit s" ;;
+    *) tell "FAIL  $name: exit code $code ($((SECONDS - start)) s)" ;;
+  esac
+  [ "$code" = 0 ] || failures=$((failures + 1))
 }
+skip() { tell "SKIP  $1: $2"; }
 
-if [ -z "${PREBUILT:-}" ]; then
-  step build bash docs/cuda/build.sh --example replay --example kernels --example bench_card
+# The programs.
+log=$output/programs.txt
+if [ -z "${PREBUILT:-}" ] && [ -f .carry/programs.tar.xz ]; then
+  PREBUILT=$work/programs
+  if ! cmp -s .carry/programs.sha256 "$PREBUILT/programs.sha256"; then
+    rm -rf "$PREBUILT"
+    mkdir -p "$PREBUILT"
+    # Python unpacks it where tar has no xz.
+    { tar -xJf .carry/programs.tar.xz -C "$PREBUILT" 2>/dev/null ||
+      python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' .carry/programs.tar.xz "$PREBUILT"; } &&
+      cp .carry/programs.sha256 "$PREBUILT/"
+  fi
+elif [ -z "${PREBUILT:-}" ]; then
+  step build 7200 bash docs/cuda/build.sh --example replay --example kernels --example bench_card
   PREBUILT=$PWD/target/cuda/build/release
-  [ -x "$PREBUILT/wordbrush" ] || { echo "there is nothing to run: see $output/build.txt" >&2; exit 1; }
 fi
 program() { if [ -x "$PREBUILT/examples/$1" ]; then echo "$PREBUILT/examples/$1"; else echo "$PREBUILT/$1"; fi; }
+for name in wordbrush replay kernels bench_card; do
+  [ -x "$(program $name)" ] || { tell "FAIL  programs: there is no $name in $PREBUILT"; exit 1; }
+done
+export PREBUILT reports
+rm -f "$output/programs.txt"
 
-step card nvidia-smi
-step kernels "$(program kernels)"
+# A Python with torch, and the libraries of its NVIDIA wheels.
+python=
+for candidate in ${PYTHON:+"$PYTHON"} python3 python .venv/bin/python /opt/*/.venv/bin/python /opt/*/bin/python; do
+  if "$candidate" -c 'import torch' 2>/dev/null; then python=$candidate; break; fi
+done
+if [ -n "$python" ]; then
+  wheels=$("$python" -c 'import glob, os, torch
+print(":".join(glob.glob(os.path.join(os.path.dirname(os.path.dirname(torch.__file__)), "nvidia", "*", "lib"))))')
+  export WORDBRUSH_CUDA_LIBRARIES=${WORDBRUSH_CUDA_LIBRARIES:+$WORDBRUSH_CUDA_LIBRARIES:}$wheels
+fi
+if ! card=$(timeout 120 "$(program kernels)" card 2>&1); then
+  for stage in "$@"; do skip "$stage" "no card: $(tail -n 1 <<<"$card")"; done
+  exit 0
+fi
+tell "$card, $(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed 's/^/driver /' || true)"
+
 cases=()
 for case in tests/fixtures/parity/*/case.json ${PARITY:+"$PARITY"/*/case.json}; do cases+=("$(dirname "$case")"); done
-for dtype in f32 f16 bf16; do
-  step "replay-$dtype" "$(program replay)" --device cuda --dtype $dtype "${cases[@]}"
-done
 
-measure() { "$(program bench_card)" >"$output/card-$1.json" && tail -n 40 "$output/card-$1.json"; }
-step card-kernels measure kernels
-step card-plain env WORDBRUSH_KERNELS=plain bash -c "$(declare -f measure program); PREBUILT='$PREBUILT' output='$output'; measure plain"
+bench_card() { "$(program bench_card)" "${@:2}" >"$reports/$1.json" && grep -v '^  *"\(width\|height\|decode_ms\)"' "$reports/$1.json"; }
+# The bench through the whole engine, for every canvas; the short way, since there are 18 of them.
+table() { "$(program wordbrush)" bench --model random-sd15 --device cuda --table --edits 3 --seconds 3 | tee "$reports/bench.md"; }
+# The same pictures to the byte, whatever computes beside them: one scene painted twice.
+export -f bench_card program table
 
-# The bench through the whole engine, for every canvas.
-table() {
-  local missing=0
-  echo "| canvas | regions | steps | frames/s | encode | denoise | blend | decode | copy ms | GB |"
-  echo "|---|---|---|---|---|---|---|---|---|---|"
-  for size in 512x512 768x512 1920x768; do
-    for regions in 1 3 8; do
-      for steps in 5 4; do
-        local report="$output/bench-$size-$regions-$steps.json"
-        "$(program wordbrush)" bench --model random-sd15 --device cuda --json \
-          --size $size --regions $regions --steps $steps >"$report" || { missing=1; continue; }
-        "$python" - "$report" <<'PYTHON'
-import json, sys
-report = json.load(open(sys.argv[1]))
-stages = " | ".join(f"{report['stages'][stage + '_ms']:.2f}" for stage in ["encode", "denoise", "blend", "decode", "copy"])
-size = "x".join(map(str, report["size"]))
-print(f"| {size} | {report['regions']} | {report['steps']} | {report['frames_per_second']:.2f} | {stages} | "
-      f"{report['memory']['device_bytes'] / 1e9:.2f} |")
-PYTHON
-      done
-    done
+stage_check() {
+  step card 30 nvidia-smi
+  step kernels 180 "$(program kernels)"
+  for dtype in f32 f16 bf16; do
+    step "replay-$dtype" 120 "$(program replay)" --device cuda --dtype $dtype "${cases[@]}"
   done
-  return $missing
 }
-step bench table
 
-if "$python" -c 'import torch, diffusers; assert torch.cuda.is_available()' 2>/dev/null; then
-  step compare "$python" docs/gpu/compare.py --wordbrush "$(program wordbrush)" --output "$output"
-else
-  echo "compare.py is left out: $python has no torch with CUDA, or no diffusers" | tee "$output/compare.txt"
-fi
+stage_measure() {
+  step card-kernels 120 bash -c 'bench_card card-kernels --rows 1 3 5 8 15 24 40'
+  step card-plain 90 env WORDBRUSH_KERNELS=plain bash -c 'bench_card card-plain --sizes 64x64 --rows 3 15 --repeat 5'
+  step bench 360 bash -c 'set -o pipefail; table'
+}
 
-printf '\nEverything is in %s\n' "$output"
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "failed: ${failed[*]}" >&2
-  exit 1
-fi
+# PyTorch's own packages are the machine's; diffusers may have been packed as a wheel, which is an archive to unpack.
+has_diffusers() {
+  if [ -z "$python" ]; then
+    skip "$1" "no Python with torch was found: name one in PYTHON"
+    return 1
+  fi
+  if ! "$python" -c 'import diffusers' 2>/dev/null && compgen -G '.carry/wheels/*.whl' >/dev/null; then
+    mkdir -p "$work/site"
+    for wheel in .carry/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$work/site"; done
+    export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
+  fi
+  local said
+  if ! said=$("$python" -c 'import diffusers; from diffusers import AutoencoderTiny, UNet2DConditionModel' 2>&1); then
+    skip "$1" "no diffusers ($(tail -n 1 <<<"$said")); docs/gpu/pack.sh packs its wheel"
+    return 1
+  fi
+}
+compare() { step "$1" 560 "$python" docs/gpu/compare.py --wordbrush "$(program wordbrush)" --output "$reports/$1" "${@:2}"; }
+stage_compare() { has_diffusers compare && compare compare --ways eager --seconds 2; }
+stage_compiled() {
+  has_diffusers compiled && compare compiled --sizes 512x512 --regions 3 --steps 5 --ways eager compiled
+}
+
+for stage in "$@"; do
+  log=$output/$stage.txt
+  : >"$log"
+  "stage_$stage"
+done
+tar -czf "$output/reports.tar.gz" -C "$reports" . && rm -rf "$reports"
+tell "$failures steps failed; $((SECONDS - begun)) s; everything is in $output"
+[ "$failures" = 0 ]

@@ -11,12 +11,12 @@
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use clap::{Parser, ValueEnum};
 use wordbrush_engine::{
     api::{DeviceChoice, ModelChoice, ModelSource, Precision},
     low_level::{
-        Compute, LoadProgress, LoadWatch, dtype_of, models,
+        Compute, LoadProgress, LoadWatch, dtype_of, matrix_gflops, models,
         traits::{Conditioning, ModelParts, Row},
     },
 };
@@ -74,7 +74,8 @@ fn main() -> Result<()> {
     let watch = LoadWatch::new(&ignore, &cancel);
     let choice = ModelChoice::plain(ModelSource::RandomSd15);
     let mut parts = models::load(&choice, &compute, &watch)?.parts;
-    let peak = matrix_rate(&compute.device, dtype_of(precision), &arguments)?;
+    let dtype = dtype_of(precision);
+    let peak = matrix_gflops(&compute.device, dtype, arguments.side, arguments.repeat)? / 1e3;
     let conditioning = Conditioning {
         context: Tensor::zeros((77, 768), parts.dtype, &parts.device)?,
         pooled: None,
@@ -149,26 +150,6 @@ fn denoise_ms(
         parts.denoiser.predict(&latents, &rows)?;
         Ok(())
     })
-}
-
-/// What one large matrix product reaches, in 10^12 operations a second.
-fn matrix_rate(device: &Device, dtype: DType, arguments: &Arguments) -> Result<f64> {
-    let side = arguments.side;
-    let matrix = || Tensor::randn(0_f32, 1.0, (side, side), device)?.to_dtype(dtype);
-    // Processors multiply only 32-bit floats well.
-    let cast = |matrix: Tensor| {
-        if device.is_cpu() {
-            matrix.to_dtype(DType::F32)
-        } else {
-            Ok(matrix)
-        }
-    };
-    let (a, b) = (cast(matrix()?)?, cast(matrix()?)?);
-    let ms = best_ms(device, arguments.repeat, || {
-        a.matmul(&b)?;
-        Ok(())
-    })?;
-    Ok(2.0 * (side as f64).powi(3) / (ms / 1e3) / 1e12)
 }
 
 /// Operations of Stable Diffusion 1.5's denoiser on one latent, in 10^12: two for a multiplication with its addition.

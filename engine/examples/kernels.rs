@@ -5,6 +5,7 @@
 //! ```
 //!
 //! Needs a card; the same checks run without one in a test, where a C++ compiler makes the kernels for the processor.
+//! `kernels compile 9.0` compiles them for a capability and needs no card, only NVIDIA's run-time compiler (NVRTC).
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,10 +16,49 @@ use std::process::ExitCode;
 
 use wordbrush_engine::{
     api::{DeviceChoice, Precision},
-    low_level::{Compute, ops::check_kernels},
+    low_level::{
+        Compute,
+        ops::{check_kernels, compile_kernels},
+    },
 };
 
+/// Compiles all kernels for a capability such as 9.0.
+fn compile(capability: &str) -> ExitCode {
+    let numbers = capability.split_once('.').and_then(|(major, minor)| {
+        let numbers: (i32, i32) = (major.parse().ok()?, minor.parse().ok()?);
+        Some(numbers)
+    });
+    let Some(capability) = numbers else {
+        eprintln!("a capability is written 9.0");
+        return ExitCode::FAILURE;
+    };
+    match compile_kernels(capability) {
+        Ok(parts) => {
+            for (part, bytes) in parts {
+                println!("{part:<8} {bytes:>8} bytes for {capability:?}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => check(),
+        [word, capability] if word == "compile" => compile(capability),
+        _ => {
+            eprintln!("kernels, or kernels compile 9.0");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> ExitCode {
     let compute = match Compute::choose(DeviceChoice::Cuda(0), Some(Precision::F16)) {
         Ok(compute) => compute,
         Err(error) => {

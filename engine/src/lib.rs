@@ -23,6 +23,7 @@ mod tokenizer;
 pub(crate) mod weights;
 mod worker;
 
+pub use device::card_gflops;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use ops::{ProcessorPeak, processor_peak};
@@ -31,7 +32,7 @@ pub use tokenizer::PromptTokenizer;
 /// Internals for benches, examples and parity tests; not for the app, and not stable.
 pub mod low_level {
     pub use crate::{
-        device::{Compute, dtype_of},
+        device::{Compute, dtype_of, matrix_gflops},
         models::traits,
         nn::Trace,
         weights::{Adapters, Checkpoint, Family, LoadProgress, LoadWatch},
@@ -45,7 +46,7 @@ pub mod low_level {
     pub mod ops {
         pub use crate::ops::{
             Isa, KernelBench, Team, Workers,
-            cuda::{KernelCheck, check_kernels},
+            cuda::{KernelCheck, check_kernels, compile_kernels},
             leave_room_for_the_window,
         };
     }

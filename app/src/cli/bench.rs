@@ -13,7 +13,7 @@ use wordbrush_engine::{
         CanvasSize, Command, DeviceChoice, EngineConfig, Frame, FrameKind, Mask, PassOrder, PictureMode,
         Precision, RegionId, Revision, RunState, StageTimings, StageWork, StepList,
     },
-    processor_peak,
+    card_gflops, processor_peak,
 };
 
 use super::{
@@ -28,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   wordbrush bench
   wordbrush bench --size 512x512 --regions 3 --steps 5 --json > here.json
-  wordbrush bench --model random-sd15 --device cuda";
+  wordbrush bench --size 256x256,512x512 --regions 1,3
+  wordbrush bench --model random-sd15 --device cuda --table";
 
 /// Measure this machine: frames per second, milliseconds per stage, edit to picture, memory
 #[derive(Debug, Args)]
@@ -37,15 +38,18 @@ pub(super) struct BenchArguments {
     /// pocket, random-sd15 (full size, random weights), a name from `wordbrush models list`, or a path
     #[arg(long, default_value = "pocket", value_name = "MODEL")]
     model: String,
-    /// Canvas in pixels
-    #[arg(long, default_value = "256x256", value_name = "WxH", value_parser = values::parse_size)]
-    size: CanvasSize,
-    /// Number of painted regions
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
-    regions: u8,
-    /// Number of steps
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
-    steps: u8,
+    /// Canvas in pixels; several, with commas between them, make a table
+    #[arg(long, default_value = "256x256", value_name = "WxH", value_delimiter = ',', value_parser = values::parse_size)]
+    size: Vec<CanvasSize>,
+    /// Number of painted regions; several make a table
+    #[arg(long, default_values_t = [3], value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..=64))]
+    regions: Vec<u8>,
+    /// Number of steps; several make a table
+    #[arg(long, default_values_t = [5], value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
+    steps: Vec<u8>,
+    /// A table of 512x512, 768x512 and 1920x768 with 1, 3 and 8 regions, in 5 and 4 steps
+    #[arg(long, conflicts_with_all = ["size", "regions", "steps"])]
+    table: bool,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = values::parse_device)]
     device: DeviceChoice,
@@ -93,8 +97,12 @@ struct Report {
     frames: u64,
     /// Milliseconds per frame, by stage.
     stages: StageTimings,
+    /// Rows that the denoiser computes in a second: regions at noise levels.
+    rows_per_second: f64,
     /// What the stages reach of what the processor can; absent on graphics cards.
     processor: Option<Processor>,
+    /// What the stages reach of what the card can; absent on processors.
+    card: Option<Card>,
     edit_to_first_preview_ms: Spread,
     edit_to_final_ms: Spread,
     /// From words that were never seen before to their first look.
@@ -115,7 +123,17 @@ struct Processor {
     decode: StageSpeed,
 }
 
-/// Floating-point operations, counted by the kernels: a multiplication and its addition are two.
+/// The speed of the card and of the stages that are made of matrix products.
+#[derive(Serialize)]
+struct Card {
+    precision: Precision,
+    /// The fastest product of two matrices of 8192 x 8192, measured after the frames.
+    matrix_gflops: f64,
+    denoise: StageSpeed,
+    decode: StageSpeed,
+}
+
+/// Floating-point operations, counted as they are computed: a multiplication and its addition are two.
 #[derive(Serialize)]
 struct StageSpeed {
     /// Billions a frame.
@@ -154,22 +172,73 @@ struct Spread {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the JSON says its units")]
 struct Memory {
-    /// Weights, caches and the stream's state, as the engine counts them.
+    /// Weights, caches and the stream's state, as the engine counts them; of a card all that is in use there.
     device_bytes: u64,
+    /// The most that tensors took on a card at once.
+    device_peak_bytes: Option<u64>,
     /// The most that the process had so far, where the system tells.
     process_peak_bytes: Option<u64>,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
-    let report = Bench::start(arguments)?.run(arguments)?;
+    let canvases = arguments.canvases();
     let mut out = std::io::stdout().lock();
+    if let [canvas] = canvases[..] {
+        let report = Bench::start(arguments, canvas)?.run(arguments, canvas)?;
+        if arguments.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        } else {
+            report.print(&mut out)?;
+        }
+        return Ok(());
+    }
+    let mut reports = Vec::new();
+    for canvas in canvases {
+        let report = Bench::start(arguments, canvas)?.run(arguments, canvas)?;
+        if !arguments.json {
+            if reports.is_empty() {
+                report.print_head(&mut out)?;
+            }
+            report.print_row(&mut out)?;
+        }
+        reports.push(report);
+    }
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
-    } else {
-        report.print(&mut out)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?;
     }
     Ok(())
+}
+
+/// What is painted for one report.
+#[derive(Clone, Copy)]
+struct BenchCanvas {
+    size: CanvasSize,
+    regions: u8,
+    steps: u8,
+}
+
+impl BenchArguments {
+    /// All combinations, the smallest first.
+    fn canvases(&self) -> Vec<BenchCanvas> {
+        const SIZES: [(u32, u32); 3] = [(512, 512), (768, 512), (1920, 768)];
+        let (sizes, regions, steps) = if self.table {
+            let sizes = SIZES
+                .iter()
+                .filter_map(|&(width, height)| CanvasSize::new(width, height).ok());
+            (sizes.collect(), vec![1, 3, 8], vec![5, 4])
+        } else {
+            (self.size.clone(), self.regions.clone(), self.steps.clone())
+        };
+        let mut canvases = Vec::new();
+        for &size in &sizes {
+            for &regions in &regions {
+                canvases.extend(steps.iter().map(|&steps| BenchCanvas { size, regions, steps }));
+            }
+        }
+        canvases
+    }
 }
 
 struct Bench {
@@ -180,9 +249,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(arguments: &BenchArguments) -> anyhow::Result<Self> {
+    fn start(arguments: &BenchArguments, canvas: BenchCanvas) -> anyhow::Result<Self> {
         let model = values::model_from_name(&arguments.model, std::path::Path::new("."))?;
-        let mut document = scene(arguments);
+        let mut document = scene(canvas, arguments.order);
         document.model = model.clone();
         let begun = Instant::now();
         let mut engine = Headless::start(EngineConfig {
@@ -200,7 +269,7 @@ impl Bench {
         })
     }
 
-    fn run(mut self, arguments: &BenchArguments) -> anyhow::Result<Report> {
+    fn run(mut self, arguments: &BenchArguments, canvas: BenchCanvas) -> anyhow::Result<Report> {
         let bar = progress_bar(2 * u64::from(arguments.edits) + u64::from(arguments.seconds));
         bar.set_message("first picture");
         let begun = Instant::now();
@@ -233,6 +302,7 @@ impl Bench {
             seconds,
             stages,
             work,
+            rows,
         } = self.count_frames(arguments, &mut |second| {
             bar.set_position(2 * u64::from(arguments.edits) + second);
         })?;
@@ -248,10 +318,16 @@ impl Bench {
             .map(usize::from)
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1);
-        let processor = model
-            .as_ref()
-            .filter(|_| work.denoise_gflop > 0.0)
+        let counted = model.as_ref().filter(|_| work.denoise_gflop > 0.0);
+        let is_on_card = status.device_peak_bytes > 0;
+        let processor = counted
+            .filter(|_| !is_on_card)
             .map(|model| Processor::measure(model.precision, threads, &stages, work));
+        let card = counted
+            .filter(|_| is_on_card)
+            .map(|model| Card::measure(arguments.device, model.precision, &stages, work))
+            .transpose()?;
+        let rows_per_second = 1000.0 * rows / f64::from(stages.denoise_ms).max(1e-3);
         Ok(Report {
             program: crate::storage::program_name(),
             model: model
@@ -260,21 +336,24 @@ impl Bench {
             parameters: model.map_or(0, |model| model.parameters),
             device: status.device,
             threads,
-            size: [arguments.size.width(), arguments.size.height()],
-            regions: arguments.regions,
-            steps: arguments.steps,
+            size: [canvas.size.width(), canvas.size.height()],
+            regions: canvas.regions,
+            steps: canvas.steps,
             load_ms,
             first_picture_ms,
             frames_per_second: frames as f64 / seconds,
             frames,
             stages,
+            rows_per_second,
             processor,
+            card,
             edit_to_first_preview_ms: Spread::of(previews),
             edit_to_final_ms: Spread::of(finals),
             prompt_to_first_preview_ms: Spread::of(words),
             prompt_encoding_ms: Spread::of(encodings),
             memory: Memory {
                 device_bytes: status.device_memory_bytes,
+                device_peak_bytes: is_on_card.then_some(status.device_peak_bytes),
                 process_peak_bytes,
             },
         })
@@ -350,12 +429,13 @@ impl Bench {
         let (first_sequence, begun) = (last.sequence, Instant::now());
         let mut sum = StageTimings::default();
         let mut work = StageWork::default();
-        let mut received = 0_u16;
+        let (mut received, mut rows) = (0_u16, 0_u64);
         while begun.elapsed() < Duration::from_secs(arguments.seconds.into()) {
             last = self.wait(|_| true)?;
             add(&mut sum, &last.timings);
             work.denoise_gflop += last.work.denoise_gflop;
             work.decode_gflop += last.work.decode_gflop;
+            rows += u64::from(last.work.denoise_rows);
             received = received.saturating_add(1);
             told(begun.elapsed().as_secs());
         }
@@ -367,7 +447,9 @@ impl Bench {
             work: StageWork {
                 denoise_gflop: work.denoise_gflop / f64::from(count),
                 decode_gflop: work.decode_gflop / f64::from(count),
+                denoise_rows: 0,
             },
+            rows: rows as f64 / f64::from(count),
         })
     }
 }
@@ -378,8 +460,10 @@ struct Counted {
     seconds: f64,
     /// On average.
     stages: StageTimings,
-    /// On average.
+    /// On average, rows apart.
     work: StageWork,
+    /// Of the denoiser, on average.
+    rows: f64,
 }
 
 impl Processor {
@@ -395,6 +479,25 @@ impl Processor {
     }
 }
 
+impl Card {
+    /// # Errors
+    /// If the card has no room for the matrices.
+    fn measure(
+        device: DeviceChoice,
+        precision: Precision,
+        stages: &StageTimings,
+        work: StageWork,
+    ) -> anyhow::Result<Self> {
+        let gflops = card_gflops(device, precision)?;
+        Ok(Self {
+            precision,
+            matrix_gflops: gflops,
+            denoise: StageSpeed::new(work.denoise_gflop, stages.denoise_ms, gflops),
+            decode: StageSpeed::new(work.decode_gflop, stages.decode_ms, gflops),
+        })
+    }
+}
+
 fn is_final(frame: &Frame, revision: Revision) -> bool {
     frame.revision >= revision && frame.kind == FrameKind::Complete && frame.steps_until_settled == 0
 }
@@ -404,20 +507,20 @@ fn millis(since: Instant) -> f64 {
 }
 
 /// Overlapping spots on a sky.
-fn scene(arguments: &BenchArguments) -> Document {
+fn scene(canvas: BenchCanvas, order: PassOrder) -> Document {
     const WORDS: [&str; 8] = ["grass", "tree", "sun", "house", "sea", "flower", "forest", "cat"];
-    let mut document = Document::new(arguments.size);
+    let mut document = Document::new(canvas.size);
     "sky".clone_into(&mut document.background.prompt);
-    document.settings.steps = StepList::with_count(arguments.steps.into());
-    document.settings.pass_order = arguments.order;
-    let count = f64::from(arguments.regions);
-    for number in 0..arguments.regions {
+    document.settings.steps = StepList::with_count(canvas.steps.into());
+    document.settings.pass_order = order;
+    let count = f64::from(canvas.regions);
+    for number in 0..canvas.regions {
         let across = (f64::from(number) + 0.5) / count;
         let word = WORDS[usize::from(number) % WORDS.len()];
         let id = RegionId(u64::from(number) + 1);
         document.regions.push(RegionLayer {
-            mask: disc(arguments.size, across, 0.55, 0.25),
-            ..RegionLayer::new(id, arguments.size, region_colour(number.into()), word)
+            mask: disc(canvas.size, across, 0.55, 0.25),
+            ..RegionLayer::new(id, canvas.size, region_colour(number.into()), word)
         });
     }
     document
@@ -480,6 +583,73 @@ fn process_peak_bytes() -> Option<u64> {
 }
 
 impl Report {
+    /// Billions of operations a second in matrix products, and of the denoiser and of decoding.
+    fn speeds(&self) -> Option<(f64, [&StageSpeed; 2])> {
+        let on_processor = self
+            .processor
+            .as_ref()
+            .map(|processor| (processor.peak_gflops, [&processor.denoise, &processor.decode]));
+        on_processor.or_else(|| {
+            let card = self.card.as_ref()?;
+            Some((card.matrix_gflops, [&card.denoise, &card.decode]))
+        })
+    }
+
+    /// What stands above the rows of a table.
+    fn print_head(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        writeln!(
+            out,
+            "{} on {}; encoding is beside the stream",
+            self.model, self.device
+        )?;
+        if let Some((peak, _)) = self.speeds() {
+            writeln!(out, "matrix products reach {:.2} TFLOP/s", peak / 1e3)?;
+        }
+        writeln!(out)?;
+        writeln!(
+            out,
+            "| canvas | regions | steps | frames/s | encode ms | denoise | blend | decode | copy | rows/s | denoise \
+             TFLOP/s | of products | peak GB |"
+        )?;
+        writeln!(out, "|{}", "---|".repeat(13))
+    }
+
+    /// Its row of a table.
+    fn print_row(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        let [width, height] = self.size;
+        let stages = &self.stages;
+        let speed = self.speeds().map_or_else(
+            || " | ".to_owned(),
+            |(_, [denoise, _])| {
+                format!(
+                    "{:.2} | {:.0} %",
+                    denoise.gflops / 1e3,
+                    denoise.share_of_peak * 100.0
+                )
+            },
+        );
+        let memory = &self.memory;
+        let peak = memory
+            .device_peak_bytes
+            .or(memory.process_peak_bytes)
+            .unwrap_or(0);
+        writeln!(
+            out,
+            "| {width}x{height} | {} | {} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {speed} | {:.2} |",
+            self.regions,
+            self.steps,
+            self.frames_per_second,
+            self.prompt_encoding_ms.median,
+            stages.denoise_ms,
+            stages.blend_ms,
+            stages.decode_ms,
+            stages.copy_ms,
+            self.rows_per_second,
+            peak as f64 / 1e9,
+        )?;
+        out.flush()
+    }
+
     fn print(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
         let [width, height] = self.size;
         let Self { regions, steps, .. } = self;
@@ -514,17 +684,16 @@ impl Report {
         ] {
             writeln!(out, "  {name:<18} {value:>9.2} ms a frame")?;
         }
-        if let Some(processor) = &self.processor {
-            let Processor {
-                precision,
-                instructions,
-                peak_gflops,
-                denoise,
-                decode,
-            } = processor;
+        writeln!(out, "rows of the denoiser {:>9.1} a second", self.rows_per_second)?;
+        if let Some((peak, [denoise, decode])) = self.speeds() {
+            let (precision, with) = match (&self.processor, &self.card) {
+                (Some(processor), _) => (processor.precision, processor.instructions),
+                (None, Some(card)) => (card.precision, "cuBLAS"),
+                (None, None) => return Ok(()),
+            };
             writeln!(
                 out,
-                "matrix products      {peak_gflops:>9.1} GFLOP/s at best ({instructions}, {precision:?})"
+                "matrix products      {peak:>9.1} GFLOP/s at best ({with}, {precision:?})"
             )?;
             for (name, speed) in [("denoise", denoise), ("decode", decode)] {
                 let StageSpeed { gflop, gflops, .. } = speed;
@@ -540,6 +709,9 @@ impl Report {
             "memory of the engine {:>9.1} MB",
             self.memory.device_bytes as f64 / 1e6
         )?;
+        if let Some(bytes) = self.memory.device_peak_bytes {
+            writeln!(out, "tensors on the card  {:>9.1} MB at most", bytes as f64 / 1e6)?;
+        }
         if let Some(bytes) = self.memory.process_peak_bytes {
             writeln!(out, "memory of the process{:>9.1} MB at most", bytes as f64 / 1e6)?;
         }

@@ -107,6 +107,8 @@ pub struct Status {
     pub steps_until_settled: u32,
     /// Bytes held on the device (weights, caches, the stream's state).
     pub device_memory_bytes: u64,
+    /// Most bytes of tensors on a graphics card at once; 0 where that is not known.
+    pub device_peak_bytes: u64,
     /// Device as shown to the user.
     pub device: String,
 }

@@ -26,7 +26,7 @@ pub struct StageTimings {
     pub encode_ms: f32,
     /// Preparing what changed: masks, background, and the keys and values of prompts.
     pub masks_ms: f32,
-    /// The denoiser; on graphics cards, which are not waited for between the two, with blending.
+    /// The denoiser.
     pub denoise_ms: f32,
     /// Guidance, averaging, noise: what a step does around the denoiser.
     pub blend_ms: f32,
@@ -38,14 +38,16 @@ pub struct StageTimings {
     pub total_ms: f32,
 }
 
-/// What the processor computed for a frame, to be compared with what it can: billions of floating-point operations in
-/// matrix products and attention. Zero where another device computes.
+/// What was computed for a frame, to be compared with what the device can: billions of floating-point operations in
+/// matrix products, convolutions and attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct StageWork {
     /// The denoiser.
     pub denoise_gflop: f64,
     /// Latent to picture.
     pub decode_gflop: f64,
+    /// Rows that the denoiser was given: regions at noise levels, and their negative prompts.
+    pub denoise_rows: u32,
 }
 
 /// One decoded picture.

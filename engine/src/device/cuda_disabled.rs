@@ -14,6 +14,25 @@ pub(super) fn memory_bytes(_device: &Device) -> Option<u64> {
     None
 }
 
+pub(super) fn peak_bytes(_device: &Device) -> Option<u64> {
+    None
+}
+
+pub(super) fn give_back_memory(_device: &Device) {}
+
+/// There is none.
+pub(super) enum Mark {}
+
+impl Mark {
+    pub(super) fn now(_device: &Device) -> Option<Self> {
+        None
+    }
+
+    pub(super) fn ms_until(&self, _later: &Self) -> Option<f32> {
+        match *self {}
+    }
+}
+
 pub(super) fn keep_uploads(_device: &Device) -> Option<Box<dyn Any>> {
     None
 }

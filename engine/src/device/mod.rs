@@ -12,7 +12,9 @@ mod cuda_disabled;
 #[cfg(not(feature = "cuda"))]
 use cuda_disabled as cuda;
 
-use std::{any::Any, sync::Arc};
+mod rate;
+
+use std::{any::Any, sync::Arc, time::Instant};
 
 use candle_core::{DType, Device};
 
@@ -21,6 +23,8 @@ use crate::{
     api::{DeviceChoice, Precision},
     ops::{Isa, Workers},
 };
+
+pub use rate::{card_gflops, matrix_gflops};
 
 /// A device that works, with the number format to use on it.
 #[derive(Clone, Debug)]
@@ -113,6 +117,42 @@ impl Compute {
 /// Bytes in use on a graphics card, by all programs; `None` where that is not known.
 pub(crate) fn memory_bytes(device: &Device) -> Option<u64> {
     cuda::memory_bytes(device)
+}
+
+/// Most bytes of tensors that were on a graphics card at once since it was opened; `None` where that is not known.
+pub(crate) fn peak_bytes(device: &Device) -> Option<u64> {
+    cuda::peak_bytes(device)
+}
+
+/// Hands memory of a graphics card that is kept for later back to its driver.
+pub(crate) fn give_back_memory(device: &Device) {
+    cuda::give_back_memory(device);
+}
+
+/// A moment in the work of a device: on a graphics card, which computes on after a call returns, when it comes to what it
+/// is given next.
+pub(crate) struct Moment {
+    at: Instant,
+    mark: Option<cuda::Mark>,
+}
+
+impl Moment {
+    /// After all that was asked for so far.
+    pub(crate) fn now(device: &Device) -> Self {
+        Self {
+            at: Instant::now(),
+            mark: cuda::Mark::now(device),
+        }
+    }
+
+    /// Milliseconds of the device to a later moment, for which it waits.
+    pub(crate) fn ms_until(&self, later: &Self) -> f32 {
+        let on_card = match (&self.mark, &later.mark) {
+            (Some(start), Some(end)) => start.ms_until(end),
+            _ => None,
+        };
+        on_card.unwrap_or_else(|| (later.at - self.at).as_secs_f32() * 1000.0)
+    }
 }
 
 /// While the result lives, what this thread uploads to a card again and again (indexes, shapes) is uploaded once.

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::ops::cuda;
+use crate::ops::{self, cuda};
 
 /// Scores that are held at once. A 512x512 picture has 4096 cells: the full matrix would take half a gigabyte per row.
 const MAX_SCORES_CPU: usize = 16 << 20;
@@ -35,6 +35,7 @@ pub(crate) fn attend(
     mask: AttentionMask,
     upcast_scores: bool,
 ) -> Result<Tensor> {
+    ops::count(2 * q.elem_count() * k.dim(1)?);
     if cuda::are_used_on(q.device())
         && let Some(seen) = cuda::attention(q, (k, v), heads, mask == AttentionMask::Causal)?
     {

@@ -5,7 +5,10 @@ use candle_nn::{Conv2d, Conv2dConfig, VarBuilder};
 
 use crate::{
     models::config::Activation,
-    ops::cuda::{self, Convolution, End},
+    ops::{
+        self,
+        cuda::{self, Convolution, End},
+    },
 };
 
 /// How a square kernel goes over a picture.
@@ -127,10 +130,13 @@ impl Conv {
 
     /// As [`Self::forward`], with what follows.
     pub(crate) fn run(&self, x: &Tensor, after: After<'_>) -> Result<Tensor> {
-        match &self.weights {
-            Weights::Plain(conv) => self.run_plainly(conv, x, after),
-            Weights::Packed { weight, bias } => self.run_packed(weight, bias.as_ref(), x, after),
-        }
+        let (y, weight) = match &self.weights {
+            Weights::Plain(conv) => (self.run_plainly(conv, x, after)?, conv.weight()),
+            Weights::Packed { weight, bias } => (self.run_packed(weight, bias.as_ref(), x, after)?, weight),
+        };
+        // Each number of the result is a sum over a filter.
+        ops::count(y.elem_count() * weight.elem_count() / weight.dim(0)?.max(1));
+        Ok(y)
     }
 
     fn run_plainly(&self, conv: &Conv2d, x: &Tensor, after: After<'_>) -> Result<Tensor> {

@@ -21,7 +21,10 @@ pub(crate) use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub(crate) use resnet::{Downsample, ResnetBlock, ResnetConfig, Upsample};
 pub use trace::Trace;
 
-use crate::{models::config::Activation, ops::cuda};
+use crate::{
+    models::config::Activation,
+    ops::{self, cuda},
+};
 
 impl Activation {
     /// Applies it to every value.
@@ -67,13 +70,20 @@ pub(crate) fn linear_onto(matrix: &Linear, x: &Tensor, residual: &Tensor) -> Res
     if cuda::are_used_on(x.device()) {
         cuda::add(&product(matrix, x)?, matrix.bias(), Some(residual))
     } else {
-        residual + matrix.forward(x)?
+        residual + apply(matrix, x)?
     }
+}
+
+/// A matrix applied to tokens.
+pub(crate) fn apply(matrix: &Linear, x: &Tensor) -> Result<Tensor> {
+    let columns = matrix.weight().dim(0)?;
+    ops::count(x.elem_count() * columns);
+    matrix.forward(x)
 }
 
 /// A matrix applied to tokens, without its bias.
 pub(crate) fn product(matrix: &Linear, x: &Tensor) -> Result<Tensor> {
-    Linear::new(matrix.weight().clone(), None).forward(x)
+    apply(&Linear::new(matrix.weight().clone(), None), x)
 }
 
 /// The cells of a picture as tokens.

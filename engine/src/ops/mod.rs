@@ -43,5 +43,5 @@ mod workers;
 pub use bench::KernelBench;
 pub use peak::{ProcessorPeak, processor_peak};
 pub use simd::Isa;
-pub(crate) use work::multiplications;
+pub(crate) use work::{count, multiplications};
 pub use workers::{Team, Workers, leave_room_for_the_window};

@@ -1,10 +1,10 @@
-//! Counts what the kernels compute, to tell how much of a processor's speed a network reaches.
+//! Counts what networks compute, to tell how much of a device's speed they reach.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static MULTIPLICATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Adds what one kernel computes.
-pub(super) fn count(multiplications: usize) {
+pub(crate) fn count(multiplications: usize) {
     MULTIPLICATIONS.fetch_add(multiplications as u64, Ordering::Relaxed);
 }
 

@@ -12,7 +12,11 @@ use super::{
     blur::{Kernel, Plane, blur_at},
     centering::{Shift, extent_of_mask},
 };
-use crate::{api::MaskMode, schedule::SlotTable};
+use crate::{
+    api::MaskMode,
+    ops::cuda::{self, Cut, MOST_LEVELS},
+    schedule::SlotTable,
+};
 
 /// Height and width of a latent in cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,16 +110,10 @@ pub fn prepare(masks: &[Vec<f32>], width: usize, request: &MaskRequest, stride: 
 /// - `coverage`: `n` values, 0 to 1
 /// - returns `T` planes of `n` values, one after the other, 0 to 1
 pub fn quantise(coverage: &[f32], mode: MaskMode, slots: &SlotTable) -> Vec<f32> {
-    let last = slots.count() - 1;
     let mut planes = Vec::with_capacity(coverage.len() * slots.count());
     for (t, slot) in slots.slots().iter().enumerate() {
         let (level, next) = (slot.noise_level as f32, slot.next_noise_level as f32);
-        let is_soft = match mode {
-            MaskMode::Discrete => false,
-            MaskMode::SemiContinuous => t == last,
-            MaskMode::Continuous => true,
-        };
-        if is_soft {
+        if mode.is_soft_at(t, slots.count()) {
             let gap = level - next;
             planes.extend(
                 coverage
@@ -224,16 +222,60 @@ impl Masks {
             .iter()
             .map(|&count| if count > 0.0 { count } else { 1.0 })
             .collect();
-        Ok(Self {
-            size: planes.size,
-            regions: planes.regions,
-            rows: if rows == 0 {
+        let cut = Cut {
+            masks: if rows == 0 {
                 Tensor::zeros((1, 1, height, width), candle_core::DType::F32, device)?
             } else {
                 Tensor::from_slice(&planes.masks, (rows, 1, height, width), device)?
             },
-            divisor: Tensor::from_vec(divisor, (planes.slots, 1, height, width), device)?,
-            background: Tensor::from_vec(planes.background(), (planes.slots, 1, height, width), device)?,
+            divisors: Tensor::from_vec(divisor, (planes.slots, 1, height, width), device)?,
+            shares: Tensor::from_vec(planes.background(), (planes.slots, 1, height, width), device)?,
+        };
+        Ok(Self::of_planes(planes, cut))
+    }
+
+    /// As [`Self::new`]; a card with our kernels is given the coverage alone and cuts it itself.
+    ///
+    /// # Shapes
+    /// - `coverage`: one plane for each region, as it was cut to give `planes`
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn cut(
+        planes: &MaskPlanes,
+        coverage: &[Vec<f32>],
+        mode: MaskMode,
+        slots: &SlotTable,
+        device: &Device,
+    ) -> Result<Self> {
+        if !cuda::are_used_on(device) || coverage.is_empty() || slots.count() > MOST_LEVELS {
+            return Self::new(planes, device);
+        }
+        let LatentSize { height, width } = planes.size;
+        let coverage = Tensor::from_vec(coverage.concat(), (coverage.len(), height, width), device)?;
+        let levels: Vec<f32> = slots
+            .slots()
+            .iter()
+            .flat_map(|slot| [slot.noise_level as f32, slot.next_noise_level as f32])
+            .collect();
+        let levels = Tensor::from_vec(levels, (slots.count(), 2), device)?;
+        let is_soft: Vec<bool> = (0..slots.count())
+            .map(|slot| mode.is_soft_at(slot, slots.count()))
+            .collect();
+        Ok(Self::of_planes(
+            planes,
+            cuda::cut_masks(&coverage, &levels, &is_soft)?,
+        ))
+    }
+
+    fn of_planes(planes: &MaskPlanes, cut: Cut) -> Self {
+        let rows = planes.slots * planes.regions;
+        Self {
+            size: planes.size,
+            regions: planes.regions,
+            rows: cut.masks,
+            divisor: cut.divisors,
+            background: cut.shares,
             is_painted: (0..rows)
                 .map(|row| planes.row(row).iter().any(|&value| value > 0.0))
                 .collect(),
@@ -243,7 +285,18 @@ impl Masks {
             extents: (0..rows)
                 .map(|row| extent_of_mask(planes.row(row), planes.size))
                 .collect(),
-        })
+        }
+    }
+}
+
+impl MaskMode {
+    /// Whether masks rise between two noise levels at a slot, rather than being cut at one.
+    fn is_soft_at(self, slot: usize, slots: usize) -> bool {
+        match self {
+            Self::Discrete => false,
+            Self::SemiContinuous => slot + 1 == slots,
+            Self::Continuous => true,
+        }
     }
 }
 
@@ -284,6 +337,39 @@ mod tests {
                     .chunks_exact(coverage.len())
                     .all(|plane| plane[1000] == 1.0)
             );
+        }
+    }
+
+    #[test]
+    fn a_card_cuts_the_masks_that_the_processor_does() {
+        let (slots, size) = (slots(), LatentSize { height: 5, width: 7 });
+        let coverage: Vec<Vec<f32>> = [3, 5, 11]
+            .map(|step| (0..size.area()).map(|i| (i * step % 29) as f32 / 28.0).collect())
+            .to_vec();
+        for mode in [MaskMode::Discrete, MaskMode::SemiContinuous, MaskMode::Continuous] {
+            let cut: Vec<Vec<f32>> = coverage
+                .iter()
+                .map(|coverage| quantise(coverage, mode, &slots))
+                .collect();
+            let planes: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
+            let planes = MaskPlanes::new(size, slots.count(), &planes);
+            let expected = Masks::new(&planes, &Device::Cpu).unwrap();
+            let found = cuda::as_on_a_card(true, || {
+                Masks::cut(&planes, &coverage, mode, &slots, &Device::Cpu).unwrap()
+            });
+            for (expected, found) in [
+                (&expected.rows, &found.rows),
+                (&expected.divisor, &found.divisor),
+                (&expected.background, &found.background),
+            ] {
+                assert_eq!(expected.dims(), found.dims());
+                let [expected, found] = [expected, found].map(|tensor| {
+                    let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+                    values
+                });
+                let differences = expected.iter().zip(&found).map(|(a, b)| (a - b).abs());
+                assert!(differences.fold(0.0, f32::max) < 1e-6, "{mode:?}");
+            }
         }
     }
 

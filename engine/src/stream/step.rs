@@ -7,12 +7,14 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
     centering::{from_center, to_center},
+    fused,
     masks::{LatentSize, Masks},
 };
 use crate::{
     api::{Guidance, RegionCrop},
     device::keep_uploads,
     models::traits::{Denoiser, ModelSpec, PreparedPrompt, Row},
+    ops::cuda,
     schedule::{Combination, SlotTable},
 };
 
@@ -167,11 +169,34 @@ impl Painting {
 
 /// One row of the batch: a region at a slot.
 #[derive(Clone, Copy)]
-struct Cell {
+pub(super) struct Cell {
     /// Position of the slot in the list that [`advance`] was given.
-    position: usize,
-    slot: usize,
-    region: usize,
+    pub(super) position: usize,
+    pub(super) slot: usize,
+    pub(super) region: usize,
+}
+
+/// One call of the denoiser.
+pub(super) struct Batch<'a> {
+    pub(super) cells: &'a [Cell],
+    /// Cells that are computed with their negative prompt too, by their place in `cells`.
+    pub(super) negative: Vec<usize>,
+    /// The denoiser's rows, by their place in `cells`: negative ones first, then all cells.
+    pub(super) rows: Vec<usize>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(painting: &Painting, cells: &'a [Cell]) -> Self {
+        let is_wanted = guides(painting.guidance);
+        let negative: Vec<usize> = (0..cells.len())
+            .filter(|&row| is_wanted && has_negative_row(painting.guidance, cells[row].slot))
+            .collect();
+        Self {
+            cells,
+            rows: negative.iter().copied().chain(0..cells.len()).collect(),
+            negative,
+        }
+    }
 }
 
 /// Denoises the latents of some slots, region by region, and averages the results under the masks.
@@ -195,6 +220,9 @@ pub fn advance(
     let device = latents.device();
     let _uploads = keep_uploads(device);
     let cells = choose_cells(painting, slots, options.rows);
+    if cuda::are_used_on(device) && !cells.is_empty() {
+        return fused::advance(table, painting, slots, &cells, latents, stock, denoiser, options);
+    }
     let mut sums = latents.zeros_like()?;
     for cells in cells.chunks(options.max_rows.max(1)) {
         let x = bootstrapped(table, painting, latents, stock, cells)?; // [rows, c, h, w]
@@ -299,13 +327,8 @@ fn denoised(
 ) -> Result<Tensor> {
     let device = x.device();
     let guided = guides(painting.guidance);
-    let negative: Vec<usize> = (0..cells.len())
-        .filter(|&row| {
-            has_negative_row(painting.guidance, cells[row].slot) && (guided || options.rows == RowChoice::All)
-        })
-        .collect();
-    // Rows of the denoiser's batch, by their place in `cells`: negative ones first.
-    let batch: Vec<usize> = negative.iter().copied().chain(0..cells.len()).collect();
+    let batch = Batch::new(painting, cells);
+    let Batch { negative, rows, .. } = &batch;
     let slot_of = |row: usize| &table.slots()[cells[row].slot];
 
     let mut input = if negative.is_empty() {
@@ -320,54 +343,25 @@ fn denoised(
         )?
     };
     let is_centred = painting.bootstrap_steps >= 1;
-    let shifts: Vec<_> = batch
+    let shifts: Vec<_> = rows
         .iter()
         .map(|&row| painting.masks.shifts[mask_row(painting, cells[row])])
         .collect();
     if is_centred {
         input = to_center(&input, &shifts)?;
     }
-    if batch.iter().any(|&row| slot_of(row).input_scale != 1.0) {
-        let scales = per_row(batch.iter().map(|&row| slot_of(row).input_scale), device)?;
+    if rows.iter().any(|&row| slot_of(row).input_scale != 1.0) {
+        let scales = per_row(rows.iter().map(|&row| slot_of(row).input_scale), device)?;
         input = input.broadcast_mul(&scales)?;
     }
-    let rows = batch
-        .iter()
-        .enumerate()
-        .map(|(place, &row)| {
-            let prompt = &painting.prompts[cells[row].region];
-            let prompt = if place < negative.len() {
-                prompt.negative.as_ref().ok_or_else(|| {
-                    candle_core::Error::Msg("guidance needs a negative prompt for every region".to_owned())
-                })?
-            } else {
-                &prompt.positive
-            };
-            Ok(Row {
-                timestep: slot_of(row).timestep.0,
-                prompt,
-            })
-        })
-        .collect::<Result<Vec<Row<'_>>>>()?;
-
-    let input = input.to_dtype(options.dtype)?;
-    let output = match options.crop {
-        Some(crop) if is_centred => {
-            let parts: Vec<LatentSize> = batch
-                .iter()
-                .map(|&row| {
-                    let extent = painting.masks.extents[mask_row(painting, cells[row])];
-                    crop.of(extent, painting.masks.size)
-                })
-                .collect();
-            predicted_in_parts(denoiser, &input, &rows, &parts)?
-        }
-        _ => denoiser.predict(&input, &rows)?,
-    };
-    if let Some(probe) = options.probe.as_mut() {
-        let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
-        probe.predicted(&input, &timesteps, &output);
-    }
+    let output = predicted(
+        table,
+        painting,
+        &batch,
+        &input.to_dtype(options.dtype)?,
+        denoiser,
+        options,
+    )?;
     let mut output = output.to_dtype(DType::F32)?;
     if is_centred {
         output = from_center(&output, &shifts)?;
@@ -384,7 +378,7 @@ fn denoised(
             None
         } else {
             let x = x.index_select(&indexes(negative.iter().copied(), device)?, 0)?;
-            Some(epsilon_of(&output.narrow(0, 0, negative.len())?, &negative, &x)?)
+            Some(epsilon_of(&output.narrow(0, 0, negative.len())?, negative, &x)?)
         };
         epsilon = guided_epsilon(
             painting.guidance,
@@ -392,7 +386,7 @@ fn denoised(
             negative_epsilon,
             stock,
             cells,
-            &negative,
+            negative,
         )?;
     }
     combined(
@@ -401,6 +395,59 @@ fn denoised(
         cells.iter().map(|cell| table.slots()[cell.slot].result),
         device,
     )
+}
+
+/// What the denoiser makes of a batch, `[batch, c, h, w]` like its input.
+///
+/// # Errors
+/// If guidance needs a negative prompt that a region lacks, or a tensor operation fails.
+pub(super) fn predicted(
+    table: &SlotTable,
+    painting: &Painting,
+    batch: &Batch<'_>,
+    input: &Tensor,
+    denoiser: &mut dyn Denoiser,
+    options: &mut StepOptions<'_>,
+) -> Result<Tensor> {
+    let cell_of = |row: usize| batch.cells[row];
+    let rows = batch
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(place, &row)| {
+            let prompt = &painting.prompts[cell_of(row).region];
+            let prompt = if place < batch.negative.len() {
+                prompt.negative.as_ref().ok_or_else(|| {
+                    candle_core::Error::Msg("guidance needs a negative prompt for every region".to_owned())
+                })?
+            } else {
+                &prompt.positive
+            };
+            Ok(Row {
+                timestep: table.slots()[cell_of(row).slot].timestep.0,
+                prompt,
+            })
+        })
+        .collect::<Result<Vec<Row<'_>>>>()?;
+    let output = match options.crop {
+        Some(crop) if painting.bootstrap_steps >= 1 => {
+            let parts: Vec<LatentSize> = batch
+                .rows
+                .iter()
+                .map(|&row| {
+                    let extent = painting.masks.extents[mask_row(painting, cell_of(row))];
+                    crop.of(extent, painting.masks.size)
+                })
+                .collect();
+            predicted_in_parts(denoiser, &input.contiguous()?, &rows, &parts)?
+        }
+        _ => denoiser.predict(input, &rows)?,
+    };
+    if let Some(probe) = options.probe.as_mut() {
+        let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
+        probe.predicted(input, &timesteps, &output);
+    }
+    Ok(output)
 }
 
 /// Predicts each row on the middle of its latent alone, of the size in `parts`; nothing is predicted around it. Rows of one
@@ -475,6 +522,16 @@ fn guided_epsilon(
     &away + ((epsilon - &away)? * f64::from(scale))?
 }
 
+/// Scale of guidance and factor of its negative side, if guidance changes anything.
+pub(super) fn scale_and_delta(guidance: Guidance) -> Option<(f32, f32)> {
+    let pair = match guidance {
+        Guidance::None => return None,
+        Guidance::Full { scale } => (scale, 1.0),
+        Guidance::SelfNegative { scale, delta } | Guidance::Initialize { scale, delta } => (scale, delta),
+    };
+    guides(guidance).then_some(pair)
+}
+
 /// Whether guidance changes anything.
 fn guides(guidance: Guidance) -> bool {
     match guidance {
@@ -499,7 +556,7 @@ pub fn needs_negative_prompts(guidance: Guidance) -> bool {
     guides(guidance) && has_negative_row(guidance, 0)
 }
 
-fn mask_row(painting: &Painting, cell: Cell) -> usize {
+pub(super) fn mask_row(painting: &Painting, cell: Cell) -> usize {
     cell.slot * painting.masks.regions + cell.region
 }
 

@@ -318,14 +318,16 @@ impl Worker {
         }
         match painter.step() {
             Ok(frame) => {
-                let (rate, memory, left) = (
+                let (rate, memory, peak, left) = (
                     painter.frames_per_second(),
                     painter.memory_bytes(),
+                    painter.peak_bytes(),
                     painter.steps_until_settled(),
                 );
                 self.outlet.set_status(|status| {
                     status.frames_per_second = rate;
                     status.device_memory_bytes = memory;
+                    status.device_peak_bytes = peak;
                     status.steps_until_settled = left;
                 });
                 if let Some(frame) = frame {

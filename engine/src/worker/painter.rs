@@ -18,7 +18,7 @@ use crate::{
         Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings,
         StageWork,
     },
-    device::{keep_uploads, memory_bytes},
+    device::{Moment, give_back_memory, keep_uploads, memory_bytes, peak_bytes},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
@@ -66,7 +66,7 @@ impl Painter {
             workers,
             ..
         } = loaded;
-        let prompts = PromptEncoder::start(Arc::clone(&parts.text_encoder), mailbox)?;
+        let prompts = PromptEncoder::start(Arc::clone(&parts.text_encoder), &parts.device, mailbox)?;
         let session = Session::new(&parts);
         Ok(Self {
             parts,
@@ -100,7 +100,8 @@ impl Painter {
             return Ok(false);
         }
         // Every prompt means something else now.
-        self.prompts = PromptEncoder::start(Arc::clone(&self.parts.text_encoder), mailbox)?;
+        self.prompts =
+            PromptEncoder::start(Arc::clone(&self.parts.text_encoder), &self.parts.device, mailbox)?;
         self.session = Session::new(&self.parts);
         self.undecoded = None;
         self.missing.clear();
@@ -122,6 +123,11 @@ impl Painter {
     /// Bytes held on the device: of a card all that is in use there, else the main memory of this process.
     pub(super) fn memory_bytes(&self) -> u64 {
         memory_bytes(&self.parts.device).unwrap_or_else(meter::memory_bytes)
+    }
+
+    /// Most bytes of tensors on a card at once; 0 where that is not known.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        peak_bytes(&self.parts.device).unwrap_or(0)
     }
 
     pub(super) fn is_on_cpu(&self) -> bool {
@@ -251,35 +257,31 @@ impl Painter {
     /// If a tensor operation fails or gives no numbers; the stream keeps its last good state.
     pub(super) fn step(&mut self) -> Result<Option<Frame>> {
         let start = Instant::now();
-        let is_on_cpu = self.is_on_cpu();
-        let mut denoiser = TimedDenoiser::new(&mut *self.parts.denoiser);
+        let mut denoiser = TimedDenoiser::new(&mut *self.parts.denoiser, &self.parts.device);
         let outcome = match self.undecoded.take() {
             Some(outcome) => outcome,
             None => self.session.step(&mut denoiser)?,
         };
         let denoised = Instant::now();
         let step_ms = millis(denoised - start);
-        // A graphics card computes on after a call returns, so that only the whole step can be timed.
-        let denoise_ms = if is_on_cpu {
-            millis(denoiser.spent)
-        } else {
-            step_ms
-        };
+        // The step ends with a number that the device sends back, so that all its work is in this time.
+        let denoise_ms = denoiser.spent_ms().min(step_ms);
         let (timings, work) = &mut self.earlier_passes;
         timings.denoise_ms += denoise_ms;
         timings.blend_ms += step_ms - denoise_ms;
         timings.total_ms += step_ms;
         work.denoise_gflop += denoiser.gflop;
+        work.denoise_rows += outcome.rows as u32;
         let Some(latent) = outcome.latent.clone() else {
             return Ok(None);
         };
-        let decoding = WorkMeter::start();
+        let decoding = (WorkMeter::start(), Moment::now(&self.parts.device));
         let decoded = {
             let _uploads = keep_uploads(&self.parts.device);
             self.parts.codec.decode(&latent).doing("decoding a picture")
         };
-        let decoded_at = Instant::now();
-        let decode_gflop = decoding.gflop();
+        let decoded_at = Moment::now(&self.parts.device);
+        let decode_gflop = decoding.0.gflop();
         let picture = match decoded.and_then(|decoded| self.session.picture(&decoded)) {
             Ok(picture) => picture,
             Err(error) => {
@@ -288,6 +290,9 @@ impl Painter {
             }
         };
         let end = Instant::now();
+        // The picture is here, and so all work is done.
+        let after_step_ms = millis(end - denoised);
+        let decode_ms = decoding.1.ms_until(&decoded_at).min(after_step_ms);
         self.last_step = end - start;
         self.meter.count(end);
         self.sequence += 1;
@@ -296,9 +301,9 @@ impl Painter {
         let timings = StageTimings {
             encode_ms: self.prompts.take_encode_ms(),
             masks_ms,
-            decode_ms: millis(decoded_at - denoised),
-            copy_ms: millis(end - decoded_at),
-            total_ms: masks_ms + passes.total_ms + millis(end - denoised),
+            decode_ms,
+            copy_ms: after_step_ms - decode_ms,
+            total_ms: masks_ms + passes.total_ms + after_step_ms,
             ..passes
         };
         let frame = Frame {
@@ -320,6 +325,7 @@ impl Painter {
 
     /// Works in smaller pieces from now on. `false` if they get no smaller.
     pub(super) fn take_less_memory(&mut self) -> bool {
+        give_back_memory(&self.parts.device);
         let has_fewer_rows = self.session.halve_calls();
         self.parts.codec.halve_pieces() || has_fewer_rows
     }

@@ -1,16 +1,13 @@
 //! Prompts are encoded on a thread of their own, off the stream's path, and kept.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
 
+use candle_core::Device;
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
     Result,
+    device::Moment,
     error::Doing as _,
     mailbox::Mailbox,
     models::traits::{Conditioning, TextEncoder},
@@ -27,6 +24,7 @@ pub(crate) struct PromptEncoder {
 
 struct Shared {
     text_encoder: Arc<dyn TextEncoder>,
+    device: Device,
     mailbox: Arc<Mailbox>,
     state: Mutex<State>,
     changed: Condvar,
@@ -39,8 +37,8 @@ struct State {
     /// Counts look-ups, to know which entry was used least recently.
     clock: u64,
     failure: Option<crate::Error>,
-    /// Time spent encoding that no frame has reported yet.
-    encode_time: Duration,
+    /// Milliseconds spent encoding that no frame has reported yet.
+    encode_ms: f32,
     is_closed: bool,
 }
 
@@ -51,9 +49,14 @@ struct Entry {
 
 impl PromptEncoder {
     /// Starts the thread; `mailbox` is poked whenever a prompt is ready.
-    pub(crate) fn start(text_encoder: Arc<dyn TextEncoder>, mailbox: Arc<Mailbox>) -> Result<Self> {
+    pub(crate) fn start(
+        text_encoder: Arc<dyn TextEncoder>,
+        device: &Device,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             text_encoder,
+            device: device.clone(),
             mailbox,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -104,7 +107,7 @@ impl PromptEncoder {
 
     /// Milliseconds that the thread spent encoding since this was last asked.
     pub(crate) fn take_encode_ms(&self) -> f32 {
-        std::mem::take(&mut self.shared.state.lock().encode_time).as_secs_f32() * 1000.0
+        std::mem::take(&mut self.shared.state.lock().encode_ms)
     }
 
     /// Why the last prompt could not be encoded, once.
@@ -127,10 +130,12 @@ impl Drop for PromptEncoder {
 impl Shared {
     fn run(&self) {
         while let Some(prompt) = self.next_prompt() {
-            let start = Instant::now();
+            let start = Moment::now(&self.device);
             let result = self.text_encoder.encode(&prompt).doing("encoding a prompt");
+            // On a card with what the stream does meanwhile: the two take turns there.
+            let encode_ms = start.ms_until(&Moment::now(&self.device));
             let mut state = self.state.lock();
-            state.encode_time += start.elapsed();
+            state.encode_ms += encode_ms;
             match result {
                 Ok(conditioning) => state.insert(prompt, Arc::new(conditioning)),
                 Err(error) => state.failure = Some(error),

@@ -1,10 +1,9 @@
 //! How long a denoiser takes within a step, and how much it computes.
 
-use std::time::{Duration, Instant};
-
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::{
+    device::Moment,
     models::traits::{Conditioning, Denoiser, PreparedPrompt, Row},
     ops,
 };
@@ -12,19 +11,27 @@ use crate::{
 /// A denoiser whose predictions are timed.
 pub(super) struct TimedDenoiser<'a> {
     denoiser: &'a mut dyn Denoiser,
-    /// Time spent in predictions.
-    pub(super) spent: Duration,
-    /// Billions of floating-point operations that the processor made meanwhile.
+    device: &'a Device,
+    /// Begin and end of each prediction.
+    predictions: Vec<(Moment, Moment)>,
+    /// Billions of floating-point operations in predictions.
     pub(super) gflop: f64,
 }
 
 impl<'a> TimedDenoiser<'a> {
-    pub(super) fn new(denoiser: &'a mut dyn Denoiser) -> Self {
+    pub(super) fn new(denoiser: &'a mut dyn Denoiser, device: &'a Device) -> Self {
         Self {
             denoiser,
-            spent: Duration::ZERO,
+            device,
+            predictions: Vec::new(),
             gflop: 0.0,
         }
+    }
+
+    /// Milliseconds that the device spent in predictions, for which it waits.
+    pub(super) fn spent_ms(&self) -> f32 {
+        let each = self.predictions.iter().map(|(begin, end)| begin.ms_until(end));
+        each.sum()
     }
 }
 
@@ -34,15 +41,15 @@ impl Denoiser for TimedDenoiser<'_> {
     }
 
     fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
-        let (work, start) = (WorkMeter::start(), Instant::now());
+        let (work, begin) = (WorkMeter::start(), Moment::now(self.device));
         let predicted = self.denoiser.predict(latents, rows);
-        self.spent += start.elapsed();
+        self.predictions.push((begin, Moment::now(self.device)));
         self.gflop += work.gflop();
         predicted
     }
 }
 
-/// What the processor's kernels compute from now on; a prompt that is encoded meanwhile counts too.
+/// What the networks compute from now on; a prompt that is encoded meanwhile counts too.
 pub(super) struct WorkMeter(u64);
 
 impl WorkMeter {
@@ -59,7 +66,7 @@ impl WorkMeter {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::{
@@ -103,11 +110,11 @@ mod tests {
             .predict(&latents, std::slice::from_ref(&row))
             .and_then(|output| output.flatten_all()?.to_vec1())
             .unwrap();
-        let mut timed = TimedDenoiser::new(&mut slow);
+        let mut timed = TimedDenoiser::new(&mut slow, &Device::Cpu);
         for _ in 0..2 {
             let output = timed.predict(&latents, std::slice::from_ref(&row)).unwrap();
             assert_eq!(output.flatten_all().unwrap().to_vec1::<f32>().unwrap(), plain);
         }
-        assert!(timed.spent >= 2 * WAIT);
+        assert!(timed.spent_ms() >= 2.0 * WAIT.as_secs_f32() * 1000.0);
     }
 }

@@ -6,8 +6,8 @@ use candle_nn::{Linear, VarBuilder};
 use crate::{
     models::config::UNetConfig,
     nn::{
-        After, AttentionMask, Conv, GroupNorm, LayerNorm, Trace, attend, cells_of_picture, conv, group_norm,
-        layer_norm, linear, linear_onto, picture_of_cells, product,
+        After, AttentionMask, Conv, GroupNorm, LayerNorm, Trace, apply, attend, cells_of_picture, conv,
+        group_norm, layer_norm, linear, linear_onto, picture_of_cells, product,
     },
     ops::cuda,
 };
@@ -50,13 +50,13 @@ impl Attention {
 
     fn keys_and_values(&self, context: &Tensor) -> Result<KeysAndValues> {
         Ok(KeysAndValues {
-            keys: self.to_k.forward(context)?,
-            values: self.to_v.forward(context)?,
+            keys: apply(&self.to_k, context)?,
+            values: apply(&self.to_v, context)?,
         })
     }
 
     fn forward(&self, x: &Tensor, context: &KeysAndValues) -> Result<Tensor> {
-        let q = self.to_q.forward(x)?;
+        let q = apply(&self.to_q, x)?;
         let KeysAndValues { keys, values } = context;
         attend(&q, keys, values, self.heads, AttentionMask::None, self.upcast)
     }
@@ -99,7 +99,7 @@ impl FeedForward {
         if cuda::are_used_on(x.device()) {
             return cuda::geglu(&product(&self.gate, x)?, self.gate.bias());
         }
-        let halves = self.gate.forward(x)?.chunk(2, 2)?;
+        let halves = apply(&self.gate, x)?.chunk(2, 2)?;
         &halves[0] * halves[1].contiguous()?.gelu_erf()?
     }
 }
@@ -213,7 +213,7 @@ impl Transformer {
         let (.., h, w) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let mut cells = match &self.projection {
-            Projection::Matrices { into, .. } => into.forward(&cells_of_picture(&normed)?)?,
+            Projection::Matrices { into, .. } => apply(into, &cells_of_picture(&normed)?)?,
             Projection::Convolutions { into, .. } => cells_of_picture(&into.forward(&normed)?)?,
         };
         for (block, prompt) in self.blocks.iter().zip(prompts) {

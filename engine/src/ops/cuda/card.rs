@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     collections::HashMap,
+    ffi::CString,
     panic::catch_unwind,
     sync::{
         Arc, LazyLock,
@@ -14,13 +15,13 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor,
     backend::BackendStorage as _,
     cuda_backend::{
-        CudaStorageSlice, DeviceId, WrapErr as _,
+        CudaStorageSlice, WrapErr as _,
         cudarc::{
             driver::{
-                CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _, LaunchConfig,
-                PushKernelArg as _, SyncOnDrop, sys,
+                CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _,
+                LaunchConfig, PushKernelArg as _, SyncOnDrop, result::mem_pool, sys,
             },
-            nvrtc::{CompileOptions, compile_ptx_with_opts},
+            nvrtc::{self, CompileOptions, Ptx, compile_ptx_with_opts},
         },
     },
 };
@@ -40,11 +41,15 @@ const OLDEST: (i32, i32) = (8, 0);
 static HAS_KERNELS: AtomicBool = AtomicBool::new(false);
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
-/// Kernels by card and name.
+/// Kernels of which there is one for each number format are named after it; these, for 32-bit floats, are a part of their
+/// own, because every network needs them.
+const OF_LATENTS: [&str; 3] = ["roll", "stream_noise", "stream_masks"];
+
+/// Kernels by card and name. All devices of candle's that stand for one card share its context, and so these.
 #[derive(Default)]
 struct Loaded {
-    modules: HashMap<(DeviceId, &'static str), Arc<CudaModule>>,
-    functions: HashMap<(DeviceId, &'static str, &'static str), CudaFunction>,
+    modules: HashMap<(usize, &'static str), Arc<CudaModule>>,
+    functions: HashMap<(usize, &'static str, &'static str), CudaFunction>,
 }
 
 /// Opens a card by number and compiles the kernels that networks in `dtype` need.
@@ -98,7 +103,7 @@ fn prepare(device: &Device) -> Result<String> {
         // SAFETY: the device is open, and the attribute is a u64.
         unsafe {
             let pool = sys_pool(context)?;
-            candle_core::cuda_backend::cudarc::driver::result::mem_pool::set_attribute(
+            mem_pool::set_attribute(
                 pool,
                 sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
                 (&raw mut keep_all).cast(),
@@ -106,6 +111,7 @@ fn prepare(device: &Device) -> Result<String> {
             .w()?;
         }
     }
+    forget_peak(context);
     let gigabytes = context.total_mem().w()? as f64 / (1u64 << 30) as f64;
     Ok(format!("{} ({gigabytes:.0} GB)", context.name().w()?))
 }
@@ -149,6 +155,88 @@ pub(crate) fn memory_bytes(device: &Device) -> Option<u64> {
     Some(total.saturating_sub(free) as u64)
 }
 
+/// Most bytes of tensors that this program had on a card at once since it was opened last.
+pub(crate) fn peak_bytes(device: &Device) -> Option<u64> {
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return None;
+    }
+    let mut bytes = 0_u64;
+    // SAFETY: the device is open, and the attribute is a u64.
+    unsafe {
+        mem_pool::get_attribute(
+            sys_pool(context).ok()?,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+            (&raw mut bytes).cast(),
+        )
+        .ok()?;
+    }
+    Some(bytes)
+}
+
+/// Lets the peak begin at what is in use now.
+fn forget_peak(context: &CudaContext) {
+    if !context.has_async_alloc() {
+        return;
+    }
+    let mut nothing = 0_u64;
+    // SAFETY: the device is open, and the attribute is a u64.
+    let forgotten = unsafe {
+        sys_pool(context).and_then(|pool| {
+            mem_pool::set_attribute(
+                pool,
+                sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+                (&raw mut nothing).cast(),
+            )
+            .w()
+        })
+    };
+    if let Err(error) = forgotten {
+        tracing::debug!("the card's peak is that of all devices so far: {error}");
+    }
+}
+
+/// Hands memory that is kept but not used back to the driver, so that others than our tensors may have it.
+pub(crate) fn give_back_memory(device: &Device) {
+    let Ok(device) = device.as_cuda_device() else {
+        return;
+    };
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return;
+    }
+    // What was freed on the stream is free once the stream has come so far.
+    let trimmed = stream
+        .synchronize()
+        .w()
+        // SAFETY: the device is open.
+        .and_then(|()| unsafe { mem_pool::trim_to(sys_pool(context)?, 0).w() });
+    if let Err(error) = trimmed {
+        tracing::warn!("the card's memory cannot be handed back: {error}");
+    }
+}
+
+/// A moment in the work of a card.
+pub(crate) struct Mark(CudaEvent);
+
+impl Mark {
+    /// When the card has done all that it was given so far. `None` where that cannot be told.
+    pub(crate) fn now(device: &Device) -> Option<Self> {
+        let stream = device.as_cuda_device().ok()?.cuda_stream();
+        let event = stream
+            .record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))
+            .ok()?;
+        Some(Self(event))
+    }
+
+    /// Milliseconds to a later moment, for which it waits.
+    pub(crate) fn ms_until(&self, later: &Self) -> Option<f32> {
+        self.0.elapsed_ms(&later.0).ok()
+    }
+}
+
 /// While the result lives, small uploads of this thread (indexes, shapes) are kept on the card and not made again.
 pub(crate) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
     let device = device.as_cuda_device().ok()?;
@@ -158,25 +246,19 @@ pub(crate) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
 impl Loaded {
     /// The kernels of a number format.
     fn module(&mut self, device: &CudaDevice, part: &'static str) -> Result<Arc<CudaModule>> {
-        let key = (device.id(), part);
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let key = (context.ordinal(), part);
         if let Some(module) = self.modules.get(&key) {
             return Ok(Arc::clone(module));
         }
-        let stream = device.cuda_stream();
-        let context = stream.context();
-        let (major, minor) = context.compute_capability().w()?;
-        let options = CompileOptions {
-            options: vec![
-                format!("--gpu-architecture=compute_{major}{minor}"),
-                "--std=c++17".to_owned(),
-                format!("-DWITH_{}", part.to_uppercase()),
-            ],
-            name: Some("kernels.cu".to_owned()),
-            ..Default::default()
+        let module = match machine_code(part, context.compute_capability().w()?) {
+            Ok(code) => context.load_module(Ptx::from_binary(code)).w()?,
+            Err(error) => {
+                tracing::info!("compiling for the driver instead: {error}");
+                context.load_module(code_for_driver(part)?).w()?
+            }
         };
-        let ptx = compile_ptx_with_opts(SOURCE, options)
-            .map_err(|error| Error::Msg(format!("compiling the kernels failed: {error:?}")))?;
-        let module = context.load_module(ptx).w()?;
         self.modules.insert(key, Arc::clone(&module));
         Ok(module)
     }
@@ -187,16 +269,100 @@ impl Loaded {
         kernel: &'static str,
         format: &'static str,
     ) -> Result<CudaFunction> {
-        let key = (device.id(), kernel, format);
+        let key = (device.cuda_stream().context().ordinal(), kernel, format);
         if let Some(function) = self.functions.get(&key) {
             return Ok(function.clone());
         }
-        let part = if kernel == "roll" { "latents" } else { format };
+        let part = if OF_LATENTS.contains(&kernel) {
+            "latents"
+        } else {
+            format
+        };
         let module = self.module(device, part)?;
         let function = module.load_function(&format!("{kernel}_{format}")).w()?;
         self.functions.insert(key, function.clone());
         Ok(function)
     }
+}
+
+/// Options of the compiler for a part of the kernels.
+fn options(architecture: &str, part: &str) -> Vec<String> {
+    vec![
+        format!("--gpu-architecture={architecture}"),
+        "--std=c++17".to_owned(),
+        format!("-DWITH_{}", part.to_uppercase()),
+    ]
+}
+
+/// A part of the kernels as a card's machine code. A driver takes it from a compiler that is newer than itself, whose
+/// intermediate code it would refuse.
+///
+/// # Errors
+/// What the compiler says; one that is older than the card does not know it.
+fn machine_code(part: &str, (major, minor): (i32, i32)) -> Result<Vec<u8>> {
+    let failed = |what: &str, error: nvrtc::result::NvrtcError| {
+        Error::Msg(format!("{what} the kernels failed: {error:?}"))
+    };
+    let source = CString::new(SOURCE).map_err(Error::wrap)?;
+    let program = nvrtc::result::create_program(&source, Some(c"kernels.cu"))
+        .map_err(|error| failed("reading", error))?;
+    let options = options(&format!("sm_{major}{minor}"), part);
+    // SAFETY: the program was made above and is destroyed below, after the last use; the code has the size that the
+    // compiler says.
+    let code = unsafe {
+        nvrtc::result::compile_program(program, &options)
+            .map_err(|error| {
+                let log = nvrtc::result::get_program_log(program).unwrap_or_default();
+                let log: Vec<u8> = log.iter().map(|&byte| byte as u8).collect();
+                let said = String::from_utf8_lossy(&log).into_owned();
+                Error::Msg(format!("compiling the kernels failed: {error:?} {said}"))
+            })
+            .and_then(|()| {
+                let mut size = 0;
+                nvrtc::sys::nvrtcGetCUBINSize(program, &raw mut size)
+                    .result()
+                    .map_err(|error| failed("measuring", error))?;
+                let mut code = vec![0_u8; size];
+                nvrtc::sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast())
+                    .result()
+                    .map_err(|error| failed("taking", error))?;
+                Ok(code)
+            })
+    };
+    // SAFETY: nothing uses the program any more.
+    if let Err(error) = unsafe { nvrtc::result::destroy_program(program) } {
+        tracing::debug!("the compiler keeps a program: {error:?}");
+    }
+    code
+}
+
+/// A part of the kernels as code that the driver compiles further, for every card that runs them.
+fn code_for_driver(part: &str) -> Result<Ptx> {
+    let (major, minor) = OLDEST;
+    let options = CompileOptions {
+        options: options(&format!("compute_{major}{minor}"), part),
+        name: Some("kernels.cu".to_owned()),
+        ..Default::default()
+    };
+    compile_ptx_with_opts(SOURCE, options)
+        .map_err(|error| Error::Msg(format!("compiling the kernels failed: {error:?}")))
+}
+
+/// Compiles all kernels for a capability and tells how large their parts are; needs the compiler but no card.
+///
+/// # Errors
+/// What the compiler says, or that there is none.
+pub(super) fn compile_kernels(capability: (i32, i32)) -> Result<Vec<(&'static str, usize)>> {
+    if !libraries::load().has_compiler {
+        candle_core::bail!("there is no NVRTC (libnvrtc.so.13)");
+    }
+    let parts = ["f32", "f16", "bf16", "latents"].into_iter();
+    parts
+        .map(|part| {
+            code_for_driver(part)?;
+            Ok((part, machine_code(part, capability)?.len()))
+        })
+        .collect()
 }
 
 /// Runs an operation on the card where its inputs lie.
@@ -228,16 +394,20 @@ pub(super) fn run<O: Operation>(
     let count = operation.shape().elem_count();
     let output = allocated(&device, operation.result_type().unwrap_or(dtype), count)?;
     let target = Place::of(&output, &Layout::contiguous(operation.shape()), &stream)?;
-    // SAFETY: the first launch of a plan writes what later ones read.
-    let scratch = unsafe { device.alloc::<f32>(plan.scratch.max(1))? };
-    let (scratch_at, _scratch_use) = scratch.device_ptr(&stream);
+    let scratch = match plan.scratch {
+        0 => None,
+        // SAFETY: the first launch of a plan writes what later ones read.
+        count => Some(unsafe { device.alloc::<f32>(count)? }),
+    };
+    let scratch = scratch.as_ref().map(|scratch| scratch.device_ptr(&stream));
     let pointer = |argument: &Argument| match *argument {
         Argument::Input(index) => places[index].as_ref().map_or(0, |place| place.at),
         Argument::Output => target.at,
-        _ => scratch_at,
+        _ => scratch.as_ref().map_or(0, |(at, _)| *at),
     };
+    let format = suffix(operation.format().unwrap_or(dtype))?;
     for launch in &plan.launches {
-        let function = LOADED.lock().function(&device, launch.kernel, suffix(dtype)?)?;
+        let function = LOADED.lock().function(&device, launch.kernel, format)?;
         start(&stream, &function, launch, &pointer)?;
     }
     drop(target);

@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, Result, Storage, Tensor, backend::BackendStorage a
 use half::{bf16, f16};
 
 use super::{
-    operation::{Argument, Operation, suffix},
+    operation::{ALIGNMENT, Argument, Launch, Operation, suffix},
     self_test::cases,
 };
 use crate::{
@@ -181,6 +181,12 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
         candle_core::bail!("a tensor that is not contiguous on the processor");
     };
+    // A card would refuse to read it; the processor does not mind.
+    assert_eq!(
+        start * tensor.dtype().size_in_bytes() % ALIGNMENT,
+        0,
+        "misaligned"
+    );
     Ok(match storage {
         CpuStorage::F32(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
         CpuStorage::F16(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
@@ -188,6 +194,60 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
         CpuStorage::U32(x) => x[start..end].iter().flat_map(|x| x.to_ne_bytes()).collect(),
         other => candle_core::bail!("the emulator does not know {:?}", other.dtype()),
     })
+}
+
+/// Makes sure that a card would take a launch: what the emulator does not notice by itself.
+fn check(launch: &Launch) {
+    let (most_threads, parameters) = declaration(launch.kernel);
+    assert!((1..=most_threads).contains(&launch.threads), "{launch:?}");
+    // More needs an attribute to be set.
+    assert!(launch.shared_bytes <= 48 << 10, "{launch:?}");
+    let [x, y, z] = launch.grid;
+    assert!(x < 1 << 31 && y < 1 << 16 && z < 1 << 16, "{launch:?}");
+    let given: String = launch
+        .arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Input(_) | Argument::Output | Argument::Scratch => 'p',
+            Argument::Whole(_) => 'i',
+            Argument::Real(_) => 'f',
+        })
+        .collect();
+    assert_eq!(
+        given, parameters,
+        "{} is given other arguments than it declares",
+        launch.kernel
+    );
+}
+
+/// Most threads of a block and the kinds of parameters ('p' for a pointer, 'i', 'f') that a kernel declares.
+fn declaration(kernel: &str) -> (usize, String) {
+    let source = include_str!("kernels.cu").replace('\\', " ");
+    // Variants share a declaration, with the place of their number marked.
+    let stem = kernel.trim_end_matches(|end: char| end.is_ascii_digit());
+    let names = if stem == kernel {
+        [format!(" {kernel}_##T("), format!(" {kernel}_f32(")]
+    } else {
+        [format!(" {stem}##N##_##T("), format!(" {stem}##D##_##T(")]
+    };
+    let place = names
+        .iter()
+        .find_map(|name| Some((source.find(name)?, name.len())))
+        .unwrap_or_else(|| panic!("{kernel} is not declared"));
+    let threads = source[..place.0]
+        .rsplit_once("KERNEL(")
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .and_then(|(threads, _)| threads.trim().parse().ok())
+        .unwrap_or_else(|| panic!("{kernel} says no number of threads"));
+    let list = &source[place.0 + place.1..];
+    let list = list.split_once(')').map_or(list, |(list, _)| list);
+    let kinds = list.split(',').map(|parameter| match parameter.trim() {
+        pointer if pointer.contains('*') => 'p',
+        whole if whole.starts_with("int ") => 'i',
+        real if real.starts_with("float ") => 'f',
+        other => panic!("{kernel} has a parameter {other:?}"),
+    });
+    (threads, kinds.collect())
 }
 
 /// Runs an operation in the emulator, if this thread is to.
@@ -218,10 +278,7 @@ pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Res
     let bytes = operation.shape().elem_count() * result_type.size_in_bytes();
     let output = Guarded::new(emulator, bytes);
     for launch in &plan.launches {
-        assert!(
-            launch.shared_bytes <= 48 << 10 && launch.threads <= 1024,
-            "{launch:?}"
-        );
+        check(launch);
         let raw = |kind: u8| RawArgument {
             kind: kind as c_char,
             pointer: std::ptr::null_mut(),
@@ -251,7 +308,8 @@ pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Res
             })
             .collect();
         arguments.push(raw(0));
-        let name = format!("{}_{}", launch.kernel, suffix(dtype)?);
+        let format = operation.format().unwrap_or(dtype);
+        let name = format!("{}_{}", launch.kernel, suffix(format)?);
         let Some(kernel) = symbol(emulator.library, &name) else {
             candle_core::bail!("there is no kernel {name}");
         };
@@ -396,4 +454,20 @@ fn latents_are_rolled_as_without_kernels() {
         assert_eq!(values(&rolled), values(&plain));
         assert_eq!(values(&from_center(&rolled, &shifts).unwrap()), values(&latents));
     });
+}
+
+#[test]
+fn parts_of_tensors_are_moved_to_where_a_card_may_read_them() {
+    if !is_available() {
+        return;
+    }
+    let values = Tensor::arange(0.0_f32, 27.0, &candle_core::Device::Cpu).unwrap();
+    let part = values.narrow(0, 3, 24).unwrap().reshape((1, 3, 8)).unwrap();
+    let ones = Tensor::ones(8, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+    let found = with_mode(Mode::Emulated { is_falling: false }, || {
+        super::add(&part, Some(&ones), None).unwrap()
+    });
+    let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(found[0], 4.0);
+    assert_eq!(found[23], 27.0);
 }

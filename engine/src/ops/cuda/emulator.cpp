@@ -39,7 +39,7 @@ struct Call {
 // called with all of each in order.
 static void call(void* data) {
   const Call& call = *(const Call*)data;
-  size_t wholes[20] = {};
+  size_t wholes[24] = {};
   float reals[4] = {};
   int whole_count = 0, real_count = 0;
   for (const Argument* argument = call.arguments; argument->kind; argument++) {
@@ -49,10 +49,12 @@ static void call(void* data) {
       wholes[whole_count++] = argument->kind == 'p' ? (size_t)argument->pointer : (size_t)argument->whole;
   }
   typedef void (*Kernel)(size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t,
-                         size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, float, float, float, float);
+                         size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t,
+                         float, float, float, float);
   const size_t* w = wholes;
   ((Kernel)call.kernel)(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11], w[12], w[13], w[14],
-                        w[15], w[16], w[17], w[18], w[19], reals[0], reals[1], reals[2], reals[3]);
+                        w[15], w[16], w[17], w[18], w[19], w[20], w[21], w[22], w[23], reals[0], reals[1], reals[2],
+                        reals[3]);
 }
 
 // Runs a kernel. 0 if all went well, 1 if some threads waited for ever.

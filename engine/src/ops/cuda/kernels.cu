@@ -591,6 +591,125 @@ INLINE void convolve(const T* x, const T* weight, const T* bias, const T* residu
     }
 }
 
+// What a step of the stream does around the denoiser. A row is a region at a noise level; two tables say what it is:
+//
+// whole: the latent it belongs to | its slot | 1 + its mask while it is denoised alone, else 0 | its mask | cells that it
+//        is rolled down and to the right by | its place in the denoiser's batch | 1 + that of its negative prompt, or 0
+// real:  shares of clean latent and noise in its surroundings | how white these are | factor of the denoiser's input |
+//        shares of latent and prediction in the noise | shares of latent and noise in the result
+//
+// latents, white, background and stock (noise, by slot) are [.., c, h, w], masks are [.., h, w], all f32.
+
+struct Row {
+  const unsigned* whole;
+  const f32* real;
+};
+INLINE Row row_at(const unsigned* whole, const f32* real, int row) {
+  return Row{whole + (size_t)row * 8, real + (size_t)row * 8};
+}
+
+// A row's latent before it is rolled: in the first steps its surroundings are replaced.
+INLINE float row_latent(Row row, const f32* latents, const f32* masks, const f32* white, const f32* background,
+                        const f32* stock, int channel, int channels, int area, int cell) {
+  const size_t plane = (size_t)channels * area, place = (size_t)channel * area + cell;
+  const float x = latents[row.whole[0] * plane + place];
+  if (row.whole[2] == 0) return x;
+  const float mask = masks[(size_t)(row.whole[2] - 1) * area + cell];
+  const float clean = white[place] * row.real[2] + background[place] * (1.0f - row.real[2]);
+  const float around = clean * row.real[0] + stock[row.whole[1] * plane + place] * row.real[1];
+  return around * (1.0f - mask) + x * mask;
+}
+
+// The denoiser's batch, [rows, h, w, c]: each row's latent rolled to the centre.
+template <class T>
+INLINE void stream_rows(const f32* latents, const f32* masks, const f32* white, const f32* background, const f32* stock,
+                        const unsigned* whole, const f32* real, T* y, int rows, int channels, int h, int w) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  const int area = h * w;
+  if (i >= (size_t)rows * channels * area) return;
+  const int channel = i % channels, cell = i / channels % area;
+  const Row row = row_at(whole, real, i / ((size_t)channels * area));
+  const int line = (cell / w + h - (int)row.whole[4]) % h, column = (cell % w + w - (int)row.whole[5]) % w;
+  const float x =
+      row_latent(row, latents, masks, white, background, stock, channel, channels, area, line * w + column);
+  set(y[i], x * row.real[3]);
+}
+
+// The rows' results, averaged under their masks, before the background: [slots, c, h, w].
+//
+// predicted is what the denoiser made of the batch; its strides say how it lies. A slot's table: its first row and their
+// number among `whole` | its number | 1 + the noise of its background, or 0; slot_real: shares of background and noise.
+// Rows may come in several calls: `before`, which may be null, is what the calls before gave; the last one divides.
+template <class T>
+INLINE void stream_average(const f32* latents, const f32* masks, const f32* white, const f32* background,
+                           const f32* stock, const T* predicted, const unsigned* whole, const f32* real,
+                           const unsigned* slot_whole, const f32* slot_real, const f32* divisors, const f32* shares,
+                           const f32* before, f32* y, int slots, int channels, int h, int w, int channel_stride,
+                           int cell_stride, int is_guided, int is_last, float scale, float delta) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  const int area = h * w;
+  const size_t plane = (size_t)channels * area;
+  if (i >= slots * plane) return;
+  const int cell = i % area, channel = i / area % channels, line = cell / w, column = cell % w;
+  const unsigned* slot = slot_whole + i / plane * 4;
+  const size_t place = (size_t)channel * area + cell;
+  float sum = before ? before[i] : 0.0f;
+  for (unsigned number = slot[0]; number < slot[0] + slot[1]; number++) {
+    const Row row = row_at(whole, real, number);
+    const float x = row_latent(row, latents, masks, white, background, stock, channel, channels, area, cell);
+    // Where this cell lay while it was denoised.
+    const int rolled = (line + (int)row.whole[4]) % h * w + (column + (int)row.whole[5]) % w;
+    const size_t at = (size_t)channel * channel_stride + (size_t)rolled * cell_stride;
+    float noise = x * row.real[4] + value_of(predicted[row.whole[6] * plane + at]) * row.real[5];
+    if (is_guided) {
+      const float away =
+          (row.whole[7] ? x * row.real[4] + value_of(predicted[(row.whole[7] - 1) * plane + at]) * row.real[5]
+                        : stock[row.whole[1] * plane + place]) *
+          delta;
+      noise = away + (noise - away) * scale;
+    }
+    sum += (x * row.real[6] + noise * row.real[7]) * masks[(size_t)row.whole[3] * area + cell];
+  }
+  if (is_last) {
+    const float* level = slot_real + i / plane * 2;
+    const size_t there = (size_t)slot[2] * area + cell;
+    float behind = background[place];
+    if (slot[3]) behind = behind * level[0] + stock[(slot[3] - 1) * plane + place] * level[1];
+    sum = sum / divisors[there] * (1.0f - shares[there]) + behind * shares[there];
+  }
+  y[i] = sum;
+}
+
+// Latents with noise: y = x signal + noise[slot] amount, with a slot, a signal and an amount for each latent.
+INLINE void stream_noise(const f32* x, const f32* noise, const unsigned* slots, const f32* shares, f32* y, int latents,
+                         int values) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)latents * values) return;
+  const size_t latent = i / values;
+  y[i] = x[i] * shares[latent * 2] + noise[slots[latent] * (size_t)values + i % values] * shares[latent * 2 + 1];
+}
+
+// The masks of all regions at all noise levels, [levels * regions, h, w]; behind them what their sums are divided by,
+// [levels, h, w], and how much of the background shows, [levels, h, w]. coverage is [regions, h, w]; levels are pairs of
+// a noise level and the next one; is_soft has a bit for each level at which a mask rises between the two.
+INLINE void stream_masks(const f32* coverage, const f32* levels, f32* y, int regions, int count, int area, int is_soft) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (size_t)count * area) return;
+  const int level = i / area, cell = i % area;
+  const float noise = levels[level * 2], next = levels[level * 2 + 1];
+  float sum = 0.0f;
+  for (int region = 0; region < regions; region++) {
+    const float value = coverage[(size_t)region * area + cell];
+    float mask = value > noise ? 1.0f : 0.0f;
+    if (is_soft >> level & 1) mask = fminf(fmaxf((value - next) / (noise - next), 0.0f), 1.0f);
+    y[((size_t)level * regions + region) * area + cell] = mask;
+    sum += mask;
+  }
+  f32* rest = y + (size_t)count * regions * area;
+  rest[i] = sum > 0.0f ? sum : 1.0f;
+  rest[(size_t)count * area + i] = fminf(fmaxf(1.0f - sum, 0.0f), 1.0f);
+}
+
 // Rows of latents [rows, c, h, w], each rolled down and to the right by its own number of cells (0 to h - 1, w - 1).
 
 template <class T>
@@ -644,6 +763,21 @@ INLINE void rgba(const T* x, unsigned* y, int height, int width, int channel_str
                        int column_stride) {                                                                            \
     rgba<T>(x, y, height, width, channel_stride, line_stride, column_stride);                                          \
   }                                                                                                                    \
+  KERNEL(256) stream_rows_##T(const f32* latents, const f32* masks, const f32* white, const f32* background,           \
+                              const f32* stock, const unsigned* whole, const f32* real, T* y, int rows, int channels,  \
+                              int h, int w) {                                                                          \
+    stream_rows<T>(latents, masks, white, background, stock, whole, real, y, rows, channels, h, w);                    \
+  }                                                                                                                    \
+  KERNEL(256) stream_average_##T(const f32* latents, const f32* masks, const f32* white, const f32* background,        \
+                                 const f32* stock, const T* predicted, const unsigned* whole, const f32* real,         \
+                                 const unsigned* slot_whole, const f32* slot_real, const f32* divisors,                \
+                                 const f32* shares, const f32* before, f32* y, int slots, int channels, int h, int w,  \
+                                 int channel_stride, int cell_stride, int is_guided, int is_last, float scale,         \
+                                 float delta) {                                                                        \
+    stream_average<T>(latents, masks, white, background, stock, predicted, whole, real, slot_whole, slot_real,         \
+                      divisors, shares, before, y, slots, channels, h, w, channel_stride, cell_stride, is_guided,      \
+                      is_last, scale, delta);                                                                          \
+  }                                                                                                                    \
   FOR_WIDTH(T, 64)                                                                                                     \
   FOR_WIDTH(T, 128)
 
@@ -678,5 +812,12 @@ FOR_TYPE(f32)
 #ifdef WITH_LATENTS
 KERNEL(256) roll_f32(const f32* x, const unsigned* shifts, f32* y, int rows, int channels, int h, int w) {
   roll<f32>(x, shifts, y, rows, channels, h, w);
+}
+KERNEL(256) stream_noise_f32(const f32* x, const f32* noise, const unsigned* slots, const f32* shares, f32* y, int latents,
+                             int values) {
+  stream_noise(x, noise, slots, shares, y, latents, values);
+}
+KERNEL(256) stream_masks_f32(const f32* coverage, const f32* levels, f32* y, int regions, int count, int area, int is_soft) {
+  stream_masks(coverage, levels, y, regions, count, area, is_soft);
 }
 #endif

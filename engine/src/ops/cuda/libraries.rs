@@ -69,24 +69,47 @@ fn folders_to_search() -> Vec<PathBuf> {
         folders.push(toolkit.join("lib64"));
         folders.push(toolkit.join("lib"));
     }
-    folders.push(PathBuf::from("/usr/lib/wsl/lib"));
+    // Where the driver lies under Windows, and in containers.
+    for driver in [
+        "/usr/lib/wsl/lib",
+        "/usr/local/nvidia/lib64",
+        "/usr/local/nvidia/lib",
+    ] {
+        folders.push(PathBuf::from(driver));
+    }
     let environments = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(named);
+    let on_path = std::env::var_os("PATH").map(|path| prefixes_of_pythons(std::env::split_paths(&path)));
     let local = named("HOME").map(|home| home.join(".local"));
     let here = [".venv", "venv", "/usr/local", "/usr"].map(PathBuf::from);
-    for prefix in environments.chain(local).chain(here) {
-        for python in children(&prefix.join("lib"), "python3") {
-            for packages in ["site-packages", "dist-packages"] {
-                // NVIDIA's wheels: one folder for each library before CUDA 13, and one for most of them since.
-                for part in children(&python.join(packages).join("nvidia"), "") {
-                    folders.push(part.join("lib"));
-                }
-            }
-        }
-        for part in children(&prefix.join("lib/python3/dist-packages/nvidia"), "") {
-            folders.push(part.join("lib"));
-        }
+    for prefix in environments
+        .chain(on_path.into_iter().flatten())
+        .chain(local)
+        .chain(here)
+    {
+        folders.extend(folders_of_wheels(&prefix));
     }
     folders
+}
+
+/// The environments whose Python is found on a path: `python3` lies in their folder `bin`.
+fn prefixes_of_pythons(path: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    path.filter(|folder| folder.join("python3").exists())
+        .filter_map(|folder| folder.parent().map(Path::to_owned))
+        .collect()
+}
+
+/// The folders of NVIDIA's wheels in a Python environment: one for each library before CUDA 13, and one for most of them
+/// since.
+fn folders_of_wheels(prefix: &Path) -> Vec<PathBuf> {
+    let mut packages = Vec::new();
+    for python in children(&prefix.join("lib"), "python3") {
+        packages.push(python.join("site-packages"));
+        packages.push(python.join("dist-packages"));
+    }
+    let parts = packages
+        .iter()
+        .flat_map(|packages| children(&packages.join("nvidia"), ""));
+    parts.map(|part| part.join("lib")).collect()
 }
 
 /// What lies in a folder and begins with `start`, sorted.
@@ -128,6 +151,23 @@ mod tests {
     fn a_library_that_is_not_there_is_said_to_be_missing() {
         assert!(!is_loadable(Path::new("libno-such-library.so.13")));
         assert!(is_loadable(Path::new("libc.so.6")));
+    }
+
+    #[test]
+    fn the_wheels_of_a_python_on_the_path_are_searched() {
+        let environment = tempfile::tempdir().unwrap();
+        let wheels = environment.path().join("lib/python3.12/site-packages/nvidia");
+        for folder in [wheels.join("cu13/lib"), environment.path().join("bin")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let path = || [PathBuf::from("/no/such/folder"), environment.path().join("bin")].into_iter();
+        assert!(prefixes_of_pythons(path()).is_empty());
+        std::fs::write(environment.path().join("bin/python3"), "").unwrap();
+        let found: Vec<PathBuf> = prefixes_of_pythons(path())
+            .iter()
+            .flat_map(|prefix| folders_of_wheels(prefix))
+            .collect();
+        assert_eq!(found, [wheels.join("cu13/lib")]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Kernels for NVIDIA cards: what candle lacks there, or makes of many small steps.
 //!
 //! ```text
-//! convolution, normalisation, attention, gate, latents ──▶ operation ──▶ card (feature "cuda")
-//!        say which kernels to launch (a Plan)                        └─▶ a plain twin, on the processor
+//! convolution, normalisation, attention, gate, latents, step ──▶ operation ──▶ card (feature "cuda")
+//!        say which kernels to launch (a Plan)                              └─▶ a plain twin, on the processor
 //! ```
 //!
 //! An [`Operation`](operation::Operation) describes its result's shape, the launches that make it, and a plain twin in
@@ -33,17 +33,21 @@ mod libraries;
 mod normalisation;
 mod operation;
 mod self_test;
+mod step;
 
 use candle_core::{Device, Result, Tensor};
 
 pub(crate) use attention::attention;
 #[cfg(feature = "cuda")]
-pub(crate) use card::{keep_uploads, memory_bytes, open};
+pub(crate) use card::{Mark, give_back_memory, keep_uploads, memory_bytes, open, peak_bytes};
 pub(crate) use convolution::{Convolution, End, convolve, packed_weight};
 pub(crate) use gate::{add, geglu};
 pub(crate) use latents::{rgba, roll};
 pub(crate) use normalisation::{group_norm, layer_norm};
 pub use self_test::{KernelCheck, check_kernels};
+pub(crate) use step::{
+    Averaged, Cut, Fields, MOST_LEVELS, ROW, Tables, cut_masks, stream_average, stream_noise, stream_rows,
+};
 
 /// Whether networks on this device are made of these kernels.
 ///
@@ -60,6 +64,30 @@ pub(crate) fn are_used_on(device: &Device) -> bool {
     // Without the feature there is no card.
     let _: &Device = device;
     false
+}
+
+/// Compiles all kernels for a capability, such as (9, 0), and tells the bytes of each part; needs NVRTC but no card.
+///
+/// # Errors
+/// What the compiler says, or that there is none.
+pub fn compile_kernels(capability: (i32, i32)) -> Result<Vec<(&'static str, usize)>> {
+    #[cfg(feature = "cuda")]
+    return card::compile_kernels(capability);
+    #[cfg(not(feature = "cuda"))]
+    candle_core::bail!("this program was built without CUDA: nothing compiles for {capability:?}");
+}
+
+/// Runs a test's body as on a card: with the kernels' plain twins, or with the kernels themselves on the processor where
+/// they can be compiled.
+#[cfg(test)]
+pub(crate) fn as_on_a_card<T>(with_kernels: bool, body: impl FnOnce() -> T) -> T {
+    use emulated::Mode;
+    let mode = if with_kernels && emulated::is_available() {
+        Mode::Emulated { is_falling: false }
+    } else {
+        Mode::Twins
+    };
+    emulated::with_mode(mode, body)
 }
 
 /// `[b, c, h, w]` as `[b, h, w, c]` in memory; copies only what does not lie so already.

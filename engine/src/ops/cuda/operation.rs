@@ -84,6 +84,11 @@ pub(super) trait Operation {
         None
     }
 
+    /// Number format that its kernels are named after, if it is not that of the first input.
+    fn format(&self) -> Option<DType> {
+        None
+    }
+
     /// What is launched.
     fn plan(&self, dtype: DType) -> Plan;
 
@@ -91,14 +96,29 @@ pub(super) trait Operation {
     fn twin(&self, inputs: &[Option<Vec<f32>>]) -> Vec<f32>;
 }
 
-/// Runs an operation where its first input lies. Inputs are made contiguous; all but the first may be missing.
+/// Kernels read 16 bytes at a time, which must begin at a multiple of 16.
+pub(super) const ALIGNMENT: usize = 16;
+
+/// An input as the kernels take it: contiguous, and where it is a part of a larger tensor, not beginning in the middle of
+/// what is read at a time.
+fn laid_out(input: &Tensor) -> Result<Tensor> {
+    let input = input.contiguous()?;
+    let start = input.layout().start_offset() * input.dtype().size_in_bytes();
+    if start.is_multiple_of(ALIGNMENT) {
+        Ok(input)
+    } else {
+        input.force_contiguous()
+    }
+}
+
+/// Runs an operation where its first input lies. Inputs are laid out for the kernels; all but the first may be missing.
 ///
 /// # Errors
 /// If an input lies on another device, or the card has no room.
 pub(super) fn run<O: Operation>(operation: O, inputs: &[Option<&Tensor>]) -> Result<Tensor> {
     let inputs: Vec<Option<Tensor>> = inputs
         .iter()
-        .map(|input| input.map(Tensor::contiguous).transpose())
+        .map(|input| input.map(laid_out).transpose())
         .collect::<Result<_>>()?;
     let Some(Some(first)) = inputs.first().cloned() else {
         candle_core::bail!("{} without an input", O::NAME);

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    Convolution, End, add, attention, channels_first, convolve, geglu, group_norm, layer_norm, packed_weight,
-    rgba, roll,
+    Averaged, Convolution, End, Fields, Tables, add, attention, channels_first, convolve, cut_masks, geglu,
+    group_norm, layer_norm, packed_weight, rgba, roll, stream_average, stream_noise, stream_rows,
 };
 
 /// How far a kernel is from its twin.
@@ -120,7 +120,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         attentions(dtype, &mut cases)?;
         convolutions(dtype, &mut cases)?;
         ends(dtype, &mut cases)?;
+        steps(dtype, &mut cases)?;
     }
+    streams(&mut cases)?;
     Ok(cases)
 }
 
@@ -280,6 +282,163 @@ fn ends(dtype: DType, cases: &mut Vec<Case>) -> Result<()> {
                     x[0].clone()
                 };
                 rgba(&picture, 8, 10)
+            }),
+        });
+    }
+    Ok(())
+}
+
+/// Two noise levels of three regions, and what each of their rows is: five rows behind a negative one, the first two
+/// levels' rows denoised alone.
+struct Step {
+    /// Latents, masks, white, background, noise; then the tables of rows, of slots, divisors and shares.
+    inputs: Vec<Tensor>,
+}
+
+impl Step {
+    const CHANNELS: usize = 4;
+    const SIZE: (usize, usize) = (6, 5);
+    const ROWS: usize = 6;
+
+    fn new() -> Result<Self> {
+        let (h, w) = Self::SIZE;
+        let fields = |count: usize| random(&[count, Self::CHANNELS, h, w], DType::F32, 0.0);
+        let whole: [[u32; 8]; Self::ROWS] = [
+            // The negative row is that of the first cell.
+            [0, 0, 1, 0, 2, 4, 0, 1],
+            [0, 0, 1, 0, 2, 4, 1, 1],
+            [0, 0, 3, 2, 0, 0, 2, 0],
+            [1, 2, 0, 4, 5, 1, 3, 0],
+            [1, 2, 0, 3, 0, 2, 4, 0],
+            [1, 2, 0, 5, 3, 0, 5, 0],
+        ];
+        let real = random(&[Self::ROWS, 8], DType::F32, 0.6)?;
+        let slots: [[u32; 4]; 2] = [[0, 2, 0, 2], [2, 3, 2, 0]];
+        let whole_table = |values: Vec<u32>, width: usize| {
+            let rows = values.len() / width;
+            Tensor::from_vec(values, (rows, width), &Device::Cpu)
+        };
+        let inputs = vec![
+            fields(2)?,
+            random(&[6, 1, h, w], DType::F32, 0.5)?,
+            fields(1)?,
+            fields(1)?,
+            fields(3)?,
+            whole_table(whole.concat(), 8)?,
+            real,
+            whole_table(slots.concat(), 4)?,
+            random(&[2, 2], DType::F32, 0.7)?,
+            random(&[3, 1, h, w], DType::F32, 6.0)?,
+            random(&[3, 1, h, w], DType::F32, 0.5)?,
+        ];
+        Ok(Self { inputs })
+    }
+
+    fn fields(x: &[Tensor]) -> Fields<'_> {
+        Fields {
+            latents: &x[0],
+            masks: &x[1],
+            white: &x[2],
+            background: &x[3],
+            stock: &x[4],
+        }
+    }
+}
+
+/// What a step does around the denoiser, for each format of the denoiser's numbers.
+fn steps(dtype: DType, cases: &mut Vec<Case>) -> Result<()> {
+    let (h, w) = Step::SIZE;
+    cases.push(Case {
+        name: format!("stream_rows {dtype:?}"),
+        dtype,
+        inputs: Step::new()?.inputs,
+        run: Box::new(move |x| {
+            let tables = Tables {
+                whole: &x[5],
+                real: &x[6],
+            };
+            stream_rows(Step::fields(x), tables, dtype)
+        }),
+    });
+    for (guidance, is_channels_last, has_before) in [
+        (None, true, false),
+        (Some((1.5, 0.8)), false, false),
+        (Some((2.0, 1.0)), true, true),
+    ] {
+        let mut inputs = Step::new()?.inputs;
+        inputs.push(random(&[Step::ROWS, h, w, Step::CHANNELS], dtype, 0.0)?);
+        inputs.push(random(&[2, Step::CHANNELS, h, w], DType::F32, 0.0)?);
+        cases.push(Case {
+            name: format!(
+                "stream_average {dtype:?}, guidance {guidance:?}, channels last {is_channels_last}, before \
+                 {has_before}"
+            ),
+            // Everything but the prediction is in 32-bit floats, and it is the same for both.
+            dtype: DType::F32,
+            inputs,
+            run: Box::new(move |x| {
+                let predicted = channels_first(&x[11])?;
+                let predicted = if is_channels_last {
+                    predicted
+                } else {
+                    predicted.contiguous()?
+                };
+                // Without the negative row.
+                let own = Tables {
+                    whole: &x[5].narrow(0, 1, Step::ROWS - 1)?,
+                    real: &x[6].narrow(0, 1, Step::ROWS - 1)?,
+                };
+                let averaged = Averaged {
+                    predicted: &predicted,
+                    slots: Tables {
+                        whole: &x[7],
+                        real: &x[8],
+                    },
+                    divisors: &x[9],
+                    shares: &x[10],
+                    before: has_before.then_some(&x[12]),
+                    is_last: true,
+                    guidance,
+                };
+                let whole = stream_average(Step::fields(x), own, averaged)?;
+                // Calls that others follow leave the sums as they are.
+                let part = Averaged {
+                    is_last: false,
+                    ..averaged
+                };
+                let part = stream_average(Step::fields(x), own, part)?;
+                Tensor::cat(&[&whole, &part], 0)
+            }),
+        });
+    }
+    Ok(())
+}
+
+/// What a step does with 32-bit floats alone.
+fn streams(cases: &mut Vec<Case>) -> Result<()> {
+    let dtype = DType::F32;
+    cases.push(Case {
+        name: "stream_noise F32 [3, 4, 6, 5]".to_owned(),
+        dtype,
+        inputs: vec![
+            random(&[3, 4, 6, 5], dtype, 0.0)?,
+            random(&[4, 4, 6, 5], dtype, 0.0)?,
+            Tensor::from_vec(vec![3_u32, 1, 2], 3, &Device::Cpu)?,
+            random(&[3, 2], dtype, 0.5)?,
+        ],
+        run: Box::new(|x| stream_noise(&x[0], &x[1], &x[2], &x[3])),
+    });
+    for regions in [1, 3] {
+        cases.push(Case {
+            name: format!("stream_masks F32 of {regions} regions"),
+            dtype,
+            inputs: vec![
+                random(&[regions, 9, 31], dtype, 0.5)?,
+                Tensor::from_vec(vec![0.99_f32, 0.7, 0.7, 0.3, 0.3, 0.0], (3, 2), &Device::Cpu)?,
+            ],
+            run: Box::new(|x| {
+                let cut = cut_masks(&x[0], &x[1], &[false, true, false])?;
+                Tensor::cat(&[&cut.masks, &cut.divisors, &cut.shares], 0)
             }),
         });
     }

@@ -8,9 +8,11 @@ use super::prompts::{Missing, PromptLookup, Prompts};
 use crate::{
     Error, Result,
     api::{Picture, Region, Revision, Scene, StreamSettings},
+    device::keep_uploads,
     error::Doing as _,
     image,
     models::traits::ModelParts,
+    ops::cuda,
     schedule::SlotTable,
     stream::{
         geometry::Geometry,
@@ -126,7 +128,12 @@ impl Canvas {
             _ => {
                 let planes: Vec<&[f32]> = cut.iter().map(|planes| planes.as_slice()).collect();
                 let planes = MaskPlanes::new(geometry.latent, table.count(), &planes);
-                Masks::new(&planes, &parts.device).doing("preparing the masks")?
+                let layers = masks.layers().iter().zip(&shown);
+                let coverage: Vec<Vec<f32>> = layers
+                    .map(|(layer, region)| weighted(&layer.coverage, region))
+                    .collect();
+                Masks::cut(&planes, &coverage, settings.mask_mode, &table, &parts.device)
+                    .doing("preparing the masks")?
             }
         };
         let painting = Painting {
@@ -236,11 +243,17 @@ fn cut_masks(
                 is_same.then(|| Arc::clone(&before.cut[place]))
             });
             known.unwrap_or_else(|| {
-                let weighted: Vec<f32> = layer.coverage.iter().map(|value| value * strength).collect();
-                Arc::new(quantise(&weighted, settings.mask_mode, table))
+                let coverage = weighted(&layer.coverage, region);
+                Arc::new(quantise(&coverage, settings.mask_mode, table))
             })
         })
         .collect()
+}
+
+/// A layer's coverage times its region's weight.
+fn weighted(coverage: &[f32], region: &Region) -> Vec<f32> {
+    let strength = unit(region.mask_strength, 1.0);
+    coverage.iter().map(|value| value * strength).collect()
 }
 
 /// Whether settings that change the picture are the same; the others only change how it is made.
@@ -267,6 +280,51 @@ pub(super) fn validate(scene: &Scene) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The results of some slots as the latents of those behind them, by the new slot; the last slot's result goes nowhere.
+///
+/// # Shapes
+/// - `results`: `[n, c, h, w]`, the results of `slots`
+/// - returns `[1, c, h, w]` each
+pub(super) fn all_onward(canvas: &Canvas, slots: &[usize], results: &Tensor) -> Result<Vec<(usize, Tensor)>> {
+    let going: Vec<usize> = slots
+        .iter()
+        .copied()
+        .filter(|slot| slot + 1 < canvas.table.count())
+        .collect();
+    // They are in rising order, so that at most the last one is left behind.
+    let each = |slots: &[usize], latents: &Tensor| -> candle_core::Result<Vec<Tensor>> {
+        let device = latents.device();
+        let noise: Vec<u32> = slots.iter().map(|&slot| slot as u32 + 1).collect();
+        let shares: Vec<f32> = slots
+            .iter()
+            .map(|&slot| canvas.table.slots()[slot].onward)
+            .flat_map(|noising| [noising.signal as f32, noising.noise as f32])
+            .collect();
+        let noise = Tensor::from_vec(noise, slots.len(), device)?;
+        let shares = Tensor::from_vec(shares, (slots.len(), 2), device)?;
+        cuda::stream_noise(latents, &canvas.noise.tensor, &noise, &shares)?.chunk(slots.len(), 0)
+    };
+    let latents = if going.is_empty() {
+        Vec::new()
+    } else if cuda::are_used_on(results.device()) {
+        let _uploads = keep_uploads(results.device());
+        results
+            .narrow(0, 0, going.len())
+            .and_then(|latents| each(&going, &latents))
+            .doing("noising to the next level")?
+    } else {
+        going
+            .iter()
+            .enumerate()
+            .map(|(place, &slot)| {
+                let result = results.narrow(0, place, 1).doing("noising to the next level")?;
+                onward(canvas, slot, &result)
+            })
+            .collect::<Result<_>>()?
+    };
+    Ok(going.iter().map(|slot| slot + 1).zip(latents).collect())
 }
 
 pub(super) fn onward(canvas: &Canvas, slot: usize, result: &Tensor) -> Result<Tensor> {

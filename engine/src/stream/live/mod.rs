@@ -15,7 +15,7 @@ mod prompts;
 use candle_core::{DType, Device, Tensor};
 
 use self::{
-    canvas::{Canvas, Change, onward, validate},
+    canvas::{Canvas, Change, all_onward, onward, validate},
     flight::{Flight, Made, Order},
     prompts::Missing,
 };
@@ -319,17 +319,16 @@ impl Session {
         }
         let (results, rows) = self.advance(canvas, &slots, &latents, denoiser)?;
         let mut next = vec![None; count];
-        for (result, &slot) in results.iter().zip(&slots) {
-            if slot + 1 < count {
-                next[slot + 1] = Some(onward(canvas, slot, result)?);
-            }
+        for (slot, latent) in all_onward(canvas, &slots, &results)? {
+            next[slot] = Some(latent);
         }
         // The latent that has come furthest: finished, or a foretelling while the stream fills.
         let furthest = slots.len() - 1;
         let slot = slots[furthest];
         let is_finished = slot + 1 == count;
-        let latent = canvas.table.slots()[slot]
-            .foretold(&latents[furthest], &results[furthest])
+        let latent = results
+            .narrow(0, furthest, 1)
+            .and_then(|result| canvas.table.slots()[slot].foretold(&latents[furthest], &result))
             .doing("foretelling the picture")?;
         Ok(Made {
             flight: Flight::Batch(next),
@@ -353,25 +352,24 @@ impl Session {
         denoiser: &mut dyn Denoiser,
     ) -> Result<Made> {
         let count = canvas.table.count();
-        let (results, rows) = self.advance(canvas, &[slot], std::slice::from_ref(latent), denoiser)?;
-        let result = &results[0];
+        let (result, rows) = self.advance(canvas, &[slot], std::slice::from_ref(latent), denoiser)?;
         if slot + 1 == count {
             return Ok(Made {
                 flight: Flight::empty(Order::Sequential, count),
-                latent: Some(result.clone()),
+                latent: Some(result),
                 kind: FrameKind::Complete,
                 steps_left: if is_outdated { count } else { 0 },
                 rows,
             });
         }
         let preview = (slot == 0)
-            .then(|| canvas.table.slots()[slot].foretold(latent, result))
+            .then(|| canvas.table.slots()[slot].foretold(latent, &result))
             .transpose()
             .doing("foretelling the picture")?;
         Ok(Made {
             flight: Flight::Sequential {
                 slot: slot + 1,
-                latent: Some(onward(canvas, slot, result)?),
+                latent: Some(onward(canvas, slot, &result)?),
                 is_outdated,
             },
             latent: preview,
@@ -386,14 +384,14 @@ impl Session {
         })
     }
 
-    /// Advances the latents of some slots and makes sure that numbers came out.
+    /// Advances the latents of some slots and makes sure that numbers came out: `[n, c, h, w]`.
     fn advance(
         &self,
         canvas: &Canvas,
         slots: &[usize],
         latents: &[Tensor],
         denoiser: &mut dyn Denoiser,
-    ) -> Result<(Vec<Tensor>, usize)> {
+    ) -> Result<(Tensor, usize)> {
         let stock = match canvas.scene.settings.background_noise {
             BackgroundNoise::Corrected => Ok(canvas.noise.tensor.clone()),
             BackgroundNoise::Reference => canvas
@@ -429,7 +427,6 @@ impl Session {
         if !sum.is_finite() {
             return Err(Error::NotFinite);
         }
-        let results = results.chunk(slots.len(), 0).doing("denoising")?;
         Ok((results, canvas.painting.rows_needed(slots.iter().copied())))
     }
 }

@@ -3,13 +3,15 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     api::{
-        Background, CanvasSize, Mask, ModelChoice, ModelSource, PixelRect, Region, RegionId, Seed, StepList,
+        Background, CanvasSize, Guidance, Mask, MaskMode, ModelChoice, ModelSource, PixelRect, Region,
+        RegionId, Seed, StepList,
     },
     device::Compute,
     models::{
         toy,
         traits::{Conditioning, PreparedPrompt, Row},
     },
+    ops::cuda,
 };
 
 fn parts() -> ModelParts {
@@ -457,4 +459,50 @@ fn prompt_strength_mixes_with_the_background_prompt() {
     assert!(bench.apply(&scene).has_changed);
     let red = bench.pixel(20, 30);
     assert!(red[0] > 180 && red[2] < 80, "{red:?}");
+}
+
+#[test]
+fn a_card_paints_what_the_processor_does() {
+    let guidances = [
+        Guidance::None,
+        Guidance::Full { scale: 1.5 },
+        Guidance::SelfNegative {
+            scale: 1.4,
+            delta: 0.7,
+        },
+        Guidance::Initialize {
+            scale: 1.6,
+            delta: 0.9,
+        },
+    ];
+    for (number, guidance) in guidances.into_iter().enumerate() {
+        for pass_order in [PassOrder::StreamBatch, PassOrder::Sequential] {
+            let mut scene = scene();
+            // The background shows through.
+            scene.regions[1].mask_strength = 0.6;
+            scene.settings.guidance = guidance;
+            scene.settings.pass_order = pass_order;
+            scene.settings.mask_mode =
+                [MaskMode::Discrete, MaskMode::SemiContinuous, MaskMode::Continuous][number % 3];
+            scene.settings.bootstrap_steps = number as u8;
+            scene.settings.bootstrap_mix_steps = 1.5;
+            let paint = |rows_per_call: Option<usize>| {
+                let mut bench = Bench::new(&scene);
+                if let Some(rows) = rows_per_call {
+                    bench.session.cells_per_call = rows * 64;
+                }
+                bench.settle()
+            };
+            let (expected, steps) = paint(None);
+            for (rows_per_call, with_kernels) in [(None, false), (Some(3), false), (Some(2), number == 1)] {
+                let (found, steps_found) = cuda::as_on_a_card(with_kernels, || paint(rows_per_call));
+                assert_eq!(steps_found, steps);
+                let difference = largest_difference(&found, &expected);
+                assert!(
+                    difference < 1e-4,
+                    "{guidance:?}, {pass_order:?}, {rows_per_call:?} rows a call: {difference}"
+                );
+            }
+        }
+    }
 }
