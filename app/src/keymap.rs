@@ -238,7 +238,8 @@ impl Keymap {
                         modifiers,
                         ..
                     } => self.find(*key, *physical_key, *modifiers, focus),
-                    // Window systems turn Ctrl+V into this; there is text only when the clipboard holds no picture.
+                    // Window systems turn Ctrl+C and Ctrl+V into these; there is text only when the clipboard holds no picture.
+                    Event::Copy if focus != Focus::Text => Some(AppCommand::CopyPicture),
                     Event::Paste(_) if focus != Focus::Text => Some(AppCommand::PasteBackground),
                     _ => None,
                 };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use eframe::egui::{ViewportBuilder, vec2};
 
 use crate::{
@@ -29,6 +30,11 @@ pub fn open(file: Option<PathBuf>) -> anyhow::Result<()> {
 /// # Errors
 /// If the system gives no window or no graphics.
 pub fn run(config: AppConfig) -> anyhow::Result<()> {
+    ensure!(
+        has_display(),
+        "the window cannot be opened: there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set); `wordbrush \
+         render` paints without a window"
+    );
     let options = eframe::NativeOptions {
         viewport: ViewportBuilder::default()
             .with_title("Wordbrush")
@@ -48,4 +54,14 @@ pub fn run(config: AppConfig) -> anyhow::Result<()> {
     });
     eframe::run_native("Wordbrush", options, create)
         .map_err(|error| anyhow::anyhow!("the window cannot be opened: {error}"))
+}
+
+/// Whether there is anything to open a window on; what the window library says of a missing one helps nobody.
+fn has_display() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let by_variables = cfg!(all(unix, not(target_os = "macos")));
+    !by_variables
+        || ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
+            .into_iter()
+            .any(is_set)
 }

@@ -6,7 +6,7 @@
 
 use std::{
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use image::{GrayImage, Luma};
@@ -44,14 +44,28 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_wordbrush"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wordbrush"));
+        command
             .args(arguments)
             .current_dir(self.0.path())
             .env("WORDBRUSH_HOME", self.path("home"))
-            .env_remove("HF_TOKEN")
-            .output()
+            .env_remove("HF_TOKEN");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What lies in the folder, hidden files included.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.0.path())
             .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
     }
 
     /// Runs what must succeed, silently but for its result.
@@ -165,7 +179,24 @@ fn wrong_usage_is_told_apart() {
         &["render", "scene.json"][..],
         &["render", "scene.json", "-o", "out.bmp"],
         &["render", "scene.json", "-o", "out.png", "--size", "0x7"],
+        &["render", "scene.json", "-o", "out.png", "--size", "-5x5"],
+        &["render", "scene.json", "-o", "out.png", "--size", "99999999999x1"],
+        &["render", "scene.json", "-o", "out.png", "--seed", "-1"],
+        &[
+            "render",
+            "scene.json",
+            "-o",
+            "out.png",
+            "--seed",
+            "18446744073709551616",
+        ],
         &["render", "scene.json", "-o", "out.png", "--steps", "51"],
+        &["render", "scene.json", "-o", "out.png", "--threads", "0"],
+        &["render", "scene.json", "-o", "out.png", "--frames", "0"],
+        &["render", "scene.json", "-o", "out.png", "--quality", "101"],
+        &["render", "scene.json", "-o", "out.png", "-o", "b.png"],
+        &["render", "scene.json", "-o", ""],
+        &["export", "scene.json", "--masks", "-o", "out.jpg"],
         &["render", "scene.json", "-o", "out.png", "--device", "abacus"],
         &["export", "scene.json", "-o", "out.txt"],
         &["models", "pull", "no-such-model"],
@@ -282,4 +313,267 @@ fn the_machine_is_measured() {
     // The toy has no matrix products to be measured by.
     assert!(report["processor"].is_null(), "{report}");
     assert!(report["memory"]["device_bytes"].is_number());
+}
+
+#[test]
+fn what_is_read_is_never_written_over() {
+    let place = Place::new();
+    place.done(&["render", "scene.json", "-o", "p.png"]);
+    place.done(&["export", "p.png", "-o", "q.ora"]);
+    std::fs::create_dir(place.path("sub")).unwrap();
+    for arguments in [
+        ["export", "scene.json", "-o", "scene.json"],
+        ["export", "q.ora", "-o", "sub/../q.ora"],
+        ["render", "p.png", "-o", "./p.png"],
+        ["export", "p.png", "-o", "p.png"],
+    ] {
+        let before = place.bytes(arguments[1]);
+        let output = place.run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            complaint.contains("the output is the input") && complaint.lines().count() == 1,
+            "{complaint}"
+        );
+        assert_eq!(place.bytes(arguments[1]), before);
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_is_told_in_plain_words() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("folder.png")).unwrap();
+    std::fs::write(place.path("file"), "x").unwrap();
+    for (output, why) in [
+        ("missing/out.png", "there is no folder missing"),
+        ("folder.png", "it is a folder"),
+        ("file/out.png", "Not a directory"),
+    ] {
+        for more in [&[][..], &["--frames", "2"]] {
+            if output == "folder.png" && !more.is_empty() {
+                continue;
+            }
+            let arguments = [&["render", "scene.json", "-o", output], more].concat();
+            let complaint = place.failed(&arguments);
+            assert!(
+                complaint.contains(why) && !complaint.contains(".tmp"),
+                "{complaint}"
+            );
+        }
+    }
+    for (input, why) in [
+        ("gone.png", "there is no such file"),
+        ("folder.png", "it is a folder"),
+        ("file", "it is no project"),
+    ] {
+        let complaint = place.failed(&["info", input]);
+        assert!(
+            complaint.contains(why) && complaint.contains(input),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
+fn masks_of_every_kind_are_read() {
+    let place = Place::new();
+    image::ImageBuffer::<Luma<u16>, _>::from_pixel(8, 8, Luma([0x8080]))
+        .save(place.path("sixteen-bit.png"))
+        .unwrap();
+    image::RgbaImage::from_fn(8, 8, |x, _| image::Rgba([9, 9, 9, if x < 4 { 255 } else { 0 }]))
+        .save(place.path("alpha.webp"))
+        .unwrap();
+    GrayImage::from_pixel(1, 1, Luma([255]))
+        .save(place.path("pixel.png"))
+        .unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/masks");
+    for name in ["cmyk.jpg", "one-bit.png", "palette-transparent.png"] {
+        std::fs::copy(fixtures.join(name), place.path(name)).unwrap();
+    }
+    std::fs::create_dir(place.path("Gr\u{f6}\u{df}e \u{6728}")).unwrap();
+    std::fs::copy(
+        place.path("left.png"),
+        place.path("Gr\u{f6}\u{df}e \u{6728}/mask 1.png"),
+    )
+    .unwrap();
+    for (mask, covered) in [
+        ("left.png", 0.5),
+        ("sixteen-bit.png", 0.502),
+        ("alpha.webp", 0.5),
+        ("pixel.png", 1.0),
+        ("cmyk.jpg", 0.5),
+        ("one-bit.png", 0.5),
+        ("palette-transparent.png", 0.5),
+        ("Gr\u{f6}\u{df}e \u{6728}/mask 1.png", 0.5),
+    ] {
+        place.write_scene(&json!({
+            "size": [64, 64], "model": "toy", "regions": [{"prompt": "a tree", "mask": mask}],
+        }));
+        let info = place.info("scene.json");
+        let found = info["regions"][0]["coverage"].as_f64().unwrap();
+        assert!((found - covered).abs() < 0.02, "{mask}: {found}");
+    }
+    std::fs::write(place.path("mask.gif"), b"GIF89a\x01\0\x01\0\0\0\0;").unwrap();
+    place.write_scene(&json!({"size": [64, 64], "regions": [{"prompt": "x", "mask": "mask.gif"}]}));
+    let complaint = place.failed(&["render", "scene.json", "-o", "out.png"]);
+    assert!(complaint.contains("regions[0].mask"), "{complaint}");
+    assert!(complaint.contains("no PNG, JPEG or WebP"), "{complaint}");
+}
+
+#[test]
+fn the_smallest_canvas_and_one_without_regions_are_painted() {
+    let place = Place::new();
+    place.done(&["render", "scene.json", "-o", "dot.png", "--size", "1x1"]);
+    let dot = image::open(place.path("dot.png")).unwrap();
+    assert_eq!((dot.width(), dot.height()), (1, 1));
+    place.write_scene(&json!({"size": [40, 24], "model": "toy", "regions": []}));
+    place.done(&["render", "scene.json", "-o", "empty.png"]);
+    assert_eq!(image::open(place.path("empty.png")).unwrap().width(), 40);
+}
+
+#[test]
+fn a_file_says_what_it_is_and_keeps_its_model() {
+    let place = Place::new();
+    assert_eq!(place.info("scene.json")["file_type"], "scene");
+    place.done(&["export", "scene.json", "-o", "a.wordbrush"]);
+    place.done(&["export", "a.wordbrush", "-o", "a.ora"]);
+    for (name, file_type) in [("a.wordbrush", "project"), ("a.ora", "OpenRaster")] {
+        let info = place.info(name);
+        assert_eq!(
+            (&info["file_type"], &info["model"]),
+            (&json!(file_type), &json!("toy"))
+        );
+    }
+}
+
+#[test]
+fn texts_in_files_do_not_command_the_terminal() {
+    let place = Place::new();
+    place.write_scene(&json!({
+        "size": [64, 64], "model": "toy",
+        "regions": [{"name": "\u{1b}[2J", "prompt": "two\nlines\u{7}", "mask": "left.png"}],
+    }));
+    let listing = place.done(&["info", "scene.json"]);
+    assert!(listing.contains("two lines"), "{listing:?}");
+    let is_plain = |text: &str| {
+        text.chars()
+            .all(|character| character == '\n' || !character.is_control())
+    };
+    assert!(is_plain(&listing), "{listing:?}");
+    let complaint = place.failed(&["info", "\u{1b}[31mgone"]);
+    assert!(is_plain(&complaint), "{complaint:?}");
+}
+
+/// Whoever reads the output has had enough: no complaint.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let place = Place::new();
+    for arguments in [
+        &["info", "scene.json"][..],
+        &["info", "scene.json", "--json"],
+        &["models", "list"],
+        &["models", "list", "--json"],
+        &["completions", "bash"],
+        &["--help"],
+        &["render", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = place
+            .command(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            (output.status.code(), complaint.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn two_programs_that_write_one_file_leave_a_whole_one() {
+    let place = Place::new();
+    let render = |seed: &str| {
+        place
+            .command(&["render", "scene.json", "-o", "out.png", "--seed", seed])
+            .spawn()
+            .unwrap()
+    };
+    let mut both = [render("1"), render("2")];
+    for child in &mut both {
+        assert!(child.wait().unwrap().success());
+    }
+    let seed = place.info("out.png")["seed"].as_u64().unwrap();
+    assert!([1, 2].contains(&seed));
+    assert!(place.names().iter().all(|name| !name.starts_with(".wordbrush")));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_render_leaves_whole_files_only() {
+    let place = Place::new();
+    let mut child = place
+        .command(&["render", "scene.json", "-o", "f.png", "--frames", "100000"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !place.path("f-0020.png").exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "it paints");
+        std::thread::yield_now();
+    }
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let names = place.names();
+    assert!(
+        names.iter().all(|name| !name.starts_with(".wordbrush")),
+        "{names:?}"
+    );
+    for name in names.iter().filter(|name| name.starts_with("f-")) {
+        image::open(place.path(name)).unwrap();
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let place = Place::new();
+    for command in [
+        &["--help"][..],
+        &["render", "--help"],
+        &["export", "--help"],
+        &["info", "--help"],
+        &["models", "--help"],
+        &["models", "pull", "--help"],
+        &["models", "path", "--help"],
+        &["bench", "--help"],
+        &["completions", "--help"],
+    ] {
+        assert!(place.done(command).contains("Examples:"), "{command:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_display_it_says_so() {
+    let place = Place::new();
+    let output = place
+        .command(&["scene.json"])
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(
+        complaint.contains("no display") && complaint.lines().count() == 1,
+        "{complaint}"
+    );
 }

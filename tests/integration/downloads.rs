@@ -33,6 +33,10 @@ enum Answer {
     IgnoreRange,
     /// A range that cannot be.
     RangeNotSatisfiable,
+    /// The range that was asked for, but of a newer version of the file.
+    RangeOfAnotherVersion,
+    /// Another range than was asked for.
+    AnotherRange,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -122,15 +126,23 @@ fn serve(
             ),
         ),
     };
+    let version = match answer {
+        Answer::RangeOfAnotherVersion => "v2",
+        _ => "v1",
+    };
     let mut send = |status: u16, extra: &str, length: usize, body: &[u8]| {
         write!(
             stream,
-            "HTTP/1.1 {status} X\r\nETag: \"v1\"\r\n{headers}{extra}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 {status} X\r\nETag: \"{version}\"\r\n{headers}{extra}Content-Length: {length}\r\nConnection: close\r\n\r\n"
         )?;
         stream.write_all(body)
     };
     match answer {
-        Answer::Whole => send(status, &content_range, rest.len(), rest),
+        Answer::Whole | Answer::RangeOfAnotherVersion => send(status, &content_range, rest.len(), rest),
+        Answer::AnotherRange => {
+            let range = format!("Content-Range: bytes 1-{}/{}\r\n", FILE.len() - 1, FILE.len());
+            send(206, &range, FILE.len() - 1, &FILE[1..])
+        }
         Answer::HangUpAfter(bytes) => send(status, &content_range, rest.len(), &rest[..*bytes]),
         Answer::HangUp => Ok(()),
         Answer::Status(status, extra) => send(*status, extra, 0, b""),
@@ -298,6 +310,41 @@ fn a_server_without_ranges_sends_everything_again() {
 }
 
 #[test]
+fn parts_of_two_files_are_never_mixed() {
+    // Without a hash, so that nothing else would notice.
+    for other in [Answer::RangeOfAnotherVersion, Answer::AnotherRange] {
+        let place = Place::new("");
+        let server = Server::start(vec![Answer::HangUpAfter(30), other, Answer::Whole]);
+        place.pull(&server).unwrap();
+        place.assert_fetched();
+        let ranges: Vec<_> = server
+            .requests()
+            .iter()
+            .map(|seen| seen.headers.get("range").cloned())
+            .collect();
+        assert_eq!(ranges, [None, Some("bytes=30-".to_owned()), None]);
+    }
+}
+
+#[test]
+fn two_instances_do_not_fetch_one_file_at_once() {
+    let place = Place::new(&binding());
+    let breaking = Server::start(vec![Answer::HangUpAfter(30), Answer::HangUp]);
+    assert!(place.pull(&breaking).is_err());
+    let part = place.folder.path().join("tiny/w.safetensors.part");
+    let of_another_instance = std::fs::OpenOptions::new().write(true).open(&part).unwrap();
+    of_another_instance.lock().unwrap();
+    let server = Server::start(vec![Answer::Whole]);
+    let error = place.pull(&server).unwrap_err();
+    assert!(matches!(error, PullError::Busy { .. }), "{error:?}");
+    assert!(server.requests().is_empty());
+    assert_eq!(std::fs::read(&part).unwrap(), FILE[..30], "it is left alone");
+    drop(of_another_instance);
+    place.pull(&server).unwrap();
+    place.assert_fetched();
+}
+
+#[test]
 fn wrong_files_are_thrown_away() {
     let mut damaged = FILE.to_vec();
     damaged[40] ^= 1;
@@ -456,12 +503,86 @@ fn a_cancelled_download_keeps_what_it_has() {
 }
 
 #[test]
+fn a_model_larger_than_the_disk_is_not_even_asked_for() {
+    let place = Place::new(&format!("bytes={}\n", 1_u64 << 60));
+    let server = Server::start(vec![Answer::Whole]);
+    let error = place.pull(&server).unwrap_err();
+    assert!(matches!(error, PullError::NoSpace { .. }), "{error:?}");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn a_file_larger_than_the_disk_is_not_begun() {
     let place = Place::new("");
     let server = Server::with_headers(vec![Answer::Whole], format!("X-Linked-Size: {}\r\n", 1_u64 << 60));
     let error = place.pull(&server).unwrap_err();
     assert!(matches!(error, PullError::NoSpace { .. }), "{error:?}");
     assert!(error.to_string().contains("make room"));
+}
+
+const LOGGED_HOME: &str = "WORDBRUSH_TEST_LOGGED_DOWNLOAD";
+const SECRETS: [&str; 3] = ["hf_verysecret", "signature_secret", "mirror_secret"];
+
+/// Not a test: fetches with a token and logs everything that can be logged. Without its variable it does nothing.
+#[test]
+fn logged_download_process() {
+    let Some(home) = std::env::var_os(LOGGED_HOME) else {
+        return;
+    };
+    wordbrush::storage::logs::start(Path::new(&home)).unwrap();
+    let [token, signature, password] = SECRETS;
+    let elsewhere = Server::start(vec![
+        Answer::Status(503, ""),
+        Answer::HangUpAfter(5),
+        Answer::Whole,
+    ]);
+    let hub = Server::start(vec![Answer::Redirect(format!(
+        "{}/signed?signature={signature}",
+        elsewhere.endpoint
+    ))]);
+    let mirror = hub.endpoint.replace("http://", &format!("http://me:{password}@"));
+    let downloader = Downloader::new(&mirror, Some(token.to_owned()), patient());
+    Place::new(&binding())
+        .pull_with(&downloader, &Progress::default())
+        .unwrap();
+    let refusing = Server::start(vec![Answer::Status(404, "")]);
+    let mirror = refusing
+        .endpoint
+        .replace("http://", &format!("http://me:{password}@"));
+    let downloader = Downloader::new(&mirror, Some(token.to_owned()), patient());
+    let error = Place::new("")
+        .pull_with(&downloader, &Progress::default())
+        .unwrap_err();
+    println!("refused: {error} {error:?} {downloader:?}");
+    assert_eq!(
+        hub.requests()[0].headers["authorization"],
+        format!("Bearer {token}")
+    );
+}
+
+#[test]
+fn secrets_are_neither_logged_nor_shown() {
+    let home = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "downloads::logged_download_process",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(LOGGED_HOME, home.path())
+        .env("WORDBRUSH_LOG", "trace")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{told}");
+    let log = std::fs::read_to_string(home.path().join("wordbrush.log")).unwrap();
+    assert!(log.contains("next attempt"), "something was logged: {log}");
+    assert!(told.contains("refused: the hub has no such file"), "{told}");
+    for secret in SECRETS {
+        assert!(!log.contains(secret), "{log}");
+        assert!(!told.contains(secret), "{told}");
+    }
 }
 
 #[test]

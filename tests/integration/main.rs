@@ -12,6 +12,8 @@ mod commands;
 mod crashes;
 /// Models are fetched whole or not at all, whatever the server does.
 mod downloads;
+/// What becomes of a file that is dropped on the window.
+mod drops;
 /// Frames of the history strip, on disk and after a crash.
 mod frames;
 mod harness;

@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    fmt::Write as _,
     io::{Cursor, Write as _},
     path::Path,
     process::{Command, Stdio},
@@ -422,7 +423,20 @@ fn giant_png() -> Vec<u8> {
 /// Every entry of an archive replaced by something hostile, one after the other.
 fn bombs() -> Vec<Vec<u8>> {
     let zeros = vec![0; 520 << 20];
-    let mut bombs = vec![giant_png(), png_with_state(&zeros)];
+    // Far more values than letters, and far more names than pictures.
+    let lists = format!(r#"{{"manifest": [{}0]}}"#, "0,".repeat(150_000_000));
+    let names = (0..2_000_000).fold(String::new(), |mut names, name| {
+        write!(names, "\"{name}\":\"\",").unwrap();
+        names
+    });
+    let names = format!(r#"{{"manifest": {{}}, "blobs": {{{names}"x":""}}}}"#);
+    let mut bombs = vec![
+        giant_png(),
+        png_with_state(&zeros),
+        png_with_state(lists.as_bytes()),
+        png_with_state(names.as_bytes()),
+    ];
+    drop(names);
     for archive in [
         project_file::to_bytes(&project()).unwrap(),
         ora::to_bytes(&project()).unwrap(),
@@ -439,6 +453,12 @@ fn bombs() -> Vec<Vec<u8>> {
             .find(|(name, _)| name.ends_with("manifest.json"))
             .unwrap();
         manifest.1.clone_from(&zeros);
+        bombs.push(packed(&hostile));
+        let manifest = hostile
+            .iter_mut()
+            .find(|(name, _)| name.ends_with("manifest.json"))
+            .unwrap();
+        manifest.1 = lists.as_bytes()[..60 << 20].to_vec();
         bombs.push(packed(&hostile));
     }
     bombs.push(journal_with_payload(&zeros));
@@ -469,7 +489,7 @@ fn bombs_are_refused_within_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
     let bombs = bombs();
     for (index, bomb) in bombs.iter().enumerate() {
-        assert!(bomb.len() < 16 << 20, "a bomb is small");
+        assert!(bomb.len() < 64 << 20, "a bomb is small");
         std::fs::write(folder.path().join(format!("{index}")), bomb).unwrap();
     }
     let output = Command::new("sh")

@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::{Failure, check_is_not_input, say, values};
 use crate::storage::{
     atomic::{PreviousVersion, write_bytes_atomically},
     export::{PictureFormat, export_picture},
@@ -16,7 +16,7 @@ use crate::storage::{
     open::{self, Opened},
     ora,
     palette::{Demo, Palette},
-    pictures,
+    palette_library, pictures,
     project::Project,
     project_file,
 };
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
     let output = &arguments.output;
     let Some(target) = Target::new(arguments) else {
         let possible = if arguments.masks {
-            "a folder or end in .png"
+            "be a folder or end in .png"
         } else {
             "end in .wordbrush, .ora, .png, .jpg, .webp or .json"
         };
@@ -94,18 +94,34 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
             output.display()
         )));
     };
+    check_is_not_input(output, &arguments.file)?;
     let opened = open::open_path(&arguments.file)?;
     if let (Target::Palette, Opened::Palette(palette)) = (&target, &opened) {
         write_palette(palette, arguments)?;
         return Ok(());
     }
-    let Opened::Project { project, .. } = opened else {
+    let Opened::Project {
+        mut project,
+        model_name,
+        ..
+    } = opened
+    else {
         return Err(Failure::Failed(anyhow::anyhow!(
             "it is a {}, which holds no canvas to export: {}",
             opened.kind_name(),
             arguments.file.display()
         )));
     };
+    if let Some(name) = model_name {
+        let folder = arguments.file.parent().unwrap_or_else(|| Path::new("."));
+        match values::model_from_name(&name, folder) {
+            Ok(model) => project.document.model = model,
+            // A canvas can be converted without the model that is to paint it.
+            Err(error) => say(&format!(
+                "wordbrush: the output names the pocket model instead: {error:#}"
+            )),
+        }
+    }
     write(&project, &target, arguments)?;
     Ok(())
 }
@@ -150,11 +166,5 @@ fn write(project: &Project, target: &Target, arguments: &ExportArguments) -> any
 }
 
 fn write_palette(palette: &Palette, arguments: &ExportArguments) -> anyhow::Result<()> {
-    let mut json = palette.to_json(arguments.demo.into());
-    json.push('\n');
-    write_bytes_atomically(
-        Path::new(&arguments.output),
-        PreviousVersion::Discard,
-        json.as_bytes(),
-    )
+    palette_library::save(palette, arguments.demo.into(), &arguments.output)
 }

@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, values};
+use super::{Failure, printable, values};
 use crate::storage::{
     open::{self, Opened},
     palette::Palette,
@@ -114,12 +114,12 @@ impl Report {
         if is_model {
             return Ok(Self::Model(SafetensorsHeader::read(path)?));
         }
-        Ok(match open::open_path(path)? {
+        let opened = open::open_path(path)?;
+        let file_type = opened.kind_name();
+        Ok(match opened {
             Opened::Project {
-                project,
-                kind: _,
-                model_name,
-            } => Self::Project(Box::new(ProjectReport::new("project", &project, model_name))),
+                project, model_name, ..
+            } => Self::Project(Box::new(ProjectReport::new(file_type, &project, model_name))),
             Opened::Palette(palette) => Self::palette(palette),
             Opened::ColourMasks { masks, picture } => Self::ColourMasks {
                 size: [picture.size().width(), picture.size().height()],
@@ -158,7 +158,7 @@ impl Report {
             } => {
                 writeln!(out, "palette {title:?} for {model:?}, {} brushes", brushes.len())?;
                 for brush in brushes {
-                    writeln!(out, "  {}: {}", brush.name, brush.prompt)?;
+                    writeln!(out, "  {}: {}", one_line(&brush.name), one_line(&brush.prompt))?;
                 }
                 Ok(())
             }
@@ -177,7 +177,9 @@ impl Report {
                 parameters,
             } => {
                 writeln!(out, "picture, {width} x {height}, without a canvas of ours")?;
-                parameters.iter().try_for_each(|text| writeln!(out, "{text}"))
+                parameters
+                    .iter()
+                    .try_for_each(|text| writeln!(out, "{}", printable(text)))
             }
             Self::Model(header) => header.print(out),
         }
@@ -241,13 +243,15 @@ impl ProjectReport {
             self.file_type,
             self.seed,
             self.steps.len(),
-            self.model
+            one_line(&self.model)
         )?;
         if let Some(record) = &self.model_record {
             writeln!(
                 out,
                 "painted by {} ({}, {})",
-                record.name, record.family, record.fingerprint
+                one_line(&record.name),
+                one_line(&record.family),
+                one_line(&record.fingerprint)
             )?;
         }
         if self.pins > 0 {
@@ -256,17 +260,16 @@ impl ProjectReport {
         writeln!(out, "regions, the uppermost first:")?;
         for region in self.regions.iter().rev() {
             let hidden = if region.visible { "" } else { " (hidden)" };
-            let name = if region.words.name.is_empty() {
-                "-"
-            } else {
-                &region.words.name
+            let name = match one_line(&region.words.name) {
+                name if name.is_empty() => "-".to_owned(),
+                name => name,
             };
             writeln!(
                 out,
                 "  {} {:>5.1} %  {name}: {}{hidden}",
                 region.colour,
                 region.coverage * 100.0,
-                region.words.prompt
+                one_line(&region.words.prompt)
             )?;
         }
         let image = if self.has_background_image {
@@ -274,6 +277,15 @@ impl ProjectReport {
         } else {
             ""
         };
-        writeln!(out, "  background      {}{image}", self.background.prompt)
+        writeln!(
+            out,
+            "  background      {}{image}",
+            one_line(&self.background.prompt)
+        )
     }
+}
+
+/// A text of a file in one line of a listing.
+fn one_line(text: &str) -> String {
+    printable(text).replace('\n', " ")
 }

@@ -1,6 +1,7 @@
 //! The command line: what a script or a curious person can ask without a window.
 //!
-//! Exit codes: 0 done; 1 failed, with one line on stderr that says what, why, and what to do; 2 wrong usage.
+//! Exit codes: 0 done; 1 failed, with one line on stderr that says what, why, and what to do; 2 wrong usage; 130
+//! interrupted.
 //! Results go to stdout, progress and messages to stderr, and progress is drawn on a terminal only.
 
 mod bench;
@@ -11,10 +12,16 @@ mod models;
 mod render;
 mod values;
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::storage::atomic::between_writes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +88,9 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
             return ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2));
         }
     };
+    if arguments.command.is_some() {
+        end_between_writes();
+    }
     let result = match arguments.command {
         None => open_window(arguments.file).map_err(Failure::from),
         Some(Command::Render(arguments)) => render::run(&arguments),
@@ -112,11 +122,53 @@ fn print_completions(shell: Shell) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the system's shells report of a program that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// Has Ctrl-C end the program, but not in the middle of a file, so that nothing half written is left behind. Where
+/// signals are handled otherwise already (as by `nohup`), it stays so.
+#[expect(clippy::exit, reason = "an interrupted program ends wherever it is")]
+fn end_between_writes() {
+    let handled = ctrlc::try_set_handler(|| {
+        let _nothing_is_being_written = between_writes();
+        std::process::exit(INTERRUPTED);
+    });
+    if let Err(error) = handled {
+        tracing::debug!("interrupts are not handled: {error}");
+    }
+}
+
 /// One line on stderr, whatever the message holds.
 fn say(message: &str) {
+    let message = printable(message);
     let line: Vec<&str> = message.split_whitespace().collect();
     // Nothing can be said any more if stderr is closed.
     drop(writeln!(std::io::stderr(), "{}", line.join(" ")));
+}
+
+/// A text from a file as a terminal may show it: without the characters that would move its cursor or colour it.
+fn printable(text: &str) -> String {
+    let is_shown = |character: char| character == '\n' || !character.is_control();
+    text.chars()
+        .map(|character| if is_shown(character) { character } else { ' ' })
+        .collect()
+}
+
+/// Whether two paths name one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    real(a).is_some_and(|a| real(b) == Some(a))
+}
+
+/// Writing over what was read would lose what the output cannot hold.
+fn check_is_not_input(output: &Path, input: &Path) -> Result<(), Failure> {
+    if is_same_file(output, input) {
+        return Err(Failure::Usage(format!(
+            "the output is the input, choose another name: {}",
+            output.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Whoever read our output has had enough (`wordbrush info x | head -1`): no failure of ours.
@@ -129,6 +181,14 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_files_do_not_command_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[31mred\u{9b}0m\ttab\nline \u{7f}木"),
+            "a [31mred 0m tab\nline  木"
+        );
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

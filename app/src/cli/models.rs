@@ -23,6 +23,19 @@ Examples:
 
 HF_ENDPOINT names a mirror, HF_TOKEN a token for models that ask for one, WORDBRUSH_HOME another place to keep them.";
 
+const PULL_EXAMPLES: &str = "\
+Examples:
+  wordbrush models pull sd15-lcm                the model and what it needs besides
+  wordbrush models pull sd-turbo sdxl-turbo
+  HF_ENDPOINT=https://mirror.example wordbrush models pull taesd
+
+A download that was stopped goes on where it stopped.";
+
+const PATH_EXAMPLES: &str = "\
+Examples:
+  wordbrush models path                         the folder of all models
+  wordbrush models path sd-turbo                what to load of this one";
+
 /// List, download and verify known models
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -40,6 +53,7 @@ enum ModelsCommand {
         json: bool,
     },
     /// Download models
+    #[command(after_help = PULL_EXAMPLES)]
     Pull {
         /// Names from `wordbrush models list`
         #[arg(required = true)]
@@ -51,6 +65,7 @@ enum ModelsCommand {
         names: Vec<String>,
     },
     /// Print where a model is, or all models if no name is given
+    #[command(after_help = PATH_EXAMPLES)]
     Path {
         /// A name from `wordbrush models list`
         name: Option<String>,

@@ -11,13 +11,14 @@ use wordbrush_engine::api::{
 };
 
 use super::{
-    Failure,
+    Failure, check_is_not_input,
     headless::{Headless, phase_text},
     say, values,
 };
 use crate::{
     document::Document,
     storage::{
+        atomic::check_writable,
         export::{self, PictureFormat},
         open::{self, Opened},
         pictures::{scale_mask, scale_picture},
@@ -47,22 +48,22 @@ pub(super) struct RenderArguments {
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// Number of steps
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
     steps: Option<u8>,
     /// Another seed than the file's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Another size; masks and background are scaled to it
-    #[arg(long, value_name = "WxH", value_parser = values::parse_size)]
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true, value_parser = values::parse_size)]
     size: Option<CanvasSize>,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = values::parse_device)]
     device: DeviceChoice,
     /// Write this many consecutive frames of the stream, numbered, instead of the finished picture
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: Option<u32>,
     /// CPU threads; all if left out
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Quality of .jpg and .webp pictures, 1 to 100 (.webp is lossless at 100, .png always)
     #[arg(long, default_value_t = 92, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
@@ -76,6 +77,12 @@ pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
             arguments.output.display()
         )));
     };
+    check_is_not_input(&arguments.output, &arguments.file)?;
+    // Rather now than after minutes of painting.
+    match arguments.frames {
+        None => check_writable(&arguments.output)?,
+        Some(_) => check_writable(&numbered(&arguments.output, 1))?,
+    }
     let mut project = load(arguments)?;
     apply(arguments, &mut project.document);
     let scene = project.document.scene();
@@ -189,9 +196,10 @@ fn write_frames(
 
 /// `out.png` becomes `out-0001.png`.
 fn numbered(output: &Path, number: u32) -> PathBuf {
-    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = output.extension().unwrap_or_default().to_string_lossy();
-    output.with_file_name(format!("{stem}-{number:04}.{extension}"))
+    let mut name = output.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number:04}."));
+    name.push(output.extension().unwrap_or_default());
+    output.with_file_name(name)
 }
 
 fn write(

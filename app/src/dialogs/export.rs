@@ -28,6 +28,10 @@ pub enum ExportFormat {
     WebP,
     /// Layers for other painting programs.
     OpenRaster,
+    /// A folder with one grey PNG per region and one with their colours.
+    Masks,
+    /// The brushes without masks, as the authors' demos read them.
+    Palette,
 }
 
 impl ExportFormat {
@@ -38,6 +42,22 @@ impl ExportFormat {
             Self::Jpeg => "jpg",
             Self::WebP => "webp",
             Self::OpenRaster => "ora",
+            Self::Masks => "",
+            Self::Palette => "json",
+        }
+    }
+
+    /// Whether there must be a picture to be written.
+    fn needs_picture(self) -> bool {
+        !matches!(self, Self::Masks | Self::Palette)
+    }
+
+    /// What is kept in such a file, for the hint below its name.
+    fn contents(self) -> &'static str {
+        match self {
+            Self::Masks => "A folder: one grey PNG per region, and colours.png with all of them.",
+            Self::Palette => "Words and strengths of the regions, for the demos; masks are not in it.",
+            _ => "Prompts, masks and seed are kept inside, so that the file can be opened again.",
         }
     }
 
@@ -48,6 +68,7 @@ impl ExportFormat {
             "jpg" | "jpeg" => Some(Self::Jpeg),
             "webp" => Some(Self::WebP),
             "ora" => Some(Self::OpenRaster),
+            "json" => Some(Self::Palette),
             _ => None,
         }
     }
@@ -116,6 +137,8 @@ impl ExportDialog {
                     "OpenRaster",
                     "Layers that Krita, GIMP and MyPaint open.",
                 ),
+                (ExportFormat::Masks, "Masks", "One grey picture per region."),
+                (ExportFormat::Palette, "Palette", "The brushes, for the demos."),
             ];
             if segmented(ui, "Format", &mut self.format, &formats) {
                 self.path = Path::new(&self.path)
@@ -152,17 +175,18 @@ impl ExportDialog {
                 if exists {
                     "There is a file of this name; it will be replaced."
                 } else {
-                    "Prompts, masks and seed are kept inside, so that the file can be opened again."
+                    self.format.contents()
                 },
             );
-            if !has_picture {
+            let is_possible = has_picture || !self.format.needs_picture();
+            if !is_possible {
                 error_ui(
                     ui,
                     "There is no picture yet. Let the stream run for a moment, or choose a model.",
                 );
             }
             buttons_ui(ui, |ui| {
-                let is_ready = has_picture && !self.path.trim().is_empty();
+                let is_ready = is_possible && !self.path.trim().is_empty();
                 let export = ui
                     .add_enabled_ui(is_ready, |ui| primary_button(ui, icons::DOWNLOAD, "Export"))
                     .inner;

@@ -25,14 +25,35 @@ pub(super) fn redirected(from: &str, location: &str) -> Option<String> {
     (!is_downgrade).then_some(target)
 }
 
-/// Signed addresses carry secrets behind the question mark.
-pub(super) fn without_query(url: &str) -> String {
-    url.split('?').next().unwrap_or_default().to_owned()
+/// An address as it may be shown and logged: signed ones carry secrets behind the question mark, and those of private
+/// mirrors a name and a password in front of the host.
+pub(super) fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let origin = origin(url);
+    match (origin.find("://"), origin.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}://{}", &url[..scheme], &url[at + 1..]),
+        _ => url.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_addresses_are_not_shown() {
+        for (url, shown) in [
+            ("https://hub.example/a?sig=secret", "https://hub.example/a"),
+            (
+                "https://me:secret@hub.example:8080/a#x",
+                "https://hub.example:8080/a",
+            ),
+            ("https://hub.example/a@b", "https://hub.example/a@b"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
 
     #[test]
     fn redirects_never_leave_a_secure_connection() {

@@ -6,6 +6,7 @@
 //! client: the hub tells hash and length with the first answer, and the token must not go to another host.
 
 use std::{
+    fmt,
     io::Read as _,
     path::Path,
     time::{Duration, Instant},
@@ -17,11 +18,11 @@ use ureq::{
 };
 
 use super::{
-    addresses::{origin, redirected, without_query},
+    addresses::{origin, redirected, without_secrets},
     catalogue::{KnownModel, ModelFile, is_sha256},
     part::{Part, check_space},
     pull_error::{PullError, io_error},
-    store::ModelStore,
+    store::{ModelStore, part_path},
 };
 use crate::background_tasks::Progress;
 
@@ -56,9 +57,19 @@ impl Default for RetryPolicy {
 #[derive(Clone)]
 struct Token(String);
 
-impl std::fmt::Debug for Token {
+impl fmt::Debug for Token {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("(secret)")
+    }
+}
+
+/// Where files come from; a private mirror's address may hold a name and a password.
+#[derive(Clone)]
+struct Endpoint(String);
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&without_secrets(&self.0))
     }
 }
 
@@ -66,7 +77,7 @@ impl std::fmt::Debug for Token {
 #[derive(Clone, Debug)]
 pub struct Downloader {
     agent: Agent,
-    endpoint: String,
+    endpoint: Endpoint,
     token: Option<Token>,
     retry: RetryPolicy,
 }
@@ -101,7 +112,7 @@ impl Downloader {
             .build();
         Self {
             agent: config.new_agent(),
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            endpoint: Endpoint(endpoint.trim_end_matches('/').to_owned()),
             token: token.map(Token),
             retry,
         }
@@ -118,6 +129,8 @@ impl Downloader {
             .flat_map(|model| model.files.iter().map(move |file| (model, file)))
             .collect();
         let mut total: u64 = files.iter().filter_map(|(_, file)| file.bytes).sum();
+        // Rather now than after an hour.
+        check_space(&model.title, store.folder(), missing_bytes(store, &files))?;
         let mut done = 0;
         for (model, file) in files {
             let path = store.file_path(model, file);
@@ -150,13 +163,16 @@ impl Downloader {
         std::fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
         let url = format!(
             "{}/{}/resolve/{}/{}",
-            self.endpoint, file.repository, file.revision, file.path
+            self.endpoint.0, file.repository, file.revision, file.path
         );
-        let mut part = Part::open(path)?;
+        let Some(mut part) = Part::open(file, path, progress)? else {
+            let present = std::fs::metadata(path).map_err(|source| io_error(path, source))?;
+            return Ok(present.len());
+        };
         let mut failures = 0;
         loop {
             let length_before = part.length;
-            let failure = match self.attempt(file, &url, &mut part, told, progress) {
+            let failure = match self.attempt(file, &url, path, &mut part, told, progress) {
                 Ok(announced) => {
                     let length = part.length;
                     part.finish(file, path, &announced)?;
@@ -192,6 +208,7 @@ impl Downloader {
         &self,
         file: &ModelFile,
         url: &str,
+        path: &Path,
         part: &mut Part,
         told: &mut dyn FnMut(u64),
         progress: &Progress,
@@ -200,11 +217,12 @@ impl Downloader {
         let (response, announced) = self.request(file, url, part)?;
         let announced = announced.or_listed(file);
         match response.status().as_u16() {
-            206 if content_range_start(response.headers()) == Some(part.length) => {}
-            200 | 206 => part.restart()?,
+            206 if content_range_start(response.headers()) == Some(part.length)
+                && part.is_of(announced.version.as_deref()) => {}
+            200 => part.restart()?,
             // Nothing is missing, or what is here is longer than it may be.
             416 if announced.bytes.is_some_and(|bytes| bytes == part.length) => return Ok(announced),
-            416 => {
+            206 | 416 => {
                 part.restart()?;
                 return Err(Failure::again(PullError::Connection {
                     reason: "the file has changed meanwhile".to_owned(),
@@ -216,7 +234,8 @@ impl Downloader {
         let expected = announced
             .bytes
             .or_else(|| Some(content_length(response.headers())? + part.length));
-        check_space(file, part, expected)?;
+        let missing = expected.unwrap_or(0).saturating_sub(part.length);
+        check_space(&file.path, path, missing)?;
 
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -271,7 +290,7 @@ impl Downloader {
             if let Some(Token(token)) = self
                 .token
                 .as_ref()
-                .filter(|_| origin(&url) == origin(&self.endpoint))
+                .filter(|_| origin(&url) == origin(&self.endpoint.0))
             {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
@@ -298,6 +317,17 @@ impl Downloader {
             reason: "the hub redirects without end".to_owned(),
         }))
     }
+}
+
+/// What is not here of some files, as far as their lengths are known.
+fn missing_bytes(store: &ModelStore, files: &[(&KnownModel, &ModelFile)]) -> u64 {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    files
+        .iter()
+        .map(|(model, file)| (store.file_path(model, file), file.bytes.unwrap_or(0)))
+        .filter(|(path, _)| !path.exists())
+        .map(|(path, bytes)| bytes.saturating_sub(length(&part_path(&path))))
+        .sum()
 }
 
 /// What the hub tells about a file before it sends it.
@@ -373,7 +403,7 @@ impl From<PullError> for Failure {
 }
 
 fn failure_of_status(status: u16, file: &ModelFile, url: &str, headers: &HeaderMap) -> Failure {
-    let url = without_query(url);
+    let url = without_secrets(url);
     let retry = headers
         .get("retry-after")
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())

@@ -1,8 +1,8 @@
 //! A file on its way: what has arrived, its hash so far, and its name when it is whole.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Seek as _, SeekFrom, Write as _},
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -14,11 +14,14 @@ use super::{
     pull_error::{PullError, io_error},
     store::{hash_path, hex, part_path},
 };
+use crate::{background_tasks::Progress, storage::atomic::sync_folder};
 
 /// Room that is left for everything else on the disk.
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// A file that is being fetched.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A file that is being fetched. While this exists, no other instance fetches it.
 pub(super) struct Part {
     path: PathBuf,
     file: File,
@@ -29,34 +32,74 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Goes on with what is there.
-    pub(super) fn open(target: &Path) -> Result<Self, PullError> {
+    /// Goes on with what is there; `None` if another instance has finished it a moment ago.
+    pub(super) fn open(
+        file: &ModelFile,
+        target: &Path,
+        progress: &Progress,
+    ) -> Result<Option<Self>, PullError> {
         let path = part_path(target);
-        let open = || -> std::io::Result<(File, u64, Sha256)> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)?;
-            let mut hasher = Sha256::new();
-            let length = std::io::copy(&mut file, &mut HashWriter(&mut hasher))?;
-            Ok((file, length, hasher))
-        };
-        let (file, length, hasher) = open().map_err(|source| io_error(&path, source))?;
-        let version = std::fs::read_to_string(version_path(&path)).ok();
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|source| io_error(&path, source))?;
+        match opened.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(PullError::Busy {
+                    file: file.path.clone(),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                // Some network disks have no locks; the hash still tells if two have written to one file.
+                tracing::warn!("cannot lock {}: {error}", path.display());
+            }
+        }
+        if target.exists() {
+            // Then what was opened may be this very file under its former name.
+            return Ok(None);
+        }
         let mut part = Self {
+            version: std::fs::read_to_string(version_path(&path)).ok(),
             path,
-            file,
-            length,
-            hasher,
-            version,
+            file: opened,
+            length: 0,
+            hasher: Sha256::new(),
         };
-        if part.length > 0 && part.version.is_none() {
+        if part.version.is_some() {
+            part.take_in(progress)?;
+        } else {
             // Nobody knows what it is a part of.
             part.restart()?;
         }
-        Ok(part)
+        Ok(Some(part))
+    }
+
+    /// Reads what is there already.
+    fn take_in(&mut self, progress: &Progress) -> Result<(), PullError> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            progress.check()?;
+            let read = self.file.read(&mut buffer);
+            match read.map_err(|source| io_error(&self.path, source))? {
+                0 => return Ok(()),
+                length => {
+                    self.hasher.update(&buffer[..length]);
+                    self.length += length as u64;
+                }
+            }
+        }
+    }
+
+    /// Whether the hub speaks of the version that this is a part of; if it does not say, it is taken to.
+    pub(super) fn is_of(&self, version: Option<&str>) -> bool {
+        match (self.version.as_deref(), version) {
+            (Some(known), Some(version)) => known == version,
+            _ => true,
+        }
     }
 
     /// Begins anew.
@@ -128,20 +171,10 @@ impl Part {
             std::fs::rename(&self.path, target)
         };
         put_in_place().map_err(|source| io_error(target, source))?;
+        if let Some(folder) = target.parent() {
+            sync_folder(folder);
+        }
         std::fs::remove_file(version_path(&self.path)).ok();
-        Ok(())
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -150,19 +183,20 @@ fn version_path(part: &Path) -> PathBuf {
     part.with_extension("version")
 }
 
-/// Whether there is room for what is missing.
-pub(super) fn check_space(file: &ModelFile, part: &Part, expected: Option<u64>) -> Result<(), PullError> {
-    let missing = expected.unwrap_or(0).saturating_sub(part.length);
+/// Whether there is room for `missing` bytes of `what` in or beside `path`, which need not be there yet.
+pub(super) fn check_space(what: &str, path: &Path, missing: u64) -> Result<(), PullError> {
+    let needed = missing.saturating_add(SPARE_BYTES);
+    let existing = path.ancestors().find(|folder| folder.exists());
     // Where the system does not tell, the disk itself will.
-    let Ok(available) = fs4::available_space(&part.path) else {
+    let Some(available) = existing.and_then(|path| fs4::available_space(path).ok()) else {
         return Ok(());
     };
-    if missing + SPARE_BYTES <= available {
+    if needed <= available {
         return Ok(());
     }
     Err(PullError::NoSpace {
-        file: file.path.clone(),
-        needed: (missing + SPARE_BYTES) / 1_000_000,
+        file: what.to_owned(),
+        needed: needed / 1_000_000,
         available: available / 1_000_000,
     })
 }

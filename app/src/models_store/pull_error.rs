@@ -74,6 +74,12 @@ pub enum PullError {
         /// Megabytes free.
         available: u64,
     },
+    /// Wait for the other one.
+    #[error("{file} is being downloaded already, by another Wordbrush: wait until it is done")]
+    Busy {
+        /// Its name.
+        file: String,
+    },
     /// Check the folder.
     #[error("cannot write {}: {source}", path.display())]
     Io {

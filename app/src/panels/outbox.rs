@@ -50,6 +50,8 @@ pub enum Intent {
     Export(crate::dialogs::export::ExportRequest),
     /// Ask for the export's place by the system's dialog.
     BrowseExport,
+    /// Do something with the library of palettes.
+    Palette(crate::dialogs::palettes::PaletteWish),
     /// Write the keys file and show where it is.
     WriteKeysFile,
 }

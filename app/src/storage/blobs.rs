@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 use wordbrush_engine::api::{CanvasSize, Mask, Picture};
 
@@ -13,6 +13,35 @@ use super::{
 
 /// What all masks and pictures of one file may take once decoded.
 const MAX_DECODED_BYTES: usize = 3 << 30;
+
+/// What may still be decoded of one file.
+#[derive(Debug)]
+pub(super) struct DecodingBudget {
+    bytes_left: usize,
+}
+
+/// A file's masks and pictures would take more memory than [`DecodingBudget`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its masks and pictures take too much memory")]
+pub(super) struct OverBudget;
+
+impl Default for DecodingBudget {
+    fn default() -> Self {
+        Self::of(MAX_DECODED_BYTES)
+    }
+}
+
+impl DecodingBudget {
+    pub(super) fn of(bytes: usize) -> Self {
+        Self { bytes_left: bytes }
+    }
+
+    /// Takes what a mask or picture keeps in memory.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), OverBudget> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(OverBudget)?;
+        Ok(())
+    }
+}
 
 /// PNG files by name. A name is made from the contents, so that what is there twice is stored once.
 #[derive(Clone, Debug, Default)]
@@ -63,24 +92,28 @@ pub(super) struct BlobReader<F> {
     fetch: F,
     masks: BTreeMap<String, Mask>,
     pictures: BTreeMap<String, Picture>,
-    bytes_left: usize,
+    budget: DecodingBudget,
 }
 
 impl<F: FnMut(&str) -> anyhow::Result<Vec<u8>>> BlobReader<F> {
     /// `fetch` gives a blob's bytes by its name, itself within a limit.
     pub(super) fn new(fetch: F) -> Self {
+        Self::within(DecodingBudget::default(), fetch)
+    }
+
+    /// As [`Self::new`], within a limit that is shared with others.
+    pub(super) fn within(budget: DecodingBudget, fetch: F) -> Self {
         Self {
             fetch,
             masks: BTreeMap::new(),
             pictures: BTreeMap::new(),
-            bytes_left: MAX_DECODED_BYTES,
+            budget,
         }
     }
 
-    fn spend(&mut self, bytes: usize) -> anyhow::Result<()> {
-        ensure!(bytes <= self.bytes_left, "its pictures take too much memory");
-        self.bytes_left -= bytes;
-        Ok(())
+    /// What is left for other parts of the same file.
+    pub(super) fn into_budget(self) -> DecodingBudget {
+        self.budget
     }
 }
 
@@ -91,7 +124,7 @@ impl<F: FnMut(&str) -> anyhow::Result<Vec<u8>>> BlobSource for BlobReader<F> {
         }
         let bytes = (self.fetch)(name)?;
         let mask = pictures::mask_from_bytes(&bytes, canvas).with_context(|| format!("mask {name:?}"))?;
-        self.spend(mask.memory_bytes())?;
+        self.budget.spend(mask.memory_bytes())?;
         self.masks.insert(name.to_owned(), mask.clone());
         Ok(mask)
     }
@@ -102,7 +135,7 @@ impl<F: FnMut(&str) -> anyhow::Result<Vec<u8>>> BlobSource for BlobReader<F> {
         }
         let bytes = (self.fetch)(name)?;
         let picture = pictures::picture_from_bytes(&bytes).with_context(|| format!("picture {name:?}"))?;
-        self.spend(picture.rgba().len())?;
+        self.budget.spend(picture.rgba().len())?;
         self.pictures.insert(name.to_owned(), picture.clone());
         Ok(picture)
     }

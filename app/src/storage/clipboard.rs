@@ -1,7 +1,8 @@
 //! Pictures to and from the system's clipboard. May take long with large pictures: for the thread "file-io".
 
 use anyhow::Context as _;
-use arboard::{Clipboard, ImageData};
+pub use arboard::Clipboard;
+use arboard::ImageData;
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 /// Copies a picture. On X11 and Wayland the returned handle must be kept alive, or the clipboard is empty again.

@@ -8,6 +8,7 @@
 //! | WebP | EXIF `UserComment` | chunk `WBSH`, zlib-compressed JSON |
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ffi::OsStr,
     io::{Cursor, Read as _, Write as _},
@@ -18,16 +19,19 @@ use anyhow::{Context as _, anyhow, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::jpeg::JpegEncoder, codecs::webp::WebPEncoder};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::Value;
 use wordbrush_engine::api::Picture;
 
 use super::{
     atomic::{PreviousVersion, write_bytes_atomically},
     blobs::{BlobReader, Blobs},
-    exif,
+    bounded_json, exif,
     manifest::Manifest,
-    migrate::manifest_from_json,
+    migrate::manifest_from_value,
     parameters::parameters_text,
     pictures,
     project::Project,
@@ -177,11 +181,79 @@ struct WrittenState<'a> {
     blobs: BTreeMap<&'a str, String>,
 }
 
-#[derive(Deserialize)]
-struct ReadState {
-    manifest: Value,
-    #[serde(default)]
-    blobs: BTreeMap<String, String>,
+/// As [`WrittenState`], from anyone: what it takes is bounded by the length of the text.
+#[derive(Default)]
+struct ReadState<'de> {
+    manifest: Option<Value>,
+    blobs: BTreeMap<Text<'de>, Text<'de>>,
+}
+
+/// Borrowed from the JSON where nothing in it is escaped.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> ReadState<'de> {
+    fn from_json(json: &'de [u8]) -> serde_json::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let state = deserializer.deserialize_map(StateVisitor)?;
+        deserializer.end()?;
+        Ok(state)
+    }
+}
+
+struct StateVisitor;
+
+impl<'de> Visitor<'de> for StateVisitor {
+    type Value = ReadState<'de>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a canvas")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let budget = bounded_json::Budget::default();
+        let mut state = ReadState::default();
+        while let Some(Text(key)) = map.next_key()? {
+            match &*key {
+                "manifest" => state.manifest = Some(map.next_value_seed(budget.value())?),
+                "blobs" => state.blobs = map.next_value_seed(BlobsSeed)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// More blobs than any canvas has.
+const MAX_BLOBS: usize = 20_000;
+
+struct BlobsSeed;
+
+impl<'de> DeserializeSeed<'de> for BlobsSeed {
+    type Value = BTreeMap<Text<'de>, Text<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for BlobsSeed {
+    type Value = BTreeMap<Text<'de>, Text<'de>>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("pictures by their names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut blobs = BTreeMap::new();
+        while let Some((name, text)) = map.next_entry()? {
+            blobs.insert(name, text);
+            if blobs.len() > MAX_BLOBS {
+                return Err(A::Error::custom("it holds too many pictures"));
+            }
+        }
+        Ok(blobs)
+    }
 }
 
 fn state_json(project: &Project) -> anyhow::Result<String> {
@@ -206,15 +278,15 @@ fn state_json(project: &Project) -> anyhow::Result<String> {
 }
 
 fn project_from_state(json: &[u8]) -> anyhow::Result<Project> {
-    let state: ReadState = serde_json::from_slice(json).context("the canvas in it is damaged")?;
-    let manifest = manifest_from_json(&serde_json::to_vec(&state.manifest)?)?;
+    let state = ReadState::from_json(json).context("the canvas in it is damaged")?;
+    let manifest = manifest_from_value(state.manifest.context("the canvas in it is missing")?)?;
     manifest.into_project(&mut BlobReader::new(|name: &str| {
-        let text = state
+        let Text(text) = state
             .blobs
-            .get(name)
+            .get(&Text(name.into()))
             .with_context(|| format!("{name:?} is missing"))?;
         BASE64
-            .decode(text)
+            .decode(&**text)
             .with_context(|| format!("{name:?} is damaged"))
     }))
 }

@@ -23,12 +23,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId, TILE_SIDE, TileData};
 
 use super::{
     atomic::sync_folder,
     manifest::{BackgroundRecord, CanvasRecord, RegionRecord},
+    open::read_bounded,
     records,
 };
 use crate::document::{BackgroundLayer, Document};
@@ -57,9 +58,16 @@ pub struct SessionState {
 #[serde(default)]
 pub struct SessionFile {
     /// The project's file, if it has one.
+    #[serde(serialize_with = "write_path")]
     pub path: Option<PathBuf>,
     /// Whether that file holds everything; such a session is not offered back.
     pub is_saved: bool,
+}
+
+/// A path that JSON cannot hold is left out: the session is worth more than where it was saved.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn write_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().and_then(Path::to_str).serialize(serializer)
 }
 
 /// The plain part of a record.
@@ -232,7 +240,15 @@ pub fn recover(folder: &Path) -> anyhow::Result<Option<RecoveredState>> {
 }
 
 fn read_file(path: &Path) -> anyhow::Result<RecoveredState> {
-    read_journal(&std::fs::read(path)?)
+    read_journal(&read_bounded(path)?)
+}
+
+/// Removes the journals in a folder, the oldest first, so that no older state comes to light in between.
+pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
+    for generation in generations(folder)? {
+        std::fs::remove_file(journal_path(folder, generation))?;
+    }
+    Ok(())
 }
 
 /// The newest state in the bytes of a journal.
@@ -605,6 +621,20 @@ mod tests {
             ends[4].1,
             "a damaged record ends the journal"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_name_that_is_no_text_does_not_stop_the_journal() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = state();
+        state.file.path = Some(std::ffi::OsString::from_vec(b"caf\xe9.wordbrush".to_vec()).into());
+        JournalWriter::create(folder.path(), &state).unwrap();
+        let recovered = recover(folder.path()).unwrap().unwrap().state;
+        assert_eq!(recovered.document, state.document);
+        assert_eq!(recovered.file.path, None);
     }
 
     #[test]

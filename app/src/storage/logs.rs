@@ -63,12 +63,9 @@ impl RotatingFile {
     /// `wordbrush.log` becomes `wordbrush.1.log`, that becomes `wordbrush.2.log`, and the oldest goes.
     fn rotate(&mut self) -> io::Result<()> {
         for number in (1..KEPT_FILES).rev() {
-            let older = self.numbered(number);
-            if older.exists() {
-                std::fs::rename(older, self.numbered(number + 1))?;
-            }
+            put_aside(&self.numbered(number), &self.numbered(number + 1))?;
         }
-        std::fs::rename(self.folder.join(FILE_NAME), self.numbered(1))?;
+        put_aside(&self.folder.join(FILE_NAME), &self.numbered(1))?;
         *self = Self::open(&self.folder, self.max_bytes)?;
         Ok(())
     }
@@ -78,13 +75,23 @@ impl RotatingFile {
     }
 }
 
+/// Another instance may have put the same file aside a moment ago.
+fn put_aside(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed,
+    }
+}
+
 impl Write for RotatingFile {
     /// One call per line; a line is never torn apart.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A second instance may have rotated the files meanwhile; then this one goes on in its old file until it is
         // full itself. Nothing is lost that way.
-        if self.bytes > 0 && self.bytes + line.len() as u64 > self.max_bytes {
-            self.rotate()?;
+        if self.bytes > 0 && self.bytes + line.len() as u64 > self.max_bytes && self.rotate().is_err() {
+            // A folder that lets nothing be renamed: a file that grows is better than lines that are lost. It is tried
+            // again when as much has come as a file holds.
+            self.bytes = 0;
         }
         let written = self.file.write(line)?;
         self.bytes += written as u64;
@@ -125,6 +132,23 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read("wordbrush.log"), "line 0018\nline 0019\n");
         assert_eq!(read("wordbrush.1.log"), "line 0016\nline 0017\n");
+    }
+
+    #[test]
+    fn no_line_is_lost_when_files_cannot_be_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = RotatingFile::open(folder.path(), 10).unwrap();
+        log.write_all(b"line 1\n").unwrap();
+        // Somebody has removed the file; and a folder stands where the oldest one should go.
+        std::fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        log.write_all(b"line 2\n").unwrap();
+        std::fs::write(folder.path().join("wordbrush.3.log"), "line 0\n").unwrap();
+        std::fs::create_dir_all(folder.path().join("wordbrush.4.log/full")).unwrap();
+        log.write_all(b"line 3\n").unwrap();
+        assert_eq!(
+            std::fs::read(folder.path().join(FILE_NAME)).unwrap(),
+            b"line 2\nline 3\n"
+        );
     }
 
     #[test]

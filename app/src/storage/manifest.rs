@@ -11,7 +11,10 @@ use wordbrush_engine::api::{
     CanvasSize, Mask, ModelChoice, ModelSource, Picture, RegionId, Seed, StreamSettings,
 };
 
-use super::project::{ModelRecord, Pin, Project};
+use super::{
+    blobs::OverBudget,
+    project::{ModelRecord, Pin, Project},
+};
 use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a manifest calls itself.
@@ -160,18 +163,23 @@ impl Manifest {
             "it has {} pins, {MAX_PINS} are possible",
             self.pins.len()
         );
+        // The canvas before the pins: it must open, however many states were pinned.
+        let document = self.canvas.into_document(blobs)?;
+        let last_frame = self.last_frame.map(|name| blobs.picture(&name)).transpose()?;
         let mut pins = Vec::with_capacity(self.pins.len());
         for pin in self.pins {
-            pins.push(Pin {
-                name: pin.name,
-                document: pin.canvas.into_document(blobs)?,
-                picture: pin.picture.map(|name| blobs.picture(&name)).transpose()?,
-            });
+            match pin.into_pin(blobs) {
+                Ok(pin) => pins.push(pin),
+                Err(error) if error.is::<OverBudget>() => {
+                    tracing::warn!("a pinned state is left out, memory has no room for it");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Project {
-            document: self.canvas.into_document(blobs)?,
+            document,
             model_record: self.model,
-            last_frame: self.last_frame.map(|name| blobs.picture(&name)).transpose()?,
+            last_frame,
             pins,
         })
     }
@@ -195,6 +203,16 @@ impl Manifest {
             }
         }
         self
+    }
+}
+
+impl PinRecord {
+    fn into_pin(self, blobs: &mut impl BlobSource) -> anyhow::Result<Pin> {
+        Ok(Pin {
+            name: self.name,
+            document: self.canvas.into_document(blobs)?,
+            picture: self.picture.map(|name| blobs.picture(&name)).transpose()?,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     atomic::{PreviousVersion, write_bytes_atomically},
     pictures,
 };
-use crate::document::{Document, RegionLayer};
+use crate::document::Document;
 
 /// A picture with more colours than this is a picture, not a colour-coded mask.
 pub(super) const MAX_CODED_COLOURS: usize = 64;
@@ -104,7 +104,12 @@ pub fn export_masks(document: &Document, folder: &Path) -> anyhow::Result<Vec<Pa
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut written = Vec::with_capacity(document.regions.len() + 1);
     for (index, region) in document.regions.iter().enumerate() {
-        let path = folder.join(format!("{:02}-{}.png", index + 1, file_stem(region)));
+        let title = if region.name.is_empty() {
+            &region.prompt
+        } else {
+            &region.name
+        };
+        let path = folder.join(format!("{:02}-{}.png", index + 1, file_stem(title, "region")));
         write_bytes_atomically(
             &path,
             PreviousVersion::Discard,
@@ -119,20 +124,16 @@ pub fn export_masks(document: &Document, folder: &Path) -> anyhow::Result<Vec<Pa
     Ok(written)
 }
 
-/// A region's name as part of a file name: letters and digits of any script, the rest as single dashes.
-fn file_stem(region: &RegionLayer) -> String {
-    let title = if region.name.is_empty() {
-        &region.prompt
-    } else {
-        &region.name
-    };
+/// A title as part of a file name: letters and digits of any script, the rest as single dashes; `otherwise` if there
+/// are none.
+pub(super) fn file_stem(title: &str, otherwise: &str) -> String {
     let words: Vec<&str> = title
         .split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .collect();
     let stem: String = words.join("-").chars().take(40).collect();
     if stem.is_empty() {
-        "region".to_owned()
+        otherwise.to_owned()
     } else {
         stem
     }
@@ -143,6 +144,7 @@ mod tests {
     use wordbrush_engine::api::RegionId;
 
     use super::*;
+    use crate::document::RegionLayer;
 
     fn document() -> Document {
         let size = CanvasSize::new(100, 60).unwrap();

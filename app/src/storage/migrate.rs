@@ -8,7 +8,10 @@
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::manifest::{FORMAT_NAME, FORMAT_VERSION, Manifest};
+use super::{
+    bounded_json,
+    manifest::{FORMAT_NAME, FORMAT_VERSION, Manifest},
+};
 
 type Step = fn(Value) -> anyhow::Result<Value>;
 
@@ -25,9 +28,15 @@ const _: () = assert!(
 /// # Errors
 /// If it is no manifest, is damaged, or was written by a newer program.
 pub(super) fn manifest_from_json(json: &[u8]) -> anyhow::Result<Manifest> {
-    let value: Value = serde_json::from_slice(json).context("its description is damaged")?;
-    let value = upgrade(value, STEPS)?;
-    serde_json::from_value(value).context("its description is damaged")
+    manifest_from_value(bounded_json::from_slice(json).context("its description is damaged")?)
+}
+
+/// As [`manifest_from_json`], from JSON that is read already.
+///
+/// # Errors
+/// As there.
+pub(super) fn manifest_from_value(value: Value) -> anyhow::Result<Manifest> {
+    serde_json::from_value(upgrade(value, STEPS)?).context("its description is damaged")
 }
 
 fn upgrade(mut value: Value, steps: &[Step]) -> anyhow::Result<Value> {

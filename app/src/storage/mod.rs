@@ -10,7 +10,7 @@
 //!                                              └── export        .png .jpg .webp (state in an own chunk)
 //!  Document ── journal (what changed, checksummed) ── autosave   crash recovery
 //!  Document + Picture ── frames  old entries of the history strip
-//!  scene_file, palette, masks: the formats that people write by hand or bring from elsewhere
+//!  scene_file, palette, masks: the formats that people write by hand or bring from elsewhere; palette_library
 //!  open: recognises what a file is, whatever its name
 //! ```
 //!
@@ -21,6 +21,7 @@ mod archive;
 pub mod atomic;
 pub mod autosave;
 mod blobs;
+mod bounded_json;
 pub mod clipboard;
 mod exif;
 pub mod export;
@@ -34,6 +35,7 @@ mod migrate;
 pub mod open;
 pub mod ora;
 pub mod palette;
+pub mod palette_library;
 pub mod parameters;
 pub mod pictures;
 pub mod project;

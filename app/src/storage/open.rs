@@ -1,16 +1,23 @@
 //! Recognises what a file is by looking into it, whatever its name: the one way in for drops, "open" and scripts.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use wordbrush_engine::api::{Mask, Picture};
 
 use super::{
-    export, masks, palette::Palette, project::Project, project_file, scene_file::SceneFile, segments,
+    bounded_json, export, masks, palette::Palette, project::Project, project_file, scene_file::SceneFile,
+    segments,
 };
 
 /// More than any file of ours; keeps a mistaken drop of a film from filling memory.
 const MAX_FILE_BYTES: u64 = 2 << 30;
+/// More than any palette or scene, both of which are words and numbers only.
+const MAX_JSON_BYTES: usize = 32 << 20;
 
 /// What was opened, and so what is the sensible thing to do with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,12 +110,29 @@ pub fn open_bytes(bytes: &[u8], folder: &Path) -> anyhow::Result<Opened> {
     }
 }
 
-fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_FILE_BYTES {
-        bail!("it is too large ({length} bytes)");
-    }
-    Ok(std::fs::read(path)?)
+/// The bytes of a file, or of a pipe, if they are not too many.
+pub(super) fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("there is no such file"),
+        ErrorKind::PermissionDenied => anyhow!("you may not read it"),
+        _ => error.into(),
+    })?;
+    let metadata = file.metadata()?;
+    ensure!(!metadata.is_dir(), "it is a folder");
+    let check = |length: u64| {
+        ensure!(
+            length <= MAX_FILE_BYTES,
+            "it is too large: {} GB can be read",
+            MAX_FILE_BYTES >> 30
+        );
+        Ok(())
+    };
+    check(metadata.len())?;
+    // What devices and pipes say of their length, and what files said a moment ago, need not be so.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len())?);
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    check(bytes.len() as u64)?;
+    Ok(bytes)
 }
 
 fn is_picture(bytes: &[u8]) -> bool {
@@ -157,7 +181,11 @@ fn open_picture(bytes: &[u8]) -> anyhow::Result<Opened> {
 }
 
 fn open_json(text: &str, folder: &Path) -> anyhow::Result<Opened> {
-    let value: serde_json::Value = serde_json::from_str(text).context("its JSON is damaged")?;
+    ensure!(
+        text.len() <= MAX_JSON_BYTES,
+        "it is too large for a palette or a scene"
+    );
+    let value = bounded_json::from_slice(text.as_bytes()).context("its JSON is damaged")?;
     if value.get("prompt_names").is_some() || value.get("prompts").is_some() {
         return Ok(Opened::Palette(Palette::from_value(&value)?));
     }

@@ -17,7 +17,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId};
 use super::{
     archive::{ArchiveReader, ArchiveWriter},
     atomic::{PreviousVersion, write_bytes_atomically},
-    blobs::{BlobReader, Blobs},
+    blobs::{BlobReader, Blobs, DecodingBudget},
     manifest::Manifest,
     migrate::manifest_from_json,
     pictures,
@@ -34,10 +34,10 @@ const STATE_ENTRY: &str = "wordbrush/manifest.json";
 const STATE_FOLDER: &str = "wordbrush/";
 const BACKGROUND_ENTRY: &str = "data/background.png";
 const FRAME_ENTRY: &str = "data/picture.png";
+/// What the layer of the last frame is called.
+const PICTURE_TITLE: &str = "Picture";
 /// More layers than anyone paints, fewer than a made-up file could ask for.
 const MAX_LAYERS: usize = 4096;
-/// What the layers of another program may take once decoded.
-const MAX_DECODED_BYTES: usize = 3 << 30;
 
 /// Saves a canvas as OpenRaster.
 ///
@@ -151,7 +151,7 @@ fn stack_xml(document: &Document, has_frame: bool) -> String {
         );
     }
     if has_frame {
-        layer("Picture", FRAME_ENTRY, 1.0, true);
+        layer(PICTURE_TITLE, FRAME_ENTRY, 1.0, true);
     }
     layer("Background", BACKGROUND_ENTRY, 1.0, true);
     xml.push_str("  </stack>\n</image>\n");
@@ -237,22 +237,39 @@ pub(super) fn is_ora(bytes: &[u8]) -> bool {
 /// # Errors
 /// If it is no such file, is damaged, or would take too much memory.
 pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
+    from_bytes_within(DecodingBudget::default(), bytes)
+}
+
+fn from_bytes_within(budget: DecodingBudget, bytes: &[u8]) -> anyhow::Result<Project> {
     let mut archive = ArchiveReader::new(bytes)?;
     let stack = Stack::parse(&archive.read_description(STACK_ENTRY)?)?;
     if archive.contains(STATE_ENTRY) {
-        restored(&mut archive, &stack)
+        restored(budget, &mut archive, &stack)
     } else {
-        foreign(&mut archive, &stack)
+        foreign(budget, &mut archive, &stack)
     }
 }
 
 /// Our own file: the state from its entry, masks, order and visibility from the layers as they are now.
-fn restored(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Project> {
+fn restored(
+    budget: DecodingBudget,
+    archive: &mut ArchiveReader<'_>,
+    stack: &Stack,
+) -> anyhow::Result<Project> {
     let manifest = manifest_from_json(&archive.read_description(STATE_ENTRY)?)?;
-    let mut project = manifest.into_project(&mut BlobReader::new(|name: &str| {
+    let mut blobs = BlobReader::within(budget, |name: &str| {
         archive.read(&format!("{STATE_FOLDER}{name}"))
-    }))?;
-    let size = project.document.size;
+    });
+    let mut project = manifest.into_project(&mut blobs)?;
+    let mut budget = blobs.into_budget();
+    let size = stack.size;
+    if size != project.document.size {
+        // It was cropped or extended elsewhere.
+        project.document.size = size;
+        for region in &mut project.document.regions {
+            region.mask = Mask::new(size);
+        }
+    }
     if stack.find(FRAME_ENTRY).is_some() {
         project.last_frame = Some(pictures::picture_from_bytes(&archive.read(FRAME_ENTRY)?)?);
     }
@@ -262,7 +279,10 @@ fn restored(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Pr
         let Some((place, layer)) = stack.find(&entry) else {
             continue;
         };
-        region.mask = layer_mask(&archive.read(&entry)?, layer, size)?;
+        let mask = layer_mask(&archive.read(&entry)?, layer, size)
+            .with_context(|| format!("layer {:?}", layer.name))?;
+        budget.spend(mask.memory_bytes())?;
+        region.mask = mask;
         region.visible = layer.is_visible;
         places.insert(region.id, place);
     }
@@ -274,26 +294,30 @@ fn restored(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Pr
     Ok(project)
 }
 
-/// Another program's file: the bottom layer is the background if it fills the canvas, the others are regions.
-fn foreign(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Project> {
+/// Another program's file: the bottom layer is the background if it fills the canvas, the others are regions. One of
+/// ours that another program has written anew has our picture right above the background.
+fn foreign(
+    mut budget: DecodingBudget,
+    archive: &mut ArchiveReader<'_>,
+    stack: &Stack,
+) -> anyhow::Result<Project> {
     let size = stack.size;
     let mut document = Document::new(size);
-    let mut bytes_left = MAX_DECODED_BYTES;
-    let mut spend = |bytes: usize| {
-        ensure!(bytes <= bytes_left, "its layers take too much memory");
-        bytes_left -= bytes;
-        Ok(())
-    };
+    let mut last_frame = None;
     for (index, layer) in stack.layers.iter().rev().enumerate() {
         let png = archive.read(&layer.source)?;
         let mask = layer_mask(&png, layer, size).with_context(|| format!("layer {:?}", layer.name))?;
         if index == 0 && stack.layers.len() > 1 && mask == Mask::full(size) {
             let picture = pictures::picture_from_bytes(&png)?;
-            spend(picture.rgba().len())?;
+            budget.spend(picture.rgba().len())?;
             document.background.image = Some(placed(&picture, layer, size)?);
             continue;
         }
-        spend(mask.memory_bytes())?;
+        if index == 1 && layer.name == PICTURE_TITLE && document.background.image.is_some() {
+            last_frame = Some(pictures::picture_from_bytes(&png)?).filter(|picture| picture.size() == size);
+            continue;
+        }
+        budget.spend(mask.memory_bytes())?;
         let id = document.next_region_id;
         document.next_region_id += 1;
         let number = document.regions.len();
@@ -305,7 +329,8 @@ fn foreign(archive: &mut ArchiveReader<'_>, stack: &Stack) -> anyhow::Result<Pro
         });
     }
     let mut project = Project::new(document);
-    if archive.contains(MERGED_ENTRY) {
+    project.last_frame = last_frame;
+    if project.last_frame.is_none() && archive.contains(MERGED_ENTRY) {
         let merged = archive.read(MERGED_ENTRY)?;
         project.last_frame = pictures::picture_from_bytes(&merged)
             .ok()
@@ -450,4 +475,108 @@ fn attributes(element: &BytesStart<'_>) -> anyhow::Result<Vec<(String, String)>>
             Ok((attribute.key.as_ref().to_owned(), value.into_owned()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The entries of an archive, each changed by `change` or left out.
+    fn rewritten(archive: &[u8], change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> Vec<u8> {
+        let zip = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
+        let names: Vec<String> = zip.file_names().map(|name| name.unwrap().into_owned()).collect();
+        let mut reader = ArchiveReader::new(archive).unwrap();
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = ArchiveWriter::new(&mut bytes);
+        for name in names {
+            if let Some(entry) = change(&name, reader.read(&name).unwrap()) {
+                writer.store(&name, &entry).unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        bytes.into_inner()
+    }
+
+    fn project_with_picture() -> Project {
+        let size = CanvasSize::new(40, 30).unwrap();
+        let mut document = Document::new(size);
+        let half: Vec<u8> = (0..size.area())
+            .map(|i| if i % 40 < 20 { 255 } else { 0 })
+            .collect();
+        document.regions.push(RegionLayer {
+            name: "tree".to_owned(),
+            mask: Mask::from_coverage(size, &half).unwrap(),
+            ..RegionLayer::new(RegionId(1), size, [1, 2, 3], "a tree")
+        });
+        document.next_region_id = 2;
+        Project {
+            last_frame: Some(Picture::solid(size, [9, 8, 7, 255])),
+            ..Project::new(document)
+        }
+    }
+
+    #[test]
+    fn a_file_of_ours_that_another_program_wrote_anew_keeps_its_picture_and_regions() {
+        let project = project_with_picture();
+        // Other programs drop entries that they do not know.
+        let theirs = rewritten(&to_bytes(&project).unwrap(), |name, entry| {
+            (!name.starts_with(STATE_FOLDER)).then_some(entry)
+        });
+        let back = from_bytes(&theirs).unwrap();
+        assert_eq!(back.last_frame, project.last_frame);
+        assert_eq!(back.document.regions.len(), 1);
+        assert_eq!(back.document.regions[0].name, "tree");
+        assert_eq!(back.document.regions[0].mask, project.document.regions[0].mask);
+        assert!(back.document.background.image.is_some());
+    }
+
+    #[test]
+    fn a_canvas_that_was_cropped_elsewhere_has_its_new_size() {
+        let project = project_with_picture();
+        let cropped = rewritten(&to_bytes(&project).unwrap(), |name, entry| {
+            if name != STACK_ENTRY {
+                return Some(entry);
+            }
+            let stack = String::from_utf8(entry).unwrap();
+            let stack = stack.replace("w=\"40\" h=\"30\"", "w=\"25\" h=\"30\"");
+            Some(stack.replace("x=\"0\"", "x=\"-15\"").into_bytes())
+        });
+        let back = from_bytes(&cropped).unwrap().document;
+        assert_eq!(back.size, CanvasSize::new(25, 30).unwrap());
+        assert_eq!(back.regions[0].prompt, "a tree");
+        let mask = &back.regions[0].mask;
+        assert_eq!(mask.size(), back.size);
+        assert_eq!((mask.coverage(4, 9), mask.coverage(5, 9)), (255, 0));
+    }
+
+    #[test]
+    fn layers_count_towards_what_a_file_may_take() {
+        let size = CanvasSize::new(256, 256).unwrap();
+        let mut document = Document::new(size);
+        for id in 1..=4 {
+            document.regions.push(RegionLayer {
+                mask: Mask::full(size),
+                ..RegionLayer::new(RegionId(id), size, [1, 2, 3], "a tree")
+            });
+        }
+        document.next_region_id = 5;
+        let project = Project::new(document);
+        let ours = to_bytes(&project).unwrap();
+        let mut archive = ArchiveReader::new(&ours).unwrap();
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = ArchiveWriter::new(&mut bytes);
+        let layers = (1..=4).map(|id| region_entry(RegionId(id)));
+        for name in layers.chain([STACK_ENTRY.to_owned(), BACKGROUND_ENTRY.to_owned()]) {
+            writer.store(&name, &archive.read(&name).unwrap()).unwrap();
+        }
+        writer.finish().unwrap();
+        let theirs = bytes.into_inner();
+
+        let mask = 256 * 256;
+        for file in [&ours, &theirs] {
+            assert!(from_bytes_within(DecodingBudget::of(20 * mask), file).is_ok());
+            let error = from_bytes_within(DecodingBudget::of(3 * mask), file).unwrap_err();
+            assert!(format!("{error:#}").contains("too much memory"), "{error:#}");
+        }
+    }
 }

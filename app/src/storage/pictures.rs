@@ -2,11 +2,11 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as ResizeImage,
 };
-use image::{DynamicImage, ImageDecoder as _, ImageReader};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader};
 use wordbrush_engine::api::{CanvasSize, MAX_CANVAS_SIDE, Mask, Picture};
 
 /// The longest side of a picture that is still read; larger than a canvas, since photographs are scaled down.
@@ -98,15 +98,22 @@ pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .context("cannot read the picture")?;
-    if reader.format().is_none() {
-        bail!("it is no PNG, JPEG or WebP picture");
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {}
+        _ => bail!("it is no PNG, JPEG or WebP picture"),
     }
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SOURCE_SIDE);
     limits.max_image_height = Some(MAX_SOURCE_SIDE);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().context("the picture is damaged")?;
+    let mut decoder = reader.into_decoder().map_err(|error| match error {
+        ImageError::Limits(_) => anyhow!(
+            "the picture is too large: both sides must be 1 to {MAX_SOURCE_SIDE} pixels, and {} MB must hold it",
+            MAX_DECODED_BYTES >> 20
+        ),
+        error => anyhow!(error).context("the picture is damaged"),
+    })?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 || width > MAX_SOURCE_SIDE || height > MAX_SOURCE_SIDE {
         bail!(
@@ -236,7 +243,24 @@ mod tests {
         bytes[20..24].copy_from_slice(&100_000_u32.to_be_bytes());
         let crc = crc32fast::hash(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert!(picture_from_bytes(&bytes).is_err());
+        let error = picture_from_bytes(&bytes).unwrap_err();
+        assert!(error.to_string().contains("too large"), "{error:#}");
+    }
+
+    #[test]
+    fn other_formats_are_told_from_damaged_pictures() {
+        for other in [
+            &b"GIF89a\x01\0\x01\0\0\0\0;"[..],
+            b"BM\0\0\0\0\0\0\0\0",
+            b"hello",
+            b"",
+        ] {
+            let error = picture_from_bytes(other).unwrap_err();
+            assert_eq!(error.to_string(), "it is no PNG, JPEG or WebP picture");
+        }
+        let whole = png(GrayImage::new(9, 9));
+        let error = picture_from_bytes(&whole[..whole.len() - 20]).unwrap_err();
+        assert_eq!(error.to_string(), "the picture is damaged");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use wordbrush_engine::api::{CanvasSize, Picture};
 use super::{
     archive::{ArchiveReader, ArchiveWriter},
     atomic::{PreviousVersion, write_bytes_atomically},
-    blobs::{BlobReader, Blobs},
+    blobs::{BlobReader, Blobs, DecodingBudget},
     manifest::Manifest,
     migrate::manifest_from_json,
     pictures,
@@ -61,9 +61,13 @@ pub fn to_bytes(project: &Project) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If it is no project, is damaged, was written by a newer version, or would take too much memory.
 pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Project> {
+    from_bytes_within(DecodingBudget::default(), bytes)
+}
+
+fn from_bytes_within(budget: DecodingBudget, bytes: &[u8]) -> anyhow::Result<Project> {
     let mut archive = ArchiveReader::new(bytes)?;
     let manifest = manifest_from_json(&archive.read_description(MANIFEST_ENTRY)?)?;
-    manifest.into_project(&mut BlobReader::new(|name: &str| archive.read(name)))
+    manifest.into_project(&mut BlobReader::within(budget, |name: &str| archive.read(name)))
 }
 
 /// The thumbnail of a project file, without reading anything else of it.
@@ -90,4 +94,48 @@ pub(super) fn thumbnail_of(project: &Project) -> anyhow::Result<Picture> {
         &picture,
         CanvasSize::new(side(size.width()), side(size.height()))?,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::{Mask, RegionId};
+
+    use super::*;
+    use crate::{
+        document::{Document, RegionLayer},
+        storage::project::Pin,
+    };
+
+    #[test]
+    fn a_project_with_more_pins_than_memory_has_room_for_opens_without_the_last_of_them() {
+        let size = CanvasSize::new(256, 256).unwrap();
+        let mut document = Document::new(size);
+        document.next_region_id = 2;
+        document.regions.push(RegionLayer {
+            mask: Mask::full(size),
+            ..RegionLayer::new(RegionId(1), size, [1, 2, 3], "a tree")
+        });
+        let pin = |shade| Pin {
+            name: format!("pin {shade}"),
+            document: document.clone(),
+            picture: Some(Picture::solid(size, [shade, 0, 0, 255])),
+        };
+        let project = Project {
+            last_frame: Some(Picture::solid(size, [9; 4])),
+            pins: (0..5).map(pin).collect(),
+            ..Project::new(document.clone())
+        };
+        let bytes = to_bytes(&project).unwrap();
+        let opened = |bytes_allowed| from_bytes_within(DecodingBudget::of(bytes_allowed), &bytes);
+        let (mask, picture) = (256 * 256, 256 * 256 * 4);
+        // Masks take some bytes beside their pixels.
+        let room = 1024;
+        assert_eq!(opened(mask + 6 * picture + room).unwrap(), project);
+        let less = opened(mask + 3 * picture + room).unwrap();
+        assert_eq!(less.document, project.document);
+        assert_eq!(less.last_frame, project.last_frame);
+        assert_eq!(less.pins, project.pins[..2]);
+        let error = opened(mask / 2).unwrap_err();
+        assert!(format!("{error:#}").contains("too much memory"), "{error:#}");
+    }
 }

@@ -113,8 +113,14 @@ impl SafetensorsHeader {
             self.file_bytes as f64 / 1e6
         )?;
         for (key, value) in self.metadata.iter().take(40) {
-            let short: String = value.chars().take(200).collect();
-            writeln!(out, "  {key}: {short}")?;
+            // Anyone may have written them: nothing in them may command the terminal.
+            let plain = |text: &str| -> String {
+                let shown = text.chars().take(200);
+                shown
+                    .map(|character| if character.is_control() { ' ' } else { character })
+                    .collect()
+            };
+            writeln!(out, "  {}: {}", plain(key), plain(value))?;
         }
         Ok(())
     }

@@ -12,16 +12,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use wordbrush_engine::api::{CanvasSize, RegionId, Seed, StepList};
 
-use super::pictures;
+use super::{manifest::MAX_REGIONS, open::read_bounded, pictures};
 use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a scene file says, its paths not yet followed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a scene in braces")]
 pub struct SceneFile {
     size: CanvasSize,
     #[serde(default)]
@@ -49,7 +49,11 @@ enum Steps {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "prompt, negative_prompt and image in braces"
+)]
 struct SceneBackground {
     prompt: String,
     negative_prompt: String,
@@ -57,7 +61,7 @@ struct SceneBackground {
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a region in braces")]
 struct SceneRegion {
     #[serde(default)]
     name: String,
@@ -98,7 +102,7 @@ impl SceneFile {
     /// # Errors
     /// If it is no such JSON, has an unknown field, or a value is out of its range.
     pub fn parse(json: &str) -> anyhow::Result<Self> {
-        let scene: Self = serde_json::from_str(json)?;
+        let scene: Self = serde_json::from_str(json).map_err(|error| named(json, &error))?;
         if let Some(Steps::Count(count)) = scene.steps {
             ensure!(
                 (1..=StepList::GRID as usize).contains(&count),
@@ -113,6 +117,11 @@ impl SceneFile {
                 "bootstrap_steps: {bootstrap_steps} is out of range, it must be 0 to {step_count} (the number of steps)"
             );
         }
+        ensure!(
+            scene.regions.len() <= MAX_REGIONS,
+            "regions: there are {}, {MAX_REGIONS} are possible",
+            scene.regions.len()
+        );
         for (index, region) in scene.regions.iter().enumerate() {
             let in_range = |field: &str, value: f32, highest: f32| {
                 ensure!(
@@ -185,9 +194,48 @@ impl SceneFile {
     }
 }
 
+/// An error of the JSON reader with the field that it is about, which it tells for some errors only.
+fn named(json: &str, error: &serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let is_about_a_value = text.starts_with("invalid ");
+    match last_key(json, error.line(), error.column()).filter(|_| is_about_a_value) {
+        Some(key) => anyhow!("{key}: {text}"),
+        None => anyhow!(text),
+    }
+}
+
+/// The last key in front of a place in JSON; lines and columns count from one, columns in bytes.
+fn last_key(json: &str, line: usize, column: usize) -> Option<&str> {
+    let before_line: usize = json
+        .split_inclusive('\n')
+        .take(line.checked_sub(1)?)
+        .map(str::len)
+        .sum();
+    let end = (before_line + column).min(json.len());
+    let bytes = json.as_bytes();
+    let mut key = None;
+    let mut at = 0;
+    while at < end {
+        if bytes[at] != b'"' {
+            at += 1;
+            continue;
+        }
+        let start = at + 1;
+        at = start;
+        while at < bytes.len() && bytes[at] != b'"' {
+            at += if bytes[at] == b'\\' { 2 } else { 1 };
+        }
+        let text = json.get(start..at)?;
+        at += 1;
+        if json.get(at..)?.trim_start().starts_with(':') {
+            key = Some(text);
+        }
+    }
+    key
+}
+
 fn read<T>(path: &Path, decode: impl FnOnce(&[u8]) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    std::fs::read(path)
-        .map_err(anyhow::Error::from)
+    read_bounded(path)
         .and_then(|bytes| decode(&bytes))
         .with_context(|| format!("cannot read {}", path.display()))
 }
@@ -216,6 +264,36 @@ mod tests {
         assert!(error.contains("`colour`"), "{error}");
         let error = message(r#"{"size": [64, 48], "regions": [], "sed": 1}"#);
         assert!(error.contains("`sed`"), "{error}");
+    }
+
+    #[test]
+    fn values_of_a_wrong_kind_are_told_with_their_field() {
+        for (field, value) in [
+            ("seed", "-1"),
+            ("seed", "18446744073709551616"),
+            ("size", "\"64x64\""),
+            ("size", "[64, -1]"),
+            ("size", "[64.5, 1]"),
+            ("background", "null"),
+            ("model", "3"),
+            ("bootstrap_steps", "300"),
+            ("steps", "\"five\""),
+        ] {
+            let rest = match field {
+                "size" => String::new(),
+                _ => r#""size": [64, 48],"#.to_owned(),
+            };
+            let json = format!(
+                "{{\n {rest} \"{field}\": {value}, \"regions\": [] , \"model\": \"a: \\\"b\\\": \"}}"
+            );
+            let error = message(&json);
+            assert!(error.starts_with(&format!("{field}: ")), "{value}: {error}");
+        }
+        let error =
+            message("{\"size\": [6, 4],\n\"regions\": [{\"prompt\": \"größe\", \"mask\": [], \"seed\": 1}]}");
+        assert!(error.starts_with("mask: invalid type"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+        assert!(message("[]").contains("a scene in braces"));
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
+    atomic::sync_folder,
     folders::Folders,
     frames::{RecoveredFrames, recover_frames},
-    journal::{JournalWriter, RecoveredState, SessionState, recover},
+    journal::{self, JournalWriter, RecoveredState, SessionState, recover},
 };
 
 const LOCK_FILE: &str = "lock";
@@ -44,20 +45,21 @@ impl Session {
         let (folder, lock) = {
             let _gate = pass_gate(&sessions)?;
             let folder = new_folder(&sessions)?;
-            let lock = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(folder.join(LOCK_FILE))?;
-            lock.lock()?;
+            let lock = open_lock(&folder).and_then(|lock| lock.lock().map(|()| lock));
             (folder, lock)
         };
-        match JournalWriter::create(&folder, state) {
-            Ok(journal) => Ok(Self {
-                folder,
-                journal,
-                _lock: lock,
-            }),
+        let begun = lock
+            .map_err(anyhow::Error::from)
+            .and_then(|lock| Ok((lock, JournalWriter::create(&folder, state)?)));
+        match begun {
+            Ok((lock, journal)) => {
+                sync_folder(&sessions);
+                Ok(Self {
+                    folder,
+                    journal,
+                    _lock: lock,
+                })
+            }
             Err(error) => {
                 // An empty session is of no use to anyone.
                 std::fs::remove_dir_all(&folder).ok();
@@ -167,11 +169,8 @@ fn look_into(folder: PathBuf, lock: File) -> Option<CutOffSession> {
 
 /// The folder's lock, if its program is gone.
 fn lock_if_free(folder: &Path) -> Option<File> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(LOCK_FILE))
+    let lock = open_lock(folder)
+        .inspect_err(|error| tracing::warn!("cannot look into {}: {error}", folder.display()))
         .ok()?;
     match lock.try_lock() {
         Ok(()) => Some(lock),
@@ -181,6 +180,14 @@ fn lock_if_free(folder: &Path) -> Option<File> {
             None
         }
     }
+}
+
+fn open_lock(folder: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(LOCK_FILE))
 }
 
 fn pass_gate(sessions: &Path) -> anyhow::Result<File> {
@@ -215,8 +222,12 @@ fn new_folder(sessions: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// The journal goes first: while the rest is removed, the lock may be gone already, and another instance that looks
+/// in must not take this for a session that was cut off.
 fn remove(folder: &Path) -> anyhow::Result<()> {
-    std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove the session {}", folder.display()))
+    journal::remove(folder)
+        .and_then(|()| Ok(std::fs::remove_dir_all(folder)?))
+        .with_context(|| format!("cannot remove the session {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -289,6 +300,28 @@ mod tests {
         let found = find_cut_off(&folders).unwrap();
         assert_eq!(found[0].frames().pins, [frame(1)]);
         assert_eq!(found[0].frames().last, Some(frame(3)));
+    }
+
+    #[test]
+    fn a_session_that_is_just_being_removed_is_not_offered() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::below(root.path());
+        let session = Session::begin(&folders, &state(1)).unwrap();
+        let folder = session.folder.clone();
+        // What is left at the first moment at which another instance could get the lock.
+        journal::remove(&folder).unwrap();
+        std::fs::remove_file(folder.join(LOCK_FILE)).unwrap();
+        assert!(find_cut_off(&folders).unwrap().is_empty());
+        assert!(!folder.exists(), "and what is left goes");
+    }
+
+    #[test]
+    fn a_session_that_cannot_begin_leaves_no_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::below(root.path());
+        std::fs::create_dir_all(folders.sessions().join(GATE_FILE)).unwrap();
+        assert!(Session::begin(&folders, &state(1)).is_err());
+        assert_eq!(std::fs::read_dir(folders.sessions()).unwrap().count(), 1);
     }
 
     #[test]
