@@ -21,9 +21,21 @@ const MOST_MEMORY_BYTES: u64 = 96 << 20;
 const MOST_DISK_BYTES: u64 = 1 << 30;
 const THUMBNAIL_SIDE: usize = 112;
 
+/// Tells the canvases of a session apart; each has a file of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CanvasNumber(u64);
+
+impl CanvasNumber {
+    /// The number after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// One kept frame; at least one of memory and disk has it.
 pub struct Entry {
     number: u64,
+    canvas: Option<CanvasNumber>,
     frame: Option<KeptFrame>,
     /// What `frame` alone keeps alive.
     frame_bytes: u64,
@@ -38,6 +50,11 @@ impl Entry {
     /// Tells frames apart; rises with time.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Which canvas it is of; `None` if that is not known.
+    pub fn canvas(&self) -> Option<CanvasNumber> {
+        self.canvas
     }
 
     /// A small picture of it.
@@ -118,12 +135,33 @@ impl KeptFrames {
     }
 
     /// Keeps a finished frame with its document, unless nothing has changed since the last.
-    pub fn record(&mut self, document: &Document, picture: &Picture) {
-        let last = self.entries.back();
-        if last.is_some_and(|last| last.shows(document)) {
+    pub fn record(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
+        if self.entries.back().is_some_and(|last| last.shows(document)) {
             return;
         }
-        let before = last
+        self.push(document, picture, canvas);
+    }
+
+    /// Keeps a frame for good, finished or not; a picture that is kept already is pinned.
+    pub fn keep(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
+        let holds = |entry: &Entry| {
+            entry
+                .frame
+                .as_ref()
+                .is_some_and(|frame| frame.picture.is_same(picture))
+        };
+        if !self.entries.iter().any(holds) {
+            self.push(document, picture, canvas);
+        }
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| holds(entry)) {
+            entry.is_pinned = true;
+        }
+    }
+
+    fn push(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
+        let before = self
+            .entries
+            .back()
             .and_then(|last| last.frame.as_ref())
             .map(|frame| &frame.document);
         let frame_bytes = picture.rgba().len() as u64 + new_tile_bytes(document, before);
@@ -131,6 +169,7 @@ impl KeptFrames {
         self.uses += 1;
         self.entries.push_back(Entry {
             number: self.next_number,
+            canvas,
             frame: Some(KeptFrame {
                 document: document.clone(),
                 picture: picture.clone(),
@@ -144,8 +183,8 @@ impl KeptFrames {
     }
 
     /// Keeps a frame that was pinned in a saved project or in a session that was cut off.
-    pub fn record_pinned(&mut self, document: &Document, picture: &Picture) {
-        self.record(document, picture);
+    pub fn record_pinned(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
+        self.record(document, picture, canvas);
         if let Some(last) = self.entries.back_mut() {
             last.is_pinned = true;
         }
@@ -416,12 +455,12 @@ mod tests {
     #[test]
     fn the_same_document_is_kept_once_and_the_number_is_bounded() {
         let mut kept = kept(100, 100);
-        kept.record(&document(0), &picture());
-        kept.record(&document(0), &picture());
+        kept.record(&document(0), &picture(), None);
+        kept.record(&document(0), &picture(), None);
         assert_eq!(kept.len(), 1);
         kept.toggle_pin(1);
         for seed in 1..60 {
-            kept.record(&document(seed), &picture());
+            kept.record(&document(seed), &picture(), None);
             kept.shrink(Disk::Unusable);
         }
         assert_eq!(kept.len(), 20);
@@ -432,10 +471,22 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_kept_for_good_though_its_document_was_kept_before() {
+        let mut kept = kept(100, 100);
+        let (first, second) = (picture(), picture());
+        kept.record(&document(0), &first, None);
+        kept.keep(&document(0), &first, None);
+        assert_eq!((kept.len(), kept.pinned().count()), (1, 1));
+        kept.keep(&document(0), &second, None);
+        kept.keep(&document(0), &second, None);
+        assert_eq!((kept.len(), kept.pinned().count()), (2, 2));
+    }
+
+    #[test]
     fn old_frames_go_to_the_disk_and_come_back() {
         let mut kept = kept(4, 100);
         for seed in 0..10 {
-            kept.record(&document(seed), &picture());
+            kept.record(&document(seed), &picture(), None);
             settle(&mut kept);
         }
         assert_eq!(kept.len(), 10, "none is lost");
@@ -454,12 +505,12 @@ mod tests {
     #[test]
     fn the_disk_is_bounded_and_pins_are_written_first_and_stay() {
         let mut kept = kept(2, 5);
-        kept.record_pinned(&document(0), &picture());
+        kept.record_pinned(&document(0), &picture(), None);
         assert_eq!(kept.next_to_write(false).unwrap().0, 1);
         assert!(!kept.has_all_pins_on_disk());
         let mut removed = Vec::new();
         for seed in 1..12 {
-            kept.record(&document(seed), &picture());
+            kept.record(&document(seed), &picture(), None);
             removed.extend(settle(&mut kept));
         }
         assert!(kept.disk_bytes() <= 5 * FRAME_BYTES);
@@ -473,7 +524,7 @@ mod tests {
     fn without_a_disk_memory_is_bounded_all_the_same() {
         let mut kept = kept(3, 5);
         for seed in 0..12 {
-            kept.record(&document(seed), &picture());
+            kept.record(&document(seed), &picture(), None);
             assert!(kept.shrink(Disk::Unusable).is_empty());
         }
         assert_eq!(in_memory(&kept), [10, 11, 12]);
@@ -491,11 +542,11 @@ mod tests {
             painted.apply(crate::document::Edit::set_mask(painted, id, &mask));
         };
         paint(&mut painted, 1);
-        kept.record(&painted, &picture());
+        kept.record(&painted, &picture(), None);
         painted.seed = Seed(5);
-        kept.record(&painted, &picture());
+        kept.record(&painted, &picture(), None);
         paint(&mut painted, 2);
-        kept.record(&painted, &picture());
+        kept.record(&painted, &picture(), None);
         let bytes: Vec<u64> = kept.entries.iter().map(|entry| entry.frame_bytes).collect();
         assert_eq!(bytes, [FRAME_BYTES + 4096, FRAME_BYTES, FRAME_BYTES + 4096]);
     }

@@ -2,17 +2,22 @@
 
 use egui::{Key, Modifiers, accesskit::Role};
 use egui_kittest::kittest::Queryable as _;
-use wordbrush::{command::AppCommand, document::Target};
-use wordbrush_engine::api::RegionId;
+use wordbrush::{
+    command::AppCommand,
+    document::{Document, Edit, Target},
+    storage::{project::Project, project_file},
+};
+use wordbrush_engine::api::{CanvasSize, RegionId};
 
-use crate::harness::{AppHarness as _, app};
+use crate::harness::{AppHarness as _, app, app_opening};
 
 /// Commands that open a dialog of the desktop, or end the program.
-const OUTWARD: [AppCommand; 6] = [
+const OUTWARD: [AppCommand; 7] = [
     AppCommand::Open,
     AppCommand::Save,
     AppCommand::SaveAs,
     AppCommand::BackgroundImage,
+    AppCommand::CopyPicture,
     AppCommand::PasteBackground,
     AppCommand::Quit,
 ];
@@ -163,6 +168,101 @@ fn a_change_of_the_mask_waits_for_the_stroke_and_counts_its_ink() {
         inverted.abs_diff(everything - with_ink) < everything / 50,
         "{inverted} of {everything}, {with_ink} before"
     );
+}
+
+#[test]
+fn undo_under_the_hand_ends_the_stroke_and_takes_back_nothing_else() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press(Key::Delete);
+    harness.run_steps(2);
+    let before = harness.app().document().clone();
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    let undo = |harness: &mut egui_kittest::Harness<'static, _>| {
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+        harness.run_steps(2);
+    };
+    harness.drag_at(middle);
+    harness.run_steps(2);
+    harness.hover_at(middle + egui::vec2(40.0, 0.0));
+    harness.run_steps(2);
+    assert!(*harness.app().document() != before, "there is ink");
+    undo(&mut harness);
+    assert!(*harness.app().document() == before, "the ink has gone");
+    harness.hover_at(middle + egui::vec2(80.0, 0.0));
+    harness.run_steps(2);
+    harness.drop_at(middle + egui::vec2(80.0, 0.0));
+    harness.run_steps(2);
+    assert!(*harness.app().document() == before, "and no more comes");
+    undo(&mut harness);
+    assert_eq!(harness.app().document().regions.len(), 4, "the step before it");
+
+    // An eraser where nothing is changes nothing, so that there is nothing of it to be taken back.
+    harness.key_press(Key::Num3);
+    harness.key_press(Key::E);
+    harness.run_steps(2);
+    let corner = harness.get_by_label("Canvas").rect().left_top() + egui::vec2(4.0, 4.0);
+    harness.drag_at(corner);
+    harness.run_steps(2);
+    undo(&mut harness);
+    harness.drop_at(corner);
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions.len(), 4);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Y);
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions.len(), 3, "redo was not lost");
+}
+
+#[test]
+fn undo_to_another_canvas_takes_the_name_of_its_file_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holiday.wordbrush");
+    let mut document = Document::new(CanvasSize::new(128, 64).unwrap());
+    let (_, edit) = Edit::new_region(&document, "a forest");
+    document.apply(edit);
+    project_file::save(&Project::new(document), &path).unwrap();
+    let mut harness = app_opening(&path);
+    harness.run_until("the file is open", |app| app.document().regions.len() == 1);
+    harness.get_by_label("holiday");
+
+    let press = |harness: &mut egui_kittest::Harness<'static, _>, key| {
+        harness.key_press_modifiers(Modifiers::COMMAND, key);
+        harness.run_steps(3);
+    };
+    press(&mut harness, Key::Z);
+    assert_eq!(harness.app().document().regions.len(), 4, "the sample again");
+    assert!(
+        harness.query_by_label_contains("holiday").is_none(),
+        "saving now would not write over the file"
+    );
+    press(&mut harness, Key::Y);
+    harness.get_by_label_contains("holiday");
+    press(&mut harness, Key::J);
+    press(&mut harness, Key::S);
+    harness.run_until("it is saved", |app| {
+        app.notifications().texts().any(|text| text.starts_with("Saved"))
+    });
+    let saved = project_file::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(saved.document.regions.len(), 2);
+    harness.get_by_label("holiday");
+}
+
+#[test]
+fn a_picture_of_a_dream_can_be_kept() {
+    let mut harness = app();
+    harness.run_until("the first frame kept", |app| app.kept_frames().len() == 1);
+    harness.key_press(Key::D);
+    harness.run_steps(2);
+    harness.run_until("another picture", |app| {
+        let shown = app.link().frame().map(|shown| &shown.frame.picture);
+        let kept = app.kept_frames().entry(1).and_then(|entry| entry.frame());
+        shown
+            .zip(kept)
+            .is_some_and(|(shown, kept)| !shown.is_same(&kept.picture))
+    });
+    harness.key_press(Key::F9);
+    harness.run_steps(2);
+    assert_eq!(harness.app().kept_frames().pinned().count(), 1);
 }
 
 #[test]

@@ -43,15 +43,35 @@ pub(crate) fn rendered_app_of_size(width: f32, height: f32) -> Harness<'static, 
     )
 }
 
+/// As [`app`], started with a file.
+pub(crate) fn app_opening(path: &std::path::Path) -> Harness<'static, Option<App>> {
+    build_with(
+        HarnessBuilder::default().with_size(egui::vec2(1280.0, 800.0)),
+        AppConfig {
+            open: Some(path.to_owned()),
+            ..AppConfig::default()
+        },
+    )
+}
+
 fn build(builder: HarnessBuilder<Option<App>>, folders: Option<Folders>) -> Harness<'static, Option<App>> {
+    build_with(
+        builder,
+        AppConfig {
+            folders,
+            ..AppConfig::default()
+        },
+    )
+}
+
+fn build_with(builder: HarnessBuilder<Option<App>>, config: AppConfig) -> Harness<'static, Option<App>> {
     let config = AppConfig {
-        folders,
         engine: EngineConfig {
             model: Some(ModelChoice::plain(ModelSource::Toy)),
             threads: Some(1),
             ..EngineConfig::default()
         },
-        ..AppConfig::default()
+        ..config
     };
     let show = move |ui: &mut egui::Ui, state: &mut Option<App>| {
         let app = state.get_or_insert_with(|| App::new(ui.ctx(), None, config.clone()));

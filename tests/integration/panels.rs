@@ -117,6 +117,53 @@ fn dragging_a_row_reorders_the_regions() {
 }
 
 #[test]
+fn a_row_dropped_on_the_background_is_the_lowest_region() {
+    let mut harness = app();
+    let from = harness.get_by_label("Region Tree").rect().center();
+    let to = harness
+        .get_by_role_and_label(Role::ListBoxOption, "Background")
+        .rect()
+        .center();
+    harness.drag_at(from);
+    harness.run_steps(2);
+    for step in 1..=4 {
+        harness.hover_at(from + (to - from) * (step as f32 / 4.0));
+        harness.run_steps(2);
+    }
+    harness.drop_at(to);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions[0].name, "Tree");
+}
+
+#[test]
+fn a_row_dropped_far_from_the_list_stays() {
+    let mut harness = app();
+    let from = harness.get_by_label("Region Tree").rect().center();
+    let to = harness.get_by_label("Region Sky").rect().center() - egui::vec2(500.0, 0.0);
+    harness.drag_at(from);
+    harness.run_steps(2);
+    harness.hover_at(to);
+    harness.run_steps(2);
+    harness.drop_at(to);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions[3].name, "Tree");
+}
+
+#[test]
+fn enter_finishes_a_prompt_and_gives_the_keys_back_to_the_canvas() {
+    let mut harness = app();
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .focus();
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Num0);
+    harness.run_steps(2);
+    assert_eq!(harness.app().selected(), Target::Background);
+}
+
+#[test]
 fn the_sliders_of_a_region_change_it() {
     let mut harness = app();
     for (name, value) in [

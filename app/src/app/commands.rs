@@ -1,15 +1,17 @@
 //! What each command and each wish does; every change of the document goes through [`History`](crate::document::History).
 
+use std::path::PathBuf;
+
 use eframe::egui;
 use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RunState, Seed};
 
-use super::{App, SideTab, preferences::ThemeChoice};
+use super::{App, SideTab, canvases::ANOTHER_CANVAS, preferences::ThemeChoice};
 use crate::{
     canvas::{Blocked, CanvasAction, OverlayMode, Tool},
     command::AppCommand,
     dialogs::{
         Dialog, canvas_size::CanvasSizeDialog, command_palette::CommandPalette, export::ExportDialog,
-        model::ModelDialog,
+        model::ModelDialog, palettes::PalettesDialog,
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
     notifications::Level,
@@ -35,10 +37,7 @@ impl App {
             Intent::EndGesture => self.history.end_gesture(),
             Intent::RestoreFrame(number) => self.restore_frame(number),
             Intent::PinFrame(number) => self.pin_frame(number),
-            Intent::LoadModel(choice) => {
-                self.link.send(Command::LoadModel(choice.clone()));
-                self.apply(Edit::Model(choice), "Model", None);
-            }
+            Intent::LoadModel(choice) => self.link.send(Command::LoadModel(choice)),
             Intent::CancelLoad => self.link.send(Command::CancelLoad),
             Intent::DownloadModel(name) => self.download_model(ctx, &name),
             Intent::CancelDownload => self.cancel_download(),
@@ -47,6 +46,7 @@ impl App {
             Intent::OpenSample(index) => self.open_sample(index),
             Intent::NewCanvas(size) => self.new_canvas(size),
             Intent::Export(request) => self.export(&request),
+            Intent::Palette(wish) => self.run_palette_wish(wish),
             Intent::WriteKeysFile => self.write_keys_file(),
         }
     }
@@ -59,8 +59,14 @@ impl App {
                 region,
                 change,
                 label,
-            } => self.begin_mask_change(region, change, label),
-            CanvasAction::EndGesture => self.history.end_gesture(),
+            } => {
+                self.begin_mask_change(region, change, label);
+                self.preferences.has_painted = true;
+            }
+            CanvasAction::EndGesture => {
+                self.history.end_gesture();
+                self.preferences.has_painted = true;
+            }
             CanvasAction::Select(target) => self.select(target),
             CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
             CanvasAction::SetBrushHardness(hardness) => self.pen.brush.hardness = hardness,
@@ -83,12 +89,28 @@ impl App {
             return;
         }
         self.history.apply(&mut self.document, edit, label, gesture);
+        if self.history.redo_label().is_none() {
+            self.canvases.forget_redo();
+        }
         self.after_change();
+    }
+
+    /// Notes in the document which model paints it. That is no step of the history: to go back over it would mean to
+    /// read gigabytes, and a model that cannot be loaded would stay behind.
+    pub(super) fn follow_model(&mut self) {
+        if let Some(summary) = self.link.summary()
+            && summary.choice != self.document.model
+        {
+            let choice = summary.choice.clone();
+            // The way back is of no use, see above.
+            drop(self.document.apply(Edit::Model(choice)));
+        }
     }
 
     /// What must follow every change of the document.
     pub(super) fn after_change(&mut self) {
         self.changes += 1;
+        self.follow_model();
         if let Target::Region(id) = self.selected
             && self.document.region(id).is_none()
         {
@@ -148,6 +170,7 @@ impl App {
             C::Undo => self.undo(),
             C::Redo => self.redo(),
             C::BackgroundImage => self.browse_background(ctx),
+            C::CopyPicture => self.copy_picture(),
             C::PasteBackground => self.paste_background(),
             C::RemoveBackgroundImage => {
                 self.apply(
@@ -158,6 +181,10 @@ impl App {
             }
             C::Settings => self.dialog = Some(Dialog::Settings),
             C::NewRegion => self.new_region(),
+            C::Palettes => {
+                self.look_for_palettes();
+                self.dialog = Some(Dialog::Palettes(PalettesDialog::default()));
+            }
             C::DuplicateRegion => self.duplicate_region(),
             C::DeleteRegion => self.delete_region(),
             C::RaiseRegion => self.move_region(1),
@@ -223,6 +250,7 @@ impl App {
                 self.apply(Edit::Settings(settings), "Hold or dream", None);
             }
             C::RerollAll => self.apply(Edit::Seed(random_seed()), "Reroll the canvas", None),
+            C::KeepFrame => self.keep_frame(),
             C::ModelWindow => {
                 self.look_for_models();
                 self.dialog = Some(Dialog::Model(ModelDialog::default()));
@@ -267,19 +295,41 @@ impl App {
     }
 
     fn undo(&mut self) {
+        // A stroke under the hand is what was done last: it ends, and only what it changed is taken back.
+        if let Some(stroke) = self.canvas.abandon_stroke()
+            && !self.history.is_of_newest(stroke)
+        {
+            return;
+        }
         if self.mask_work.take_back() {
             // The newest change was not part of the document yet.
             return;
         }
         match self.history.undo(&mut self.document) {
-            Some(_) => self.after_change(),
+            Some(label) => {
+                if label == ANOTHER_CANVAS {
+                    self.canvases.undo();
+                    self.canvas_since = self.link.revision();
+                }
+                self.after_change();
+            }
             None => self.notifications.push(Level::Info, "There is nothing to undo."),
         }
     }
 
     fn redo(&mut self) {
+        // A stroke lays its tiles over the mask that it began on, which must stay that one.
+        if self.canvas.has_stroke() {
+            return;
+        }
         match self.history.redo(&mut self.document) {
-            Some(_) => self.after_change(),
+            Some(label) => {
+                if label == ANOTHER_CANVAS {
+                    self.canvases.redo();
+                    self.canvas_since = self.link.revision();
+                }
+                self.after_change();
+            }
             None => self.notifications.push(Level::Info, "There is nothing to redo."),
         }
     }
@@ -417,8 +467,27 @@ impl App {
         }
     }
 
+    /// Keeps the picture on screen, whatever the stream makes of it next.
+    fn keep_frame(&mut self) {
+        let Some(shown) = self.link.frame() else {
+            self.notifications
+                .push(Level::Info, "There is no picture to keep yet.");
+            return;
+        };
+        let document = shown.document.as_ref().unwrap_or(&self.document);
+        let canvas = Some(self.canvases.present());
+        self.kept_frames.keep(document, &shown.frame.picture, canvas);
+        self.note_pins();
+        self.notifications
+            .push(Level::Success, "The picture is pinned in the history strip.");
+    }
+
     fn pin_frame(&mut self, number: u64) {
         self.kept_frames.toggle_pin(number);
+        self.note_pins();
+    }
+
+    fn note_pins(&mut self) {
         // Pins are part of the project's file, though no edit of the canvas.
         self.saved = self.changes.wrapping_sub(1);
         self.note_session();
@@ -430,7 +499,7 @@ impl App {
                 model: self.document.model.clone(),
                 ..samples::document(sample)
             };
-            self.replace_document(document, sample.name);
+            self.replace_document(document, sample.name, None);
         }
     }
 
@@ -439,17 +508,17 @@ impl App {
             model: self.document.model.clone(),
             ..Document::new(size)
         };
-        self.replace_document(document, "Untitled");
+        self.replace_document(document, "Untitled", None);
     }
 
     /// Puts another document in place of this one; undo goes back.
-    pub(super) fn replace_document(&mut self, document: Document, title: &str) {
+    pub(super) fn replace_document(&mut self, document: Document, title: &str, path: Option<PathBuf>) {
         self.mask_work.clear();
-        self.apply(Edit::Replace(Box::new(document)), "Another canvas", None);
+        self.apply(Edit::Replace(Box::new(document)), ANOTHER_CANVAS, None);
+        self.canvases.begin(title, path);
+        self.canvas_since = self.link.revision();
         self.selected = self.front_region();
         self.previously_selected = Target::Background;
-        title.clone_into(&mut self.title);
-        self.path = None;
         self.saved = self.changes;
         self.canvas.fit();
     }

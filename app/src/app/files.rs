@@ -14,16 +14,19 @@ use crate::{
         Dialog,
         export::{ExportFormat, ExportRequest},
     },
-    document::{BackgroundField, Document, Edit, RegionLayer, region_colour},
-    kept_frames::Entry,
+    document::{BackgroundField, Document, Edit, RegionLayer},
+    kept_frames::{CanvasNumber, Entry},
     notifications::Level,
     storage::{
-        clipboard,
+        atomic::{PreviousVersion, write_bytes_atomically},
+        clipboard::{self, Clipboard},
         export::{self, PictureFormat},
         frames::{KeptFrame, frame_path, read_frame},
         masks,
         open::{self, Opened, ProjectKind},
         ora,
+        palette::{Demo, Palette},
+        palette_library::{self, KeptPalette},
         project::{ModelRecord, Pin, Project},
         project_file, settings,
     },
@@ -49,13 +52,19 @@ enum Job {
     Save {
         task: Task<LostPins>,
         path: PathBuf,
+        canvas: CanvasNumber,
         changes: u64,
     },
     Export {
         task: Task<()>,
         path: PathBuf,
     },
+    Copy(Task<Clipboard>),
     Paste(Task<Option<Picture>>),
+    Palettes {
+        task: Task<Vec<KeptPalette>>,
+        news: Option<String>,
+    },
     Keys {
         task: Task<()>,
         path: PathBuf,
@@ -95,6 +104,8 @@ pub(super) struct Files {
     choosing: Option<(Purpose, Receiver<Option<PathBuf>>)>,
     thread: anyhow::Result<TaskThread>,
     jobs: Vec<Job>,
+    /// What was copied last is on the clipboard as long as this is there.
+    clipboard: Option<Clipboard>,
 }
 
 impl Files {
@@ -105,6 +116,7 @@ impl Files {
             choosing: None,
             thread: TaskThread::start("file-io", move || wake.request_repaint()),
             jobs: Vec::new(),
+            clipboard: None,
         }
     }
 
@@ -157,13 +169,22 @@ impl Files {
             } => keep(task.poll(), &mut done, |result| {
                 Done::Open(result, path.clone(), *is_for_background)
             }),
-            Job::Save { task, path, changes } => keep(task.poll(), &mut done, |result| {
-                Done::Save(result, path.clone(), *changes)
+            Job::Save {
+                task,
+                path,
+                canvas,
+                changes,
+            } => keep(task.poll(), &mut done, |result| {
+                Done::Save(result, path.clone(), *canvas, *changes)
             }),
             Job::Export { task, path } => keep(task.poll(), &mut done, |result| {
                 Done::Export(result, path.clone())
             }),
+            Job::Copy(task) => keep(task.poll(), &mut done, Done::Copy),
             Job::Paste(task) => keep(task.poll(), &mut done, Done::Paste),
+            Job::Palettes { task, news } => keep(task.poll(), &mut done, |result| {
+                Done::Palettes(result, news.clone())
+            }),
             Job::Keys { task, path } => {
                 keep(task.poll(), &mut done, |result| Done::Keys(result, path.clone()))
             }
@@ -176,9 +197,11 @@ impl Files {
 /// What a job brought.
 enum Done {
     Open(anyhow::Result<Opened>, PathBuf, bool),
-    Save(anyhow::Result<LostPins>, PathBuf, u64),
+    Save(anyhow::Result<LostPins>, PathBuf, CanvasNumber, u64),
     Export(anyhow::Result<()>, PathBuf),
+    Copy(anyhow::Result<Clipboard>),
     Paste(anyhow::Result<Option<Picture>>),
+    Palettes(anyhow::Result<Vec<KeptPalette>>, Option<String>),
     Keys(anyhow::Result<()>, PathBuf),
     Preferences(anyhow::Result<()>),
 }
@@ -234,12 +257,13 @@ impl App {
             Done::Open(Ok(opened), path, is_for_background) => {
                 self.take_opened(opened, &path, is_for_background);
             }
-            Done::Save(Ok(lost_pins), path, changes) => {
-                self.saved = changes;
-                self.title = stem(&path);
+            Done::Save(Ok(lost_pins), path, canvas, changes) => {
+                self.canvases.was_saved(canvas, &path);
+                if canvas == self.canvases.present() {
+                    self.saved = changes;
+                }
                 self.notifications
                     .push(Level::Success, format!("Saved {}", path.display()));
-                self.path = Some(path);
                 if lost_pins.0 > 0 {
                     let text = format!(
                         "{} pinned frames could not be read from the disk and are not in the file.",
@@ -253,6 +277,19 @@ impl App {
                 self.preferences.export_folder = path.parent().map(Path::to_owned);
                 self.notifications
                     .push(Level::Success, format!("Exported {}", path.display()));
+            }
+            Done::Copy(Ok(clipboard)) => {
+                self.files.clipboard = Some(clipboard);
+                self.notifications
+                    .push(Level::Success, "The picture is on the clipboard.");
+            }
+            Done::Palettes(Ok(palettes), news) => {
+                if let Some(Dialog::Palettes(dialog)) = &mut self.dialog {
+                    dialog.set_palettes(palettes);
+                }
+                if let Some(news) = news {
+                    self.notifications.push(Level::Success, news);
+                }
             }
             Done::Paste(Ok(Some(picture))) => self.set_background(picture, "Paste background picture"),
             Done::Paste(Ok(None)) => self
@@ -268,7 +305,9 @@ impl App {
             Done::Open(Err(error), ..)
             | Done::Save(Err(error), ..)
             | Done::Export(Err(error), _)
+            | Done::Copy(Err(error))
             | Done::Paste(Err(error))
+            | Done::Palettes(Err(error), _)
             | Done::Keys(Err(error), _)
             | Done::Preferences(Err(error)) => self.notifications.push(Level::Error, format!("{error:#}")),
         }
@@ -297,16 +336,15 @@ impl App {
             model: self.document.model.clone(),
             ..project.document
         };
-        self.replace_document(document, &stem(path));
-        if kind == ProjectKind::Project {
-            self.path = Some(path.to_owned());
-        }
+        let own_path = (kind == ProjectKind::Project).then(|| path.to_owned());
+        self.replace_document(document, &stem(path), own_path);
         if let Some(picture) = project.last_frame {
             self.link.show(picture);
         }
         for pin in project.pins {
             if let Some(picture) = pin.picture {
-                self.kept_frames.record_pinned(&pin.document, &picture);
+                let canvas = Some(self.canvases.present());
+                self.kept_frames.record_pinned(&pin.document, &picture, canvas);
             }
         }
         let wanted = project
@@ -342,35 +380,6 @@ impl App {
         );
     }
 
-    fn add_palette(&mut self, palette: &crate::storage::palette::Palette) {
-        let first = self.document.regions.len();
-        let mut edits = Vec::with_capacity(palette.brushes.len());
-        for (index, brush) in palette.brushes.iter().enumerate() {
-            let id = RegionId(self.document.next_region_id + index as u64);
-            let mut region = RegionLayer::new(
-                id,
-                self.document.size,
-                region_colour(first + index),
-                &brush.words.prompt,
-            );
-            region.name.clone_from(&brush.words.name);
-            region.negative_prompt.clone_from(&brush.words.negative_prompt);
-            region.prompt_strength = brush.prompt_strength;
-            region.mask_strength = brush.mask_strength;
-            region.mask_std_px = brush.mask_std_px;
-            edits.push(Edit::AddRegion {
-                index: usize::MAX,
-                region: Box::new(region),
-            });
-        }
-        let count = edits.len();
-        self.apply(Edit::Batch(edits), "Add palette", None);
-        self.notifications.push(
-            Level::Success,
-            format!("{count} brushes were added as regions: paint with them."),
-        );
-    }
-
     fn set_background(&mut self, picture: Picture, label: &'static str) {
         self.apply(
             Edit::Background(BackgroundField::Image(Some(picture))),
@@ -399,7 +408,7 @@ impl App {
     }
 
     pub(super) fn browse_save(&mut self, ctx: &egui::Context) {
-        let name = format!("{}.wordbrush", self.title);
+        let name = format!("{}.wordbrush", self.canvases.title());
         self.files.browse(ctx, Purpose::Save, move |dialog| {
             dialog
                 .add_filter("Wordbrush project", &["wordbrush"])
@@ -410,7 +419,7 @@ impl App {
     }
 
     pub(super) fn browse_export(&mut self, ctx: &egui::Context) {
-        let name = format!("{}.png", self.title);
+        let name = format!("{}.png", self.canvases.title());
         self.files.browse(ctx, Purpose::Export, move |dialog| {
             dialog
                 .add_filter("Pictures", &["png", "jpg", "webp", "ora"])
@@ -461,7 +470,7 @@ impl App {
 
     /// Saves to the file it came from, or asks for one.
     pub(super) fn save(&mut self, ctx: &egui::Context) {
-        match self.path.clone() {
+        match self.canvases.path().map(Path::to_owned) {
             Some(path) => self.save_to(path),
             None => self.browse_save(ctx),
         }
@@ -476,7 +485,7 @@ impl App {
         let mut project = self.project();
         let pins = self.pin_sources();
         let target = path.clone();
-        let changes = self.changes;
+        let (canvas, changes) = (self.canvases.present(), self.changes);
         let save = move || {
             let wanted = pins.len();
             project.pins = pins.into_iter().filter_map(PinSource::read).collect();
@@ -484,7 +493,12 @@ impl App {
             Ok(LostPins(wanted - project.pins.len()))
         };
         if let Some(task) = self.begin("Saving", save) {
-            self.files.jobs.push(Job::Save { task, path, changes });
+            self.files.jobs.push(Job::Save {
+                task,
+                path,
+                canvas,
+                changes,
+            });
         }
     }
 
@@ -507,6 +521,28 @@ impl App {
         self.kept_frames.pinned().filter_map(source).collect()
     }
 
+    pub(super) fn copy_picture(&mut self) {
+        let Some(picture) = self.link.frame().map(|shown| shown.frame.picture.clone()) else {
+            self.notifications
+                .push(Level::Info, "There is no picture yet to be copied.");
+            return;
+        };
+        if let Some(task) = self.begin("Copying", move || clipboard::copy_picture(&picture)) {
+            self.files.jobs.push(Job::Copy(task));
+        }
+    }
+
+    /// Asks the thread "file-io" for a job on the library of palettes that ends with what is in it then.
+    pub(super) fn begin_palettes(
+        &mut self,
+        news: Option<String>,
+        job: impl FnOnce() -> anyhow::Result<Vec<KeptPalette>> + Send + 'static,
+    ) {
+        if let Some(task) = self.begin("Palettes", job) {
+            self.files.jobs.push(Job::Palettes { task, news });
+        }
+    }
+
     pub(super) fn paste_background(&mut self) {
         if let Some(task) = self.begin("Pasting", clipboard::paste_picture) {
             self.files.jobs.push(Job::Paste(task));
@@ -515,15 +551,23 @@ impl App {
 
     /// Where an export goes unless told otherwise.
     pub(super) fn export_path(&self) -> PathBuf {
-        let pictures =
-            || directories::UserDirs::new().and_then(|folders| folders.picture_dir().map(Path::to_owned));
+        // A file without a folder would land wherever the program was started.
+        let pictures = || {
+            let folders = directories::UserDirs::new()?;
+            Some(
+                folders
+                    .picture_dir()
+                    .unwrap_or_else(|| folders.home_dir())
+                    .to_owned(),
+            )
+        };
         let folder = self
             .preferences
             .export_folder
             .clone()
             .or_else(pictures)
             .unwrap_or_default();
-        folder.join(format!("{}.png", self.title))
+        folder.join(format!("{}.png", self.canvases.title()))
     }
 
     pub(super) fn export(&mut self, request: &ExportRequest) {
@@ -535,6 +579,11 @@ impl App {
             ExportFormat::Jpeg => export::export_picture(&project, PictureFormat::Jpeg { quality }, &target),
             ExportFormat::WebP => export::export_picture(&project, PictureFormat::WebP { quality }, &target),
             ExportFormat::OpenRaster => ora::save(&project, &target),
+            ExportFormat::Masks => masks::export_masks(&project.document, &target).map(drop),
+            ExportFormat::Palette => {
+                let palette = Palette::from_document(&project.document);
+                palette_library::save(&palette, Demo::default(), &target)
+            }
         });
         if let Some(task) = task {
             self.files.jobs.push(Job::Export { task, path });
@@ -569,7 +618,7 @@ impl App {
             if let Some(folder) = target.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            Ok(std::fs::write(&target, text)?)
+            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())
         });
         if let Some(task) = task {
             self.files.jobs.push(Job::Keys { task, path });

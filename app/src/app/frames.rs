@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use eframe::egui;
 
-use super::App;
+use super::{App, canvases::ANOTHER_CANVAS};
 use crate::{
     background_tasks::{Task, TaskThread},
     document::{Document, Edit},
-    kept_frames::Disk,
+    kept_frames::{CanvasNumber, Disk, Entry},
     notifications::Level,
     storage::frames::{self, KeptFrame},
 };
@@ -119,7 +119,8 @@ impl App {
         match result {
             Ok(frame) => {
                 self.kept_frames.was_read(number, frame.clone());
-                self.bring_back(&frame);
+                let canvas = self.kept_frames.entry(number).and_then(Entry::canvas);
+                self.bring_back(&frame, canvas);
             }
             Err(error) => {
                 self.kept_frames.was_lost(number);
@@ -135,8 +136,9 @@ impl App {
         let Some(entry) = self.kept_frames.entry(number) else {
             return;
         };
+        let canvas = entry.canvas();
         if let Some(frame) = entry.frame().cloned() {
-            self.bring_back(&frame);
+            self.bring_back(&frame, canvas);
         } else if let (Some(folder), Some(thread)) = (self.session.frames_folder(), &self.frames.thread) {
             let path = frames::frame_path(&folder, number);
             let task = thread.run("Bringing back a frame", move |_| frames::read_frame(&path));
@@ -144,14 +146,24 @@ impl App {
         }
     }
 
-    fn bring_back(&mut self, frame: &KeptFrame) {
+    fn bring_back(&mut self, frame: &KeptFrame, canvas: Option<CanvasNumber>) {
         // The model in use stays: bringing back a picture should not load gigabytes.
         let document = Document {
             model: self.document.model.clone(),
             ..frame.document.clone()
         };
         self.mask_work.clear();
-        self.apply(Edit::Replace(Box::new(document)), "Bring back a frame", None);
+        let edit = Edit::Replace(Box::new(document));
+        if canvas == Some(self.canvases.present()) {
+            self.apply(edit, "Bring back a frame", None);
+        } else {
+            self.apply(edit, ANOTHER_CANVAS, None);
+            match canvas {
+                Some(canvas) => self.canvases.go_to(canvas),
+                None => self.canvases.begin("Untitled", None),
+            }
+            self.canvas_since = self.link.revision();
+        }
         self.link.show(frame.picture.clone());
     }
 

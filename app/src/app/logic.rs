@@ -81,13 +81,16 @@ impl App {
         let Some(shown) = self.link.frame() else { return };
         let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
         if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
-            self.kept_frames.record(document, &shown.frame.picture);
+            let is_of_present = shown.frame.revision > self.canvas_since;
+            let canvas = is_of_present.then(|| self.canvases.present());
+            self.kept_frames.record(document, &shown.frame.picture, canvas);
         }
     }
 
     fn take_event(&mut self, event: Event) {
         match event {
             Event::ModelLoaded(summary) => {
+                self.follow_model();
                 let text = format!("{} is ready on {}.", summary.name, summary.device);
                 self.notifications.push(Level::Success, text);
             }

@@ -5,12 +5,14 @@
 //!  ui     bars, panels, canvas, dialogs: read state, put wishes into the outbox
 //! ```
 
+mod canvases;
 mod commands;
 mod downloads;
 mod files;
 mod frames;
 mod logic;
 mod mask_work;
+mod palettes;
 pub mod preferences;
 mod session;
 mod status;
@@ -19,7 +21,7 @@ mod ui;
 use std::path::PathBuf;
 
 use eframe::{egui, egui_wgpu::RenderState};
-use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource};
+use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource, Revision};
 
 use crate::{
     canvas::CanvasState,
@@ -92,8 +94,9 @@ pub struct App {
     handed_over: Option<u64>,
     /// Changes at the last save.
     saved: u64,
-    path: Option<PathBuf>,
-    title: String,
+    canvases: canvases::Canvases,
+    /// Frames of later revisions are of the canvas in hand.
+    canvas_since: Revision,
 
     link: EngineLink,
     keymap: Keymap,
@@ -171,8 +174,8 @@ impl App {
             changes: 0,
             handed_over: None,
             saved: 0,
-            path: None,
-            title: sample.name.to_owned(),
+            canvases: canvases::Canvases::new(sample.name),
+            canvas_since: Revision::default(),
             link,
             keymap,
             written_preferences: preferences.clone(),

@@ -40,6 +40,8 @@ pub struct Preferences {
     pub shows_history: bool,
     /// The tool in hand and how the canvas is shown.
     pub tools: ToolSettings,
+    /// Whether something was painted with this program before; until then it says how.
+    pub has_painted: bool,
     /// Where pictures were exported to last.
     pub export_folder: Option<PathBuf>,
 }
@@ -55,6 +57,7 @@ impl Default for Preferences {
             shows_performance: false,
             shows_history: true,
             tools: ToolSettings::default(),
+            has_painted: false,
             export_folder: None,
         }
     }

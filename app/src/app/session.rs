@@ -1,7 +1,7 @@
 //! Nothing painted is lost: the session is journalled while one paints, and offered back after a crash.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -67,7 +67,7 @@ impl App {
             autosave.note(SessionState {
                 document: self.document.clone(),
                 file: SessionFile {
-                    path: self.path.clone(),
+                    path: self.canvases.path().map(Path::to_owned),
                     is_saved: !self.is_dirty(),
                 },
                 pinned_frames: self.kept_frames.pinned().map(Entry::number).collect(),
@@ -127,16 +127,17 @@ impl App {
         let title = path
             .as_deref()
             .map_or_else(|| "Restored".to_owned(), super::files::stem);
+        self.replace_document(document, &title, path);
         let frames = session.frames();
+        // Pins may be of other canvases of that session.
         for pin in &frames.pins {
-            self.kept_frames.record_pinned(&pin.document, &pin.picture);
+            self.kept_frames.record_pinned(&pin.document, &pin.picture, None);
         }
         if let Some(last) = &frames.last {
-            self.kept_frames.record(&last.document, &last.picture);
+            let canvas = Some(self.canvases.present());
+            self.kept_frames.record(&last.document, &last.picture, canvas);
             self.link.show(last.picture.clone());
         }
-        self.replace_document(document, &title);
-        self.path = path;
         // What was cut off had not been saved.
         self.saved = self.changes.wrapping_sub(1);
         self.session.given_back.push((Instant::now(), session));

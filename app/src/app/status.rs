@@ -80,7 +80,7 @@ impl App {
         let scale = ctx.pixels_per_point();
         let rect = self.canvas_rect(scale);
         let state = State {
-            title: &self.title,
+            title: self.canvases.title(),
             regions: self
                 .document
                 .regions

@@ -8,7 +8,9 @@ use wordbrush_engine::api::ModelSource;
 use super::{App, SideTab};
 use crate::{
     canvas::{CanvasInputs, Placement, canvas_ui},
+    command::AppCommand,
     dialogs::{Dialog, gallery::gallery_ui, help::help_ui, recover::Recovery, settings::settings_ui},
+    document::Target,
     panels::{
         performance::{Memory, performance_ui},
         prompt::PromptAids,
@@ -21,6 +23,9 @@ use crate::{
     },
     theme::{palette, widgets::segmented},
 };
+
+/// From so high a side panel on, the figures have a place of their own below it; else they scroll with it.
+const PERFORMANCE_BELOW_HEIGHT: f32 = 640.0;
 
 /// The control that F6 moves the keyboard to.
 pub(super) fn first_control() -> Id {
@@ -60,7 +65,7 @@ impl App {
             .exact_size(42.0)
             .show(ui, |ui| {
                 let view = TopBarView {
-                    title: &self.title,
+                    title: self.canvases.title(),
                     is_dirty: self.is_dirty(),
                     document: &self.document,
                     history: &self.history,
@@ -86,7 +91,7 @@ impl App {
         if self.preferences.shows_history {
             Panel::bottom("history strip")
                 .frame(bar(Margin::symmetric(10, 6)))
-                .exact_size(82.0)
+                .exact_size(88.0)
                 .show(ui, |ui| {
                     self.strip
                         .ui(ui, &self.kept_frames, &self.document, &mut self.outbox);
@@ -115,7 +120,9 @@ impl App {
             .default_size(308.0_f32.min(widest))
             .size_range(240.0..=widest)
             .show(ui, |ui| {
-                if self.preferences.shows_performance {
+                let is_tight = ui.available_height() < PERFORMANCE_BELOW_HEIGHT;
+                let shows_performance = self.preferences.shows_performance;
+                if shows_performance && !is_tight {
                     Panel::bottom("performance")
                         .frame(Frame::new().inner_margin(Margin {
                             top: 8,
@@ -132,17 +139,23 @@ impl App {
                 ];
                 segmented(ui, "Panel", &mut self.tab, &tabs);
                 ui.add_space(6.0);
-                match self.tab {
-                    SideTab::Regions => self.regions_tab(ui),
-                    SideTab::Stream => {
-                        ScrollArea::vertical()
-                            .id_salt("stream tab")
-                            .auto_shrink([false, false])
-                            .show(ui, |ui| {
-                                stream_ui(ui, &self.document, &mut self.outbox);
-                            });
-                    }
+                if self.tab == SideTab::Regions && !(shows_performance && is_tight) {
+                    self.regions_tab(ui);
+                    return;
                 }
+                ScrollArea::vertical()
+                    .id_salt(("side panel", self.tab == SideTab::Stream))
+                    .auto_shrink([false, false])
+                    .show(ui, |ui| {
+                        if shows_performance && is_tight {
+                            performance_ui(ui, &self.link, memory);
+                            ui.separator();
+                        }
+                        match self.tab {
+                            SideTab::Regions => self.regions_tab(ui),
+                            SideTab::Stream => stream_ui(ui, &self.document, &mut self.outbox),
+                        }
+                    });
             });
     }
 
@@ -195,6 +208,8 @@ impl App {
                 canvas_ui(ui, &mut self.canvas, &inputs, &mut actions);
                 if self.document.regions.is_empty() {
                     empty_canvas_ui(ui, self.canvas_area);
+                } else if !self.preferences.has_painted && !self.canvas.is_painting() {
+                    self.first_stroke_ui(ui);
                 }
                 if ui.input(|input| !input.raw.hovered_files.is_empty()) {
                     drop_hint_ui(ui, self.canvas_area);
@@ -203,6 +218,27 @@ impl App {
         for action in actions {
             self.run_canvas_action(action);
         }
+    }
+
+    /// What to do first, until it was done once.
+    fn first_stroke_ui(&self, ui: &Ui) {
+        let region = match self.selected {
+            Target::Region(id) => self.document.region(id),
+            Target::Background => None,
+        };
+        let Some(region) = region else { return };
+        let paint = format!("Drag to paint “{}”: the picture follows", region.title());
+        let more = format!(
+            "{paint}. Alt+click picks another region, {} tells more",
+            self.keymap.name(AppCommand::Help)
+        );
+        // The longer text where it has room.
+        let text = if self.canvas_area.width() > 620.0 {
+            more
+        } else {
+            paint
+        };
+        banner_ui(ui, self.canvas_area, Align2::CENTER_TOP, &text);
     }
 
     fn dialog(&mut self, ctx: &egui::Context) {
@@ -215,6 +251,7 @@ impl App {
             Dialog::NewCanvas(state) => state.new_canvas_ui(ctx, outbox),
             Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
+            Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
             Dialog::Model(state) => state.ui(ctx, &self.link, &known_models.unwrap_or_default(), outbox),
             Dialog::Recover(state) => {
@@ -261,7 +298,7 @@ fn empty_canvas_ui(ui: &Ui, area: Rect) {
     banner_ui(
         ui,
         area,
-        Align2::CENTER_BOTTOM,
+        Align2::CENTER_CENTER,
         "Add a region (Insert), give it a prompt, then paint",
     );
 }
@@ -286,7 +323,8 @@ fn drop_hint_ui(ui: &Ui, area: Rect) {
 fn banner_ui(ui: &Ui, area: Rect, place: Align2, text: &str) {
     let colours = palette(ui);
     let font = egui::TextStyle::Body.resolve(ui.style());
-    let galley = ui.painter().layout_no_wrap(text.to_owned(), font, colours.text);
+    let room = (area.width() - 80.0).max(80.0);
+    let galley = ui.painter().layout(text.to_owned(), font, colours.text, room);
     let card = place.align_size_within_rect(galley.size() + vec2(28.0, 18.0), area.shrink(24.0));
     ui.painter().rect(
         card,

@@ -133,9 +133,11 @@ pub struct CanvasState {
     view: View,
     /// The canvas that was fitted into the window; another size is fitted again.
     fitted: Option<CanvasSize>,
+    /// The view as it was fitted; as long as nobody moves it, it goes along with the window's size.
+    fitted_view: Option<View>,
     /// Where the line of the wipe view stands, 0 to 1.
     wipe: f32,
-    /// Place in the window and sharpness at the last frame.
+    /// Place of the first pane in the window and sharpness at the last frame.
     last_rect: Option<(Rect, f32)>,
     hovered: Option<[u32; 2]>,
     reader: InputReader,
@@ -156,6 +158,7 @@ impl CanvasState {
         Self {
             view: View::default(),
             fitted: None,
+            fitted_view: None,
             wipe: 0.5,
             last_rect: None,
             hovered: None,
@@ -212,6 +215,11 @@ impl CanvasState {
         self.tools.cancel_shape();
     }
 
+    /// Gives up a stroke in progress; its gesture tells whether some of it has become part of the history.
+    pub fn abandon_stroke(&mut self) -> Option<Gesture> {
+        self.tools.abandon_stroke()
+    }
+
     /// The canvas pixel under the pointer.
     pub fn hovered_pixel(&self) -> Option<[u32; 2]> {
         self.hovered
@@ -239,12 +247,15 @@ pub fn canvas_ui(
     response.widget_info(|| WidgetInfo::labeled(Role::Canvas, ui.is_enabled(), "Canvas"));
     let scale = ui.ctx().pixels_per_point();
     let canvas = inputs.document.size;
-    if state.fitted != Some(canvas) && rect.is_positive() {
-        let panes = inputs.display.layout.panes(rect, state.wipe);
-        state.view.fit(canvas, panes[0].view_rect, scale);
+    let pane_rect = inputs.display.layout.panes(rect, state.wipe)[0].view_rect;
+    let is_other_room = state.last_rect != Some((pane_rect, scale));
+    let is_unmoved = state.fitted_view == Some(state.view) && !state.is_painting();
+    if rect.is_positive() && (state.fitted != Some(canvas) || (is_other_room && is_unmoved)) {
+        state.view.fit(canvas, pane_rect, scale);
         state.fitted = Some(canvas);
+        state.fitted_view = Some(state.view);
     }
-    state.last_rect = Some((rect, scale));
+    state.last_rect = Some((pane_rect, scale));
 
     let frame_input = state.reader.read(ui.ctx());
     let scene = scene::Scene {

@@ -2,8 +2,8 @@
 
 use eframe::{
     egui::{
-        Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchDeviceId, TouchId,
-        TouchPhase, vec2,
+        CursorIcon, Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, Shape,
+        TouchDeviceId, TouchId, TouchPhase, vec2,
     },
     egui_wgpu::{RenderState, RendererOptions},
 };
@@ -709,4 +709,118 @@ fn pixels_stay_sharp_above_two_hundred_percent() {
     for x in [180.0, 184.0, 188.0, 192.0] {
         assert!(close(pixel([x, 150.0]), [128; 3]), "{:?}", pixel([x, 150.0]));
     }
+}
+
+/// The words that are drawn over the canvas.
+fn drawn_words(session: &Session) -> Vec<String> {
+    fn words_of(shape: &Shape, words: &mut Vec<String>) {
+        match shape {
+            Shape::Text(text) => words.push(text.galley.text().to_owned()),
+            Shape::Vec(shapes) => shapes.iter().for_each(|shape| words_of(shape, words)),
+            _ => {}
+        }
+    }
+    let mut words = Vec::new();
+    for clipped in &session.0.output().shapes {
+        words_of(&clipped.shape, &mut words);
+    }
+    words
+}
+
+#[test]
+fn alt_names_the_region_that_a_click_would_select() {
+    let mut session = Session::new();
+    session.drag(&[[50.0, 50.0], [150.0, 50.0]], Modifiers::NONE);
+    session.frame([session.moved([100.0, 50.0])]);
+    assert!(drawn_words(&session).is_empty());
+    session.frame([Event::ModifiersChanged(Modifiers::ALT)]);
+    assert_eq!(drawn_words(&session), ["sky"]);
+    session.frame([session.moved([100.0, 200.0])]);
+    assert_eq!(drawn_words(&session), ["Background"]);
+    session.frame([Event::ModifiersChanged(Modifiers::NONE)]);
+    session.easel().tool = Tool::Pick;
+    session.frame([session.moved([100.0, 50.0])]);
+    assert_eq!(drawn_words(&session), ["sky"]);
+}
+
+#[test]
+fn resizing_the_brush_shows_its_figures_until_it_is_let_go() {
+    let mut session = Session::new();
+    session.frame([
+        Event::ModifiersChanged(Modifiers::SHIFT),
+        session.moved([200.0, 150.0]),
+        session.press([200.0, 150.0], Modifiers::SHIFT),
+    ]);
+    session.frame([session.moved([215.0, 150.0])]);
+    session.frame([]);
+    assert_eq!(session.easel().brush.size_px, 50.0);
+    assert_eq!(drawn_words(&session), ["50 px · 100 %"]);
+    session.frame([session.release([215.0, 150.0])]);
+    session.frame([]);
+    assert!(drawn_words(&session).is_empty());
+}
+
+#[test]
+fn the_cursor_says_before_the_press_that_nothing_can_be_painted() {
+    let mut session = Session::new();
+    let cursor = |session: &mut Session| {
+        session.frame([session.moved([100.0, 100.0])]);
+        session.frame([]);
+        session.0.output().platform_output.cursor_icon
+    };
+    assert_eq!(cursor(&mut session), CursorIcon::Crosshair);
+    session.easel().target = Target::Background;
+    assert_eq!(cursor(&mut session), CursorIcon::NotAllowed);
+    session.easel().target = Target::Region(REGION);
+    let lock = Edit::Region(REGION, RegionField::Locked(true));
+    session.easel().document.apply(lock);
+    assert_eq!(cursor(&mut session), CursorIcon::NotAllowed);
+    session.easel().tool = Tool::Pick;
+    assert_eq!(cursor(&mut session), CursorIcon::PointingHand);
+}
+
+#[test]
+fn an_abandoned_stroke_paints_no_more() {
+    let mut session = Session::new();
+    session.frame([session.moved([50.0, 50.0])]);
+    session.frame([session.press([50.0, 50.0], Modifiers::NONE)]);
+    session.frame([session.moved([80.0, 50.0])]);
+    let gesture = session.easel().canvas.abandon_stroke().unwrap();
+    let easel = session.easel();
+    assert!(easel.history.is_of_newest(gesture));
+    easel.history.undo(&mut easel.document).unwrap();
+    session.frame([session.moved([120.0, 50.0])]);
+    session.frame([session.release([150.0, 50.0])]);
+    assert!(session.easel().region().mask.is_empty());
+    assert_eq!(session.easel().canvas.abandon_stroke(), None);
+}
+
+#[test]
+fn a_fitted_canvas_goes_along_with_the_window_until_the_view_is_moved() {
+    let mut session = Session::new();
+    let corner = |session: &Session| session.at([400.0, 300.0]);
+    session.easel().canvas.fit();
+    session.0.run_steps(2);
+    let fitted = session.easel().canvas.view().zoom();
+    session.0.set_size(vec2(320.0, 240.0));
+    session.0.run_steps(2);
+    let smaller = session.easel().canvas.view().zoom();
+    assert!(smaller < 0.55 * fitted, "{smaller} {fitted}");
+    assert!(corner(&session).x < 320.0 && corner(&session).y < 240.0);
+
+    session.easel().canvas.zoom_by(1.5);
+    session.0.set_size(vec2(640.0, 480.0));
+    session.0.run_steps(2);
+    let chosen = session.easel().canvas.view().zoom();
+    assert!((chosen - smaller * 1.5).abs() < 0.01, "{chosen}");
+}
+
+#[test]
+fn side_by_side_shows_the_whole_canvas_in_each_half() {
+    let mut session = Session::new();
+    session.easel().canvas.fit();
+    session.0.run_steps(2);
+    session.easel().display.layout = CanvasLayout::SideBySide(Layer::Masks, Layer::Result);
+    session.0.run_steps(2);
+    assert!(session.at([400.0, 150.0]).x < 320.0);
 }

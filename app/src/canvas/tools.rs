@@ -12,8 +12,8 @@ use super::{
     view::View,
 };
 use crate::{
-    document::Target,
-    paint::{BrushSettings, MaskArea, MaskChange, PenSample, Point, ShapeMode},
+    document::{Gesture, RegionLayer, Target},
+    paint::{BrushSettings, Ink, MaskArea, MaskChange, PenSample, Point, ShapeMode},
 };
 
 /// How near to the line of a wipe a press must be to drag it, in points.
@@ -41,6 +41,20 @@ impl Tools {
         }) = self.drag
         {
             self.drag = None;
+        }
+    }
+
+    /// Gives up a stroke in progress, with the ink that was not handed over yet; answers which gesture it was.
+    pub(super) fn abandon_stroke(&mut self) -> Option<Gesture> {
+        match self.drag.take() {
+            Some(Drag {
+                kind: DragKind::Stroke(live),
+                ..
+            }) => Some(live.gesture),
+            other => {
+                self.drag = other;
+                None
+            }
         }
     }
 
@@ -73,15 +87,9 @@ impl Tools {
 
     /// The region that tools may change with its mask, or why there is none.
     fn paintable(&self, scene: &Scene<'_>) -> Result<(RegionId, Mask), Blocked> {
-        let Target::Region(id) = scene.inputs.target else {
-            return Err(Blocked::NoRegion);
-        };
-        match scene.inputs.document.region(id) {
-            None => Err(Blocked::NoRegion),
-            Some(region) if region.locked => Err(Blocked::Locked),
-            Some(region) if !region.visible => Err(Blocked::Hidden),
-            Some(region) => Ok((id, self.latest(id).unwrap_or(&region.mask).clone())),
-        }
+        let region = region_in_hand(scene)?;
+        let mask = self.latest(region.id).unwrap_or(&region.mask);
+        Ok((region.id, mask.clone()))
     }
 
     fn latest(&self, region: RegionId) -> Option<&Mask> {
@@ -473,15 +481,24 @@ impl Tools {
             let placement = scene.placement(view, *pane_rect);
             decorations::shape_preview(painter, &placement, &shape.outline(), shape.points.len() > 1);
         }
+        self.draw_pick(painter, scene, input, view, wipe);
         let is_brush = matches!(inputs.tool, Tool::Brush | Tool::Eraser);
         let Some(pointer) = self.hover_position(scene).filter(|_| is_brush) else {
             return;
         };
+        let brush = inputs.brush.sanitised();
         let at = match self.drag {
             Some(Drag {
-                kind: DragKind::BrushSize { start, .. },
+                kind: DragKind::BrushSize { start, has_moved, .. },
+                pane_rect,
                 ..
-            }) => start,
+            }) => {
+                if has_moved {
+                    let placement = scene.placement(view, pane_rect);
+                    decorations::brush_figures(painter, &placement, start, brush.size_px, brush.hardness);
+                }
+                start
+            }
             Some(Drag {
                 kind: DragKind::Stroke(_),
                 ..
@@ -500,7 +517,32 @@ impl Tools {
                 false,
             );
         }
-        decorations::brush_outline(painter, &placement, at, inputs.brush.sanitised().size_px);
+        let ink = if inputs.tool == Tool::Eraser {
+            Ink::Erase
+        } else {
+            Ink::Paint
+        };
+        decorations::brush_outline(painter, &placement, at, brush.size_px, ink);
+    }
+
+    /// What a click would select, while clicks select.
+    fn draw_pick(&self, painter: &Painter, scene: &Scene<'_>, input: &FrameInput, view: &View, wipe: f32) {
+        let picks = input.modifiers.alt || scene.inputs.tool == Tool::Pick;
+        let is_moving_view = input.keys.space || input.keys.r;
+        if !picks || is_moving_view || self.drag.is_some() {
+            return;
+        }
+        let Some(pointer) = self.hover_position(scene) else {
+            return;
+        };
+        let pane = scene.pane_at(pointer, wipe);
+        let placement = scene.placement(view, pane.view_rect);
+        let document = scene.inputs.document;
+        let Some([x, y]) = placement.pixel_at(pointer, document.size) else {
+            return;
+        };
+        let region = document.region_at(x, y).and_then(|id| document.region(id));
+        decorations::region_badge(painter, pointer, region);
     }
 
     fn hover_position(&self, scene: &Scene<'_>) -> Option<Pos2> {
@@ -531,9 +573,24 @@ impl Tools {
             Tool::Pan | Tool::Rotate => CursorIcon::Grab,
             Tool::Zoom => CursorIcon::ZoomIn,
             Tool::Pick => CursorIcon::PointingHand,
+            // A press would be refused; the hand learns it before.
+            _ if region_in_hand(scene).is_err() => CursorIcon::NotAllowed,
             _ => CursorIcon::Crosshair,
         };
         is_hovered.then_some(icon)
+    }
+}
+
+/// The region that tools may change, or why there is none.
+fn region_in_hand<'a>(scene: &Scene<'a>) -> Result<&'a RegionLayer, Blocked> {
+    let Target::Region(id) = scene.inputs.target else {
+        return Err(Blocked::NoRegion);
+    };
+    match scene.inputs.document.region(id) {
+        None => Err(Blocked::NoRegion),
+        Some(region) if region.locked => Err(Blocked::Locked),
+        Some(region) if !region.visible => Err(Blocked::Hidden),
+        Some(region) => Ok(region),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Help on one page: how to paint, and every key.
 
-use eframe::egui::{self, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Layout, RichText, Ui, vec2};
 
 use super::window_ui;
 use crate::{
@@ -35,8 +35,9 @@ const FIRST_STEPS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-const ON_THE_CANVAS: [(&str, &str); 10] = [
-    ("Shift+drag up, down", "Brush size"),
+const ON_THE_CANVAS: [(&str, &str); 11] = [
+    ("Shift+drag left, right", "Brush size"),
+    ("Shift+drag up, down", "Brush hardness"),
     ("Shift+click", "Straight line from the last point"),
     ("Alt+click", "Select the region under the pointer"),
     ("Space+drag, middle drag", "Pan"),
@@ -97,9 +98,12 @@ fn first_steps_ui(ui: &mut Ui) {
             let ui = &mut uis[place % columns];
             card(ui, |ui| {
                 ui.set_min_size(vec2(ui.available_width(), 104.0));
-                ui.label(RichText::new(glyph).size(20.0).color(palette(ui).accent));
-                ui.label(RichText::new(heading).text_style(strong()));
-                hint(ui, text);
+                // Columns are justified, which tears sentences apart.
+                ui.with_layout(Layout::top_down(Align::Min), |ui| {
+                    ui.label(RichText::new(glyph).size(20.0).color(palette(ui).accent));
+                    ui.label(RichText::new(heading).text_style(strong()));
+                    hint(ui, text);
+                });
             });
         }
     });

@@ -6,6 +6,7 @@ pub mod export;
 pub mod gallery;
 pub mod help;
 pub mod model;
+pub mod palettes;
 pub mod recover;
 pub mod settings;
 
@@ -24,6 +25,8 @@ pub enum Dialog {
     Gallery,
     /// Writing the picture.
     Export(export::ExportDialog),
+    /// The library of palettes.
+    Palettes(palettes::PalettesDialog),
     /// Choosing the model.
     Model(model::ModelDialog),
     /// Sessions that were cut off.

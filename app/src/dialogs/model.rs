@@ -222,26 +222,36 @@ fn known_models_ui(ui: &mut Ui, known: &[KnownModelRow], outbox: &mut Outbox) {
 
 fn known_model_ui(ui: &mut Ui, model: &KnownModelRow, outbox: &mut Outbox) {
     ui.horizontal(|ui| {
-        ui.label(&model.title);
+        ui.set_min_height(28.0);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            if model.progress.is_some() {
-                if action_button(ui, icons::X, "Cancel download").clicked() {
-                    outbox.push(Intent::CancelDownload);
-                }
-            } else if model.state == ModelState::Present {
-                if action_button(ui, icons::UPLOAD, &format!("Load {}", model.title)).clicked() {
-                    outbox.push(Intent::LoadModel(model.choice.clone()));
-                }
+            let (glyph, verb, intent) = if model.progress.is_some() {
+                (icons::X, "Cancel download", Intent::CancelDownload)
             } else {
-                let verb = if matches!(model.state, ModelState::Partial { .. }) {
-                    "Go on with"
-                } else {
-                    "Download"
-                };
-                if action_button(ui, icons::DOWNLOAD, &format!("{verb} {}", model.title)).clicked() {
-                    outbox.push(Intent::DownloadModel(model.name.clone()));
+                match model.state {
+                    ModelState::Present => (icons::UPLOAD, "Load", Intent::LoadModel(model.choice.clone())),
+                    ModelState::Partial { .. } => (
+                        icons::DOWNLOAD,
+                        "Go on",
+                        Intent::DownloadModel(model.name.clone()),
+                    ),
+                    ModelState::Missing => (
+                        icons::DOWNLOAD,
+                        "Download",
+                        Intent::DownloadModel(model.name.clone()),
+                    ),
                 }
+            };
+            let button = action_button(ui, glyph, verb);
+            // The row says which model; without the row the button must.
+            let name = format!("{verb} {}", model.title);
+            ui.ctx()
+                .accesskit_node_builder(button.id, |node| node.set_label(name));
+            if button.clicked() {
+                outbox.push(intent);
             }
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(&model.title).truncate());
+            });
         });
     });
     let size = if model.bytes > 0 {

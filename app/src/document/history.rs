@@ -105,6 +105,11 @@ impl History {
         self.open_gesture = None;
     }
 
+    /// Whether the newest entry belongs to this gesture.
+    pub fn is_of_newest(&self, gesture: Gesture) -> bool {
+        self.open_gesture == Some(gesture) && !self.undo.is_empty()
+    }
+
     /// Goes one entry back; returns what was taken back, `None` at the beginning.
     pub fn undo(&mut self, document: &mut Document) -> Option<Label> {
         self.end_gesture();

@@ -11,6 +11,8 @@ mod edit;
 mod history;
 mod resize;
 
+use std::borrow::Cow;
+
 use wordbrush_engine::api::{
     Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, Region, RegionId, Scene, Seed,
     StreamSettings,
@@ -145,12 +147,17 @@ impl Document {
 }
 
 impl RegionLayer {
-    /// What to call it: its name, or its prompt where it has none.
-    pub fn title(&self) -> &str {
-        if self.name.is_empty() {
-            &self.prompt
+    /// What to call it: its name, its prompt where it has none, its number where it has neither.
+    pub fn title(&self) -> Cow<'_, str> {
+        let title = if self.name.is_empty() {
+            self.prompt.trim()
         } else {
-            &self.name
+            self.name.trim()
+        };
+        if title.is_empty() {
+            format!("Untitled {}", self.id.0).into()
+        } else {
+            title.into()
         }
     }
 

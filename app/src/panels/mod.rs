@@ -10,4 +10,5 @@ pub mod stream;
 pub mod thumbnails;
 pub mod tools;
 pub mod top_bar;
+pub mod word_browser;
 pub mod words;

@@ -10,7 +10,10 @@ use eframe::egui::{
 };
 use wordbrush_engine::PromptTokenizer;
 
-use super::words::{Completion, WordList};
+use super::{
+    word_browser::word_browser_ui,
+    words::{Completion, WordList},
+};
 use crate::theme::{CORNER, palette, small, space, widgets::caption};
 
 /// Completions offered at once.
@@ -39,11 +42,16 @@ pub fn prompt_ui(
     let mut edited = text.to_owned();
     let unknown = aids.words.map(|words| words.unknown(text)).unwrap_or_default();
 
+    let mut with_word = None;
     let name_response = ui
         .horizontal(|ui| {
             ui.spacing_mut().interact_size.y = 16.0;
             let response = caption(ui, name);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.spacing_mut().item_spacing.x = space::XS;
+                if let Some(words) = aids.words {
+                    with_word = word_browser_ui(ui, words, text);
+                }
                 if let Some(tokenizer) = aids.tokenizer {
                     token_count_ui(ui, tokenizer, text);
                 }
@@ -66,11 +74,23 @@ pub fn prompt_ui(
             if input.consume_key(Modifiers::NONE, Key::ArrowUp) {
                 chosen = (chosen + offered.1.len() - 1) % offered.1.len();
             }
-            if input.consume_key(Modifiers::NONE, Key::Tab) || input.consume_key(Modifiers::NONE, Key::Enter)
-            {
+            if input.consume_key(Modifiers::NONE, Key::Tab) {
                 accepted = Some(chosen);
             }
         });
+    }
+    let has_focus = ui.memory(|memory| memory.has_focus(id));
+    if has_focus && ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter)) {
+        // Enter takes what was chosen from the list or finishes half a word; else the prompt is done, and the keys
+        // are the canvas' again.
+        let is_half = aids
+            .words
+            .is_some_and(|words| !words.unknown(&text[offered.0.clone()]).is_empty());
+        if is_open && (chosen > 0 || is_half) {
+            accepted = Some(chosen);
+        } else {
+            ui.memory_mut(|memory| memory.surrender_focus(id));
+        }
     }
 
     let weak = colours.text_weak;
@@ -107,6 +127,12 @@ pub fn prompt_ui(
     if let Some(index) = completion_popup(ui, &response, is_open, &offered.1, &mut chosen) {
         accepted = Some(index);
     }
+    let is_changed = edited != text;
+    let chosen = if is_changed || accepted.is_some() {
+        0
+    } else {
+        chosen
+    };
     ui.data_mut(|data| data.insert_temp(choice_id, chosen));
     if let Some(completion) = accepted.and_then(|index| offered.1.get(index)) {
         edited.replace_range(offered.0.clone(), completion.text);
@@ -123,8 +149,7 @@ pub fn prompt_ui(
                 .color(colours.warn),
         );
     }
-    let is_changed = edited != text;
-    (response, is_changed.then_some(edited))
+    (response, is_changed.then_some(edited).or(with_word))
 }
 
 fn token_count_ui(ui: &mut Ui, tokenizer: &Arc<PromptTokenizer>, text: &str) {
@@ -254,7 +279,7 @@ fn completion_popup(
             }
             ui.add_space(2.0);
             ui.label(
-                RichText::new("Up and Down choose, Tab takes")
+                RichText::new("Up and Down choose, Tab takes, Enter ends")
                     .text_style(small())
                     .color(colours.text_weak),
             );

@@ -311,7 +311,7 @@ fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
     let mut value = settings.cover_alpha;
     let response = slider_row(
         ui,
-        "Left of covered masks",
+        "Covered masks",
         "What remains of a mask under another one.",
         &mut value,
         0.0..=1.0,

@@ -161,7 +161,7 @@ pub fn tool_options_ui(ui: &mut Ui, pen: &mut ToolSettings, outbox: &mut Outbox)
             }
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            view_options_ui(ui, &mut pen.display, outbox);
+            view_options_ui(ui, &mut pen.display, room, outbox);
         });
     });
 }
@@ -174,6 +174,7 @@ fn number_ui(
     range: std::ops::RangeInclusive<f32>,
     scale: f32,
     suffix: &str,
+    hint_text: &str,
 ) {
     let mut shown = *value * scale;
     let speed = f64::from(shown.abs() / 80.0).clamp(0.2, 8.0);
@@ -187,13 +188,11 @@ fn number_ui(
         .speed(speed)
         .max_decimals(0)
         .suffix(suffix);
-    if ui
-        .add_sized(vec2(58.0, 24.0), drag)
-        .labelled_by(name.id)
-        .changed()
-    {
+    let response = ui.add_sized(vec2(58.0, 24.0), drag).labelled_by(name.id);
+    if response.changed() {
         *value = shown / scale;
     }
+    response.on_hover_ui(|ui| tooltip(ui, label, hint_text, ""));
 }
 
 fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
@@ -205,16 +204,22 @@ fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
         BrushSettings::SIZE_RANGE_PX,
         1.0,
         " px",
+        "Diameter. Drag the number, press [ and ], or Shift+drag sideways on the canvas.",
     );
-    number_ui(ui, "Hardness", &mut brush.hardness, 0.0..=1.0, 100.0, " %");
+    if room > 490.0 {
+        let hint = "How crisp the edge is. Shift+[ and Shift+], or Shift+drag up and down on the canvas.";
+        number_ui(ui, "Hardness", &mut brush.hardness, 0.0..=1.0, 100.0, " %", hint);
+    }
     if room > 640.0 {
-        number_ui(ui, "Flow", &mut brush.flow, 0.01..=1.0, 100.0, " %");
+        let hint = "How much of the way to full coverage each dab goes.";
+        number_ui(ui, "Flow", &mut brush.flow, 0.01..=1.0, 100.0, " %", hint);
     }
     if room > 760.0 {
-        number_ui(ui, "Opacity", &mut brush.opacity, 0.01..=1.0, 100.0, " %");
+        let hint = "Coverage that a whole stroke cannot exceed.";
+        number_ui(ui, "Opacity", &mut brush.opacity, 0.01..=1.0, 100.0, " %", hint);
     }
     let is_special = pen.symmetry != Symmetry::Off || pen.brush.stabiliser > 0.0;
-    let hint = "Spacing, stabiliser, pen pressure, symmetry.";
+    let hint = "Hardness, flow, opacity, spacing, stabiliser, pen pressure, symmetry.";
     let more = icon_toggle(ui, icons::SLIDERS_HORIZONTAL, "Brush settings", hint, is_special);
     Popup::menu(&more)
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
@@ -225,6 +230,14 @@ fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings) {
     ui.set_width(280.0);
     ui.add_space(space::XS);
     let brush = &mut pen.brush;
+    slider_row(
+        ui,
+        "Hardness",
+        "How crisp the edge of a dab is.",
+        &mut brush.hardness,
+        0.0..=1.0,
+        PER_CENT,
+    );
     slider_row(
         ui,
         "Flow",
@@ -339,11 +352,20 @@ fn fill_options_ui(ui: &mut Ui, area: &mut AreaSettings, room: f32) {
     if room > 420.0 {
         ui.add_space(space::S);
         ui.spacing_mut().item_spacing.x = space::S;
-        number_ui(ui, "Tolerance", &mut area.fill_tolerance, 0.0..=1.0, 100.0, " %");
+        let hint = "How unlike a place may be and still be filled.";
+        number_ui(
+            ui,
+            "Tolerance",
+            &mut area.fill_tolerance,
+            0.0..=1.0,
+            100.0,
+            " %",
+            hint,
+        );
     }
 }
 
-fn view_options_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox) {
+fn view_options_ui(ui: &mut Ui, display: &mut CanvasDisplay, room: f32, outbox: &mut Outbox) {
     let overlays = [
         (
             OverlayMode::Off,
@@ -370,7 +392,7 @@ fn view_options_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox
             display.overlay_mode = mode;
         }
     }
-    if display.overlay_mode != OverlayMode::Off {
+    if display.overlay_mode != OverlayMode::Off && room > 350.0 {
         let mut opacity = display.overlay_opacity * 100.0;
         let drag = DragValue::new(&mut opacity)
             .range(5.0..=100.0)

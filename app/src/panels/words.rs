@@ -102,6 +102,17 @@ pub struct Completion<'a> {
     pub thumbnail: Option<[u32; 2]>,
 }
 
+impl Word {
+    /// Whether it, another name of it or its group holds what is looked for.
+    pub fn answers(&self, query: &str) -> bool {
+        let query = query.to_lowercase();
+        let names = self.synonyms.iter().chain([&self.name, &self.category]);
+        names
+            .map(|name| name.to_lowercase())
+            .any(|name| name.contains(&query))
+    }
+}
+
 impl WordList {
     /// Reads the list's JSON.
     ///
@@ -135,6 +146,17 @@ impl WordList {
     /// All words in their order.
     pub fn words(&self) -> &[Word] {
         &self.words
+    }
+
+    /// The groups, in the order of their first words.
+    pub fn categories(&self) -> Vec<&str> {
+        let mut categories = Vec::new();
+        for word in &self.words {
+            if !categories.contains(&word.category.as_str()) {
+                categories.push(word.category.as_str());
+            }
+        }
+        categories
     }
 
     /// The byte ranges of the words in a prompt that the model does not know.
@@ -171,15 +193,25 @@ impl WordList {
             || name.chars().all(|character| character.is_ascii_digit())
     }
 
-    /// Names that go on from the word at the end of `before_cursor`, best first, with the bytes they replace.
+    /// Names that go on from the words at the end of `before_cursor`, best first, with the bytes they replace.
     pub fn completions(&self, before_cursor: &str, most: usize) -> (Range<usize>, Vec<Completion<'_>>) {
-        let Some(last) = word_spans(before_cursor)
-            .pop()
-            .filter(|span| span.end == before_cursor.len())
-        else {
+        let spans = word_spans(before_cursor);
+        if spans.last().is_none_or(|last| last.end != before_cursor.len()) {
             return (0..0, Vec::new());
-        };
-        let typed = before_cursor[last.clone()].to_lowercase();
+        }
+        // "night s" means the night sky, not every word with an s.
+        let most_words = self.longest_name.min(spans.len());
+        (1..=most_words)
+            .rev()
+            .map(|count| spans[spans.len() - count].start..before_cursor.len())
+            .map(|typed| (typed.clone(), self.beginning_with(&before_cursor[typed], most)))
+            .find(|(_, found)| !found.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// Names that go on from `typed`, short ones first.
+    fn beginning_with(&self, typed: &str, most: usize) -> Vec<Completion<'_>> {
+        let typed = typed.to_lowercase();
         let mut found: Vec<Completion<'_>> = Vec::new();
         for (name, index) in self.names.range(typed.clone()..) {
             if !name.starts_with(&typed) || found.len() == most {
@@ -197,7 +229,7 @@ impl WordList {
             }
         }
         found.sort_by_key(|completion| completion.text.len());
-        (last, found)
+        found
     }
 }
 
@@ -259,6 +291,8 @@ mod tests {
         let texts: Vec<_> = found.iter().map(|completion| completion.text).collect();
         assert_eq!(texts, ["tree", "treasure chest"]);
         assert!(list.completions("tree ", 5).1.is_empty());
+        let (range, found) = list.completions("a wide night s", 5);
+        assert_eq!((range, found[0].text), (7..14, "night sky"));
         assert!(list.completions("", 5).1.is_empty());
     }
 

@@ -209,6 +209,8 @@ fn style(theme: Theme, palette: &Palette) -> egui::Style {
     spacing.indent = space::L;
     spacing.scroll.bar_width = 6.0;
     spacing.scroll.floating_width = 4.0;
+    // Room of its own, so that it covers no numbers.
+    spacing.scroll.floating_allocated_width = 8.0;
 
     style.interaction.tooltip_delay = 0.4;
     style.interaction.selectable_labels = false;

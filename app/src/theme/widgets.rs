@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use eframe::egui::{
-    self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Layout, Margin, Response,
+    self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Label, Layout, Margin, Response,
     RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
 };
 
@@ -71,6 +71,8 @@ pub fn key_cap(ui: &mut Ui, keys: &str) {
         .corner_radius(4)
         .inner_margin(Margin::symmetric(5, 1))
         .show(ui, |ui| {
+            // As high as the letters, whatever stands in the row.
+            ui.spacing_mut().interact_size.y = 14.0;
             ui.label(RichText::new(keys).text_style(small()).color(colours.text));
         });
 }
@@ -139,7 +141,13 @@ pub fn card<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui) -> R) -> InnerRespons
         .fill(colours.raised)
         .corner_radius(CORNER_LARGE)
         .inner_margin(Margin::same(space::M as i8))
-        .show(ui, contents)
+        .show(ui, |ui| {
+            // A button has the colour of the card; one step up it is seen as a button again.
+            let buttons = &mut ui.visuals_mut().widgets.inactive;
+            buttons.weak_bg_fill = colours.hover;
+            ui.visuals_mut().widgets.hovered.bg_stroke.color = colours.text_weak;
+            contents(ui)
+        })
 }
 
 /// How a number is shown on a slider.
@@ -184,7 +192,10 @@ pub const COUNT: NumberFormat<'_> = NumberFormat {
     is_logarithmic: false,
 };
 
-/// A slider over the whole width: name at the left, number at the right, rail below.
+/// From so many points on a slider stands in one line; below, its rail has a line of its own.
+const ONE_LINE_WIDTH: f32 = 232.0;
+
+/// A slider over the whole width: name at the left, rail, number at the right.
 ///
 /// The response covers rail and number: `changed` while dragging, `drag_stopped` or `lost_focus` when done.
 pub fn slider_row(
@@ -196,58 +207,105 @@ pub fn slider_row(
     format: NumberFormat<'_>,
 ) -> Response {
     let scale = if format.scale == 0.0 { 1.0 } else { format.scale };
-    let shown_range = f64::from(*range.start()) * scale..=f64::from(*range.end()) * scale;
-    let step = 10f64.powi(-(format.decimals as i32));
+    let range = f64::from(*range.start()) * scale..=f64::from(*range.end()) * scale;
     let mut shown = f64::from(*value) * scale;
-    let response = ui
-        .vertical(|ui| {
+    let width = ui.available_width();
+    let response = if width >= ONE_LINE_WIDTH {
+        ui.horizontal(|ui| {
+            ui.spacing_mut().interact_size.y = 22.0;
+            let name_size = vec2((width * 0.38).clamp(104.0, 160.0), 22.0);
+            ui.allocate_ui_with_layout(name_size, Layout::left_to_right(Align::Center), |ui| {
+                ui.set_width(name_size.x);
+                slider_name_ui(ui, label, hint_text);
+            });
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let number = slider_number_ui(ui, label, &mut shown, &range, format);
+                slider_rail_ui(ui, label, &mut shown, &range, format).union(number)
+            })
+            .inner
+        })
+        .inner
+    } else {
+        ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
             let number = ui
                 .horizontal(|ui| {
-                    let name = ui.label(RichText::new(label).text_style(TextStyle::Body));
-                    if !hint_text.is_empty() {
-                        name.on_hover_text(hint_text);
-                    }
+                    slider_name_ui(ui, label, hint_text);
                     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                        let speed = (shown_range.end() - shown_range.start()) / 300.0;
-                        ui.spacing_mut().button_padding = vec2(6.0, 1.0);
-                        ui.spacing_mut().interact_size = vec2(44.0, 20.0);
-                        let drag = DragValue::new(&mut shown)
-                            .range(shown_range.clone())
-                            .speed(speed)
-                            .suffix(format.suffix)
-                            .fixed_decimals(format.decimals)
-                            .update_while_editing(false);
-                        let response = ui.add(drag);
-                        let name = format!("{label} value");
-                        ui.ctx()
-                            .accesskit_node_builder(response.id, |node| node.set_label(name));
-                        response
+                        slider_number_ui(ui, label, &mut shown, &range, format)
                     })
                     .inner
                 })
                 .inner;
-            ui.spacing_mut().slider_width = ui.available_width();
-            ui.spacing_mut().interact_size.y = 20.0;
-            // The filled part of the rail takes this colour.
-            ui.visuals_mut().selection.bg_fill = palette(ui).accent;
-            let rail = ui.add(
-                Slider::new(&mut shown, shown_range)
-                    .show_value(false)
-                    // Else it would round what it shows, and report a change that nobody made.
-                    .clamping(SliderClamping::Edits)
-                    .step_by(step)
-                    .logarithmic(format.is_logarithmic),
-            );
-            ui.ctx()
-                .accesskit_node_builder(rail.id, |node| node.set_label(label.to_owned()));
-            rail.union(number)
+            slider_rail_ui(ui, label, &mut shown, &range, format).union(number)
         })
-        .inner;
+        .inner
+    };
     if response.changed() {
         *value = (shown / scale) as f32;
     }
     response
+}
+
+fn slider_name_ui(ui: &mut Ui, label: &str, hint_text: &str) {
+    let name = ui.add(Label::new(RichText::new(label).text_style(TextStyle::Body)).truncate());
+    if !hint_text.is_empty() {
+        name.on_hover_ui(|ui| tooltip(ui, label, hint_text, ""));
+    }
+}
+
+fn slider_number_ui(
+    ui: &mut Ui,
+    label: &str,
+    shown: &mut f64,
+    range: &RangeInclusive<f64>,
+    format: NumberFormat<'_>,
+) -> Response {
+    let drag = DragValue::new(shown)
+        .range(range.clone())
+        .speed((range.end() - range.start()) / 300.0)
+        .suffix(format.suffix)
+        .fixed_decimals(format.decimals)
+        .update_while_editing(false);
+    let response = ui
+        .scope(|ui| {
+            ui.spacing_mut().button_padding = vec2(4.0, 1.0);
+            ui.spacing_mut().interact_size.y = 22.0;
+            ui.add_sized(vec2(52.0, 22.0), drag)
+        })
+        .inner;
+    let name = format!("{label} value");
+    ui.ctx()
+        .accesskit_node_builder(response.id, |node| node.set_label(name));
+    response
+}
+
+fn slider_rail_ui(
+    ui: &mut Ui,
+    label: &str,
+    shown: &mut f64,
+    range: &RangeInclusive<f64>,
+    format: NumberFormat<'_>,
+) -> Response {
+    let rail = ui
+        .scope(|ui| {
+            ui.spacing_mut().slider_width = ui.available_width();
+            ui.spacing_mut().interact_size.y = 20.0;
+            // The filled part of the rail takes this colour.
+            ui.visuals_mut().selection.bg_fill = palette(ui).accent;
+            ui.add(
+                Slider::new(shown, range.clone())
+                    .show_value(false)
+                    // Else it would round what it shows, and report a change that nobody made.
+                    .clamping(SliderClamping::Edits)
+                    .step_by(10f64.powi(-(format.decimals as i32)))
+                    .logarithmic(format.is_logarithmic),
+            )
+        })
+        .inner;
+    ui.ctx()
+        .accesskit_node_builder(rail.id, |node| node.set_label(label.to_owned()));
+    rail
 }
 
 /// A choice between a few words, all of them visible.

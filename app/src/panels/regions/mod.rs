@@ -16,9 +16,8 @@ use crate::{
         widgets::{action_button, empty_state, icon_button, panel_heading},
     },
 };
-use rows::ROW_HEIGHT;
-
-pub use rows::title_of;
+/// From so much room on, list and properties scroll each for itself; below, that would leave a slit of either.
+const TWO_AREAS_HEIGHT: f32 = 380.0;
 
 /// What the panel reads.
 #[derive(Clone, Copy)]
@@ -93,30 +92,53 @@ pub fn regions_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, 
         ui.add_space(space::S);
     }
 
-    let room = (ui.available_height() * 0.42).max(ROW_HEIGHT * 2.5);
-    ScrollArea::vertical()
-        .id_salt("region list")
-        .max_height(room)
-        .auto_shrink([false, true])
-        .show(ui, |ui| {
-            ui.spacing_mut().item_spacing.y = 2.0;
-            for (place, region) in view.document.regions.iter().rev().enumerate() {
-                rows::region_row_ui(ui, view, place, region, state, outbox);
-            }
-            rows::background_row_ui(ui, view, outbox);
-        });
+    let room = ui.available_height();
+    if room.is_infinite() {
+        // All of it scrolls already.
+        list_ui(ui, view, state, outbox);
+        ui.separator();
+        selected_ui(ui, view, state, outbox);
+    } else if room < TWO_AREAS_HEIGHT {
+        ScrollArea::vertical()
+            .id_salt("regions")
+            .auto_shrink([false, false])
+            .show(ui, |ui| {
+                list_ui(ui, view, state, outbox);
+                ui.separator();
+                selected_ui(ui, view, state, outbox);
+            });
+    } else {
+        ScrollArea::vertical()
+            .id_salt("region list")
+            .max_height(room * 0.48)
+            .auto_shrink([false, true])
+            .show(ui, |ui| list_ui(ui, view, state, outbox));
+        ui.add_space(space::S);
+        ui.separator();
+        ScrollArea::vertical()
+            .id_salt("selected region")
+            .auto_shrink([false, false])
+            .show(ui, |ui| selected_ui(ui, view, state, outbox));
+    }
+}
 
-    ui.add_space(space::S);
-    ui.separator();
-    ScrollArea::vertical()
-        .id_salt("selected region")
-        .auto_shrink([false, false])
-        .show(ui, |ui| match view.selected {
-            Target::Background => properties::background_properties_ui(ui, view, outbox),
-            Target::Region(id) => {
-                if let Some(region) = view.document.region(id) {
-                    properties::region_properties_ui(ui, view, region, state, outbox);
-                }
+fn list_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox: &mut Outbox) {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 2.0;
+        for (place, region) in view.document.regions.iter().rev().enumerate() {
+            rows::region_row_ui(ui, view, place, region, state, outbox);
+        }
+        rows::background_row_ui(ui, view, outbox);
+    });
+}
+
+fn selected_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox: &mut Outbox) {
+    match view.selected {
+        Target::Background => properties::background_properties_ui(ui, view, outbox),
+        Target::Region(id) => {
+            if let Some(region) = view.document.region(id) {
+                properties::region_properties_ui(ui, view, region, state, outbox);
             }
-        });
+        }
+    }
 }

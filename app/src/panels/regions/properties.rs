@@ -10,7 +10,7 @@ use super::{
         outbox::{Intent, Outbox},
         prompt::prompt_ui,
     },
-    RegionsState, RegionsView, title_of,
+    RegionsState, RegionsView,
 };
 use crate::{
     command::AppCommand,
@@ -144,7 +144,7 @@ pub(super) fn region_properties_ui(
             let edit = Edit::Region(region.id, RegionField::Colour(colour));
             outbox.edit_in(response.id, edit, "Region colour");
         }
-        ui.add(Label::new(RichText::new(title_of(region)).text_style(strong())).truncate());
+        ui.add(Label::new(RichText::new(region.title()).text_style(strong())).truncate());
     });
     let id = Id::unique(("prompt", region.id.0));
     if std::mem::take(&mut state.wants_prompt) {

@@ -1,8 +1,8 @@
 //! Rows of the list: regions and the background.
 
 use eframe::egui::{
-    self, Align, Align2, Color32, DragAndDrop, Id, Key, Label, Layout, Rect, Response, RichText, Role, Sense,
-    Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    self, Align, Align2, Color32, DragAndDrop, Id, Key, Label, Layout, Pos2, Rect, Response, RichText, Role,
+    Sense, Stroke, StrokeKind, TextEdit, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use wordbrush_engine::api::RegionId;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Height of a row in points.
-pub(super) const ROW_HEIGHT: f32 = 44.0;
+const ROW_HEIGHT: f32 = 44.0;
 const THUMBNAIL: f32 = 32.0;
 
 /// The frame of a row, with what every row shares: selection, focus, thumbnail place.
@@ -71,7 +71,7 @@ pub(super) fn region_row_ui(
     outbox: &mut Outbox,
 ) {
     let target = Target::Region(region.id);
-    let title = title_of(region);
+    let title = region.title();
     let id = Id::unique(("region row", region.id.0));
     let label = format!("Region {title}");
     let is_renaming = state
@@ -135,16 +135,6 @@ pub(super) fn region_row_ui(
             ui.close();
         }
     });
-}
-
-/// What a region is called in the list.
-pub fn title_of(region: &RegionLayer) -> String {
-    let title = region.title().trim();
-    if title.is_empty() {
-        format!("Untitled {}", region.id.0)
-    } else {
-        title.to_owned()
-    }
 }
 
 fn row_text_ui(ui: &mut Ui, region: &RegionLayer, title: &str) {
@@ -290,45 +280,90 @@ fn reorder_by_drag(
     outbox: &mut Outbox,
 ) {
     response.dnd_set_drag_payload(region.id);
-    let colours = palette(ui);
     if response.dragged() {
         ui.ctx().set_cursor_icon(egui::CursorIcon::Grabbing);
-        ui.painter().rect_stroke(
-            response.rect,
-            CORNER,
-            Stroke::new(1.0, colours.accent),
-            StrokeKind::Inside,
+        dragged_row_ui(ui, region, response);
+    }
+    let Some(pointer) = pointer_with_region(ui, response) else {
+        return;
+    };
+    if pointer.y < response.rect.center().y {
+        drop_region_ui(ui, view, place, response.rect.top() - 1.0, response, outbox);
+    } else {
+        drop_region_ui(
+            ui,
+            view,
+            place + 1,
+            response.rect.bottom() + 1.0,
+            response,
+            outbox,
         );
     }
-    let Some(pointer) = ui.input(|input| input.pointer.latest_pos()) else {
-        return;
-    };
-    let is_over =
-        DragAndDrop::has_payload_of_type::<RegionId>(ui.ctx()) && response.rect.y_range().contains(pointer.y);
-    if !is_over {
-        return;
-    }
-    let is_above = pointer.y < response.rect.center().y;
-    let line_y = if is_above {
-        response.rect.top() - 1.0
-    } else {
-        response.rect.bottom() + 1.0
-    };
+}
+
+/// Where the pointer is, if it holds a region over this row.
+fn pointer_with_region(ui: &Ui, row: &Response) -> Option<Pos2> {
+    let pointer = ui.input(|input| input.pointer.latest_pos())?;
+    // A hand that wanders a little beside the list still means the row.
+    let reach = row.rect.expand2(vec2(40.0, 1.0));
+    let is_over = DragAndDrop::has_payload_of_type::<RegionId>(ui.ctx()) && reach.contains(pointer);
+    is_over.then_some(pointer)
+}
+
+/// The row that is being dragged: a mark where it was, and its name under the pointer.
+fn dragged_row_ui(ui: &Ui, region: &RegionLayer, response: &Response) {
+    let colours = palette(ui);
     ui.painter()
-        .hline(response.rect.x_range(), line_y, Stroke::new(2.0, colours.accent));
+        .rect_filled(response.rect, CORNER, colours.panel.gamma_multiply(0.6));
+    ui.painter().rect_stroke(
+        response.rect,
+        CORNER,
+        Stroke::new(1.0, colours.accent),
+        StrokeKind::Inside,
+    );
+    let Some(pointer) = response.interact_pointer_pos() else {
+        return;
+    };
+    egui::Area::new(Id::unique("dragged region"))
+        .order(egui::Order::Tooltip)
+        .interactable(false)
+        .fixed_pos(pointer + vec2(14.0, -14.0))
+        .show(ui.ctx(), |ui| {
+            egui::Frame::popup(ui.style()).show(ui, |ui| {
+                ui.horizontal(|ui| {
+                    ui.set_max_width(200.0);
+                    let (dot, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
+                    let [red, green, blue] = region.colour;
+                    ui.painter()
+                        .rect_filled(dot, 4, Color32::from_rgb(red, green, blue));
+                    ui.add(Label::new(RichText::new(region.title()).text_style(strong())).truncate());
+                });
+            });
+        });
+}
+
+/// Marks the gap that a dragged region would fall into, and lets it fall there.
+fn drop_region_ui(
+    ui: &Ui,
+    view: RegionsView<'_>,
+    gap_from_front: usize,
+    line_y: f32,
+    row: &Response,
+    outbox: &mut Outbox,
+) {
+    let stroke = Stroke::new(2.0, palette(ui).accent);
+    ui.painter().hline(row.rect.x_range(), line_y, stroke);
     if !ui.input(|input| input.pointer.any_released()) {
         return;
     }
     let Some(moved) = DragAndDrop::take_payload::<RegionId>(ui.ctx()) else {
         return;
     };
-    let count = view.document.regions.len();
     let Some(from) = view.document.position(*moved) else {
         return;
     };
     // Places count from the front, painting order from the back; the index is counted without the moved one.
-    let gap_from_front = if is_above { place } else { place + 1 };
-    let index = count - gap_from_front;
+    let index = view.document.regions.len() - gap_from_front;
     let index = if from < index { index - 1 } else { index };
     if index != from {
         outbox.edit(
@@ -388,5 +423,9 @@ pub(super) fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut
     );
     if response.clicked() {
         outbox.push(Intent::Select(Target::Background));
+    }
+    if pointer_with_region(ui, &response).is_some() {
+        let lowest = view.document.regions.len();
+        drop_region_ui(ui, view, lowest, response.rect.top() - 1.0, &response, outbox);
     }
 }
