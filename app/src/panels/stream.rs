@@ -2,7 +2,8 @@
 
 use eframe::egui::{self, Align, CollapsingHeader, Layout, RichText, Ui};
 use wordbrush_engine::api::{
-    BackgroundNoise, EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, Seed, StepList, StreamSettings,
+    BackgroundNoise, Centring, EditPolicy, Gaps, Guidance, MaskMode, PassOrder, PictureMode, Seed, StepList,
+    StreamSettings,
 };
 
 use super::outbox::Outbox;
@@ -290,6 +291,40 @@ fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
         change(outbox, settings, "Background noise", |new| {
             new.background_noise = noise;
         });
+    }
+    caption(ui, "Between regions");
+    let mut gaps = settings.gaps;
+    let kinds = [
+        (
+            Gaps::Closed,
+            "Closed",
+            "Where soft edges meet, the stronger region goes on.",
+        ),
+        (
+            Gaps::Background,
+            "Background",
+            "The background shows between soft edges, as the method's authors do it.",
+        ),
+    ];
+    if segmented(ui, "Between regions", &mut gaps, &kinds) {
+        change(outbox, settings, "Between regions", |new| new.gaps = gaps);
+    }
+    caption(ui, "Drawn in the middle of the canvas");
+    let mut centring = settings.centring;
+    let kinds = [
+        (
+            Centring::Objects,
+            "Objects",
+            "Regions that do not reach from border to border: objects like to form in the middle.",
+        ),
+        (
+            Centring::Always,
+            "All",
+            "Every region, as the method's authors do it.",
+        ),
+    ];
+    if segmented(ui, "Centring", &mut centring, &kinds) {
+        change(outbox, settings, "Centring", |new| new.centring = centring);
     }
     let mut value = settings.bootstrap_mix_steps;
     let response = slider_row(

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::DType;
 use wordbrush_engine::{
-    api::{BackgroundNoise, CanvasSize, EditPolicy, Mask, PassOrder, Picture, RegionId, Scene},
+    api::{
+        BackgroundNoise, CanvasSize, Centring, EditPolicy, Gaps, Mask, PassOrder, Picture, RegionId, Scene,
+    },
     low_level::{
         image::stretched,
         stream::{
@@ -26,12 +28,13 @@ use crate::{
 
 type Figure = fn(&mut Stream, CanvasSize) -> Result<Picture>;
 
-const FIGURES: [(&str, Figure); 11] = [
+const FIGURES: [(&str, Figure); 12] = [
     ("background-noise", background_noise),
     ("stock-noise", stock_noise),
     ("entering-noise", entering_noise),
     ("queued-edits", queued_edits),
     ("cover", cover),
+    ("gaps-and-centring", gaps_and_centring),
     ("blur-window", blur_window),
     ("mask-defaults", mask_defaults),
     ("background-prompt", background_prompt),
@@ -86,6 +89,35 @@ fn stock_noise(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
     let first_slots = as_reference::settled(stream, &scene, |_| {})?;
     let apart = difference(&own, &first_slots, 8)?;
     sheet(&[vec![own, first_slots, apart]])
+}
+
+/// Soft edges that meet, and sceneries that are rolled: ours, with the reference's gaps, with its centring, with both.
+fn gaps_and_centring(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
+    let ways = [
+        (Gaps::Closed, Centring::Objects),
+        (Gaps::Background, Centring::Objects),
+        (Gaps::Closed, Centring::Always),
+        (Gaps::Background, Centring::Always),
+    ];
+    let rows = [
+        ["sky", "grass", "tree"],
+        ["sunset", "sea", "boat"],
+        ["sky", "desert", "cactus"],
+    ]
+    .map(|prompts| {
+        ways.iter()
+            .map(|&(gaps, centring)| {
+                let mut scene = landscape(size)?;
+                for (region, prompt) in scene.regions.iter_mut().zip(prompts) {
+                    prompt.clone_into(&mut region.prompt);
+                }
+                scene.settings.gaps = gaps;
+                scene.settings.centring = centring;
+                ours(stream, &scene)
+            })
+            .collect::<Result<Vec<_>>>()
+    });
+    sheet(&rows.into_iter().collect::<Result<Vec<_>>>()?)
 }
 
 /// Four frames in a row of a canvas that nobody touches.

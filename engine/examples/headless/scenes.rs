@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 use wordbrush_engine::api::{
-    Background, CanvasSize, Mask, Picture, Region, RegionId, Scene, Seed, StreamSettings,
+    Background, CanvasSize, Centring, Gaps, Mask, Picture, Region, RegionId, Scene, Seed, StreamSettings,
 };
 
 pub(crate) const SKY: RegionId = RegionId(1);
 pub(crate) const GRASS: RegionId = RegionId(2);
 pub(crate) const TREE: RegionId = RegionId(3);
 
-/// Sky above, grass below, a tree in the middle.
+/// Sky above, grass below, a tree in the middle; gaps and centring as in the reference, so that each figure shows one
+/// deviation.
 pub(crate) fn landscape(size: CanvasSize) -> Result<Scene> {
     let region = |id, prompt: &str, mask| Region {
         mask_std_px: 8.0,
@@ -28,7 +29,11 @@ pub(crate) fn landscape(size: CanvasSize) -> Result<Scene> {
             ),
         ],
         seed: Seed(7),
-        settings: StreamSettings::default(),
+        settings: StreamSettings {
+            gaps: Gaps::Background,
+            centring: Centring::Always,
+            ..StreamSettings::default()
+        },
     })
 }
 

@@ -23,6 +23,6 @@ pub use model::{DeviceChoice, LoraSource, ModelChoice, ModelSource, ModelSummary
 pub use picture::Picture;
 pub use scene::{Background, Region, RegionId, Scene, Seed};
 pub use settings::{
-    BackgroundNoise, EditPolicy, EngineConfig, Guidance, MaskMode, PassOrder, PictureMode, RegionCrop,
-    StepList, StreamSettings,
+    BackgroundNoise, Centring, EditPolicy, EngineConfig, Gaps, Guidance, MaskMode, PassOrder, PictureMode,
+    RegionCrop, StepList, StreamSettings,
 };

@@ -180,6 +180,28 @@ pub enum RegionCrop {
     On,
 }
 
+/// What shows where no region has its pixel yet, but regions together cover it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gaps {
+    /// The region with the most coverage there.
+    #[default]
+    Closed,
+    /// The background, as in the reference: its white stays around soft edges.
+    Background,
+}
+
+/// Which regions are rolled to the middle of the canvas while they are denoised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Centring {
+    /// Those that do not reach from border to border.
+    #[default]
+    Objects,
+    /// All, as in the reference: a sky that is rolled has the ground above it.
+    Always,
+}
+
 /// How the stream runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -207,6 +229,12 @@ pub struct StreamSettings {
     /// How much of the canvas a region sees.
     #[serde(skip_serializing_if = "is_default")]
     pub region_crop: RegionCrop,
+    /// What shows between regions with soft edges.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gaps: Gaps,
+    /// Which regions are centred; all of them where `region_crop` is not off.
+    #[serde(skip_serializing_if = "is_default")]
+    pub centring: Centring,
 }
 
 /// Left out of files, so that earlier versions can read them.
@@ -228,6 +256,8 @@ impl Default for StreamSettings {
             background_noise: BackgroundNoise::default(),
             pass_order: PassOrder::default(),
             region_crop: RegionCrop::default(),
+            gaps: Gaps::default(),
+            centring: Centring::default(),
         }
     }
 }

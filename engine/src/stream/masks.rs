@@ -174,6 +174,50 @@ impl MaskPlanes {
         }
     }
 
+    /// Gives what no region has yet, but the regions together cover, to the one with the most coverage there.
+    ///
+    /// Where two soft edges meet, each region's coverage is below the noise level, and white would show between them until
+    /// the last steps. Towards what is not painted, regions go on to grow from their core.
+    ///
+    /// # Shapes
+    /// - `coverage`: one plane for each region, as it was cut
+    pub fn close_gaps(&mut self, coverage: &[Vec<f32>], mode: MaskMode, slots: &SlotTable) {
+        let area = self.size.area();
+        if coverage.is_empty() {
+            return;
+        }
+        let union: Vec<f32> = (0..area)
+            .map(|place| coverage.iter().map(|plane| plane[place]).sum::<f32>().min(1.0))
+            .collect();
+        let strongest: Vec<usize> = (0..area)
+            .map(|place| {
+                (1..coverage.len()).fold(0, |best, region| {
+                    // Of equals, the region in front.
+                    if coverage[region][place] >= coverage[best][place] {
+                        region
+                    } else {
+                        best
+                    }
+                })
+            })
+            .collect();
+        let wanted = quantise(&union, mode, slots);
+        for (t, (counts, wanted)) in self
+            .counts
+            .chunks_exact_mut(area)
+            .zip(wanted.chunks_exact(area))
+            .enumerate()
+        {
+            for place in 0..area {
+                let missing = wanted[place] - counts[place];
+                if missing > 0.0 {
+                    self.masks[(t * self.regions + strongest[place]) * area + place] += missing;
+                    counts[place] = wanted[place];
+                }
+            }
+        }
+    }
+
     /// How much of each pixel the background takes at each slot: `[T, h, w]`, what the regions leave of 1.
     pub fn background(&self) -> Vec<f32> {
         self.counts
@@ -268,6 +312,26 @@ impl Masks {
         ))
     }
 
+    /// Leaves regions where they are that reach from one border of the canvas to the other: rolled to the middle, a scenery's
+    /// ends would meet, and a sky would have the ground above it.
+    ///
+    /// # Shapes
+    /// - `coverage`: one plane for each region
+    pub fn centre_objects(&mut self, coverage: &[Vec<f32>]) {
+        let is_object: Vec<bool> = coverage
+            .iter()
+            .map(|plane| {
+                let extent = extent_of_mask(plane, self.size);
+                extent.height < self.size.height && extent.width < self.size.width
+            })
+            .collect();
+        for (row, shift) in self.shifts.iter_mut().enumerate() {
+            if !is_object[row % self.regions] {
+                *shift = Shift::default();
+            }
+        }
+    }
+
     fn of_planes(planes: &MaskPlanes, cut: Cut) -> Self {
         let rows = planes.slots * planes.regions;
         Self {
@@ -321,6 +385,75 @@ mod tests {
                 )
             })
             .unwrap()
+    }
+
+    fn planes_of(coverage: &[Vec<f32>], size: LatentSize, mode: MaskMode) -> MaskPlanes {
+        let slots = slots();
+        let cut: Vec<_> = coverage
+            .iter()
+            .map(|plane| quantise(plane, mode, &slots))
+            .collect();
+        let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
+        MaskPlanes::new(size, slots.count(), &cut)
+    }
+
+    #[test]
+    fn regions_that_meet_leave_no_gap_and_a_lone_edge_stays_as_it_was() {
+        let size = LatentSize { height: 1, width: 5 };
+        // Two soft edges that meet; what one of them leaves towards the last cell is not painted.
+        let coverage = [vec![1.0, 0.7, 0.3, 0.0, 0.0], vec![0.0, 0.3, 0.7, 0.6, 0.0]];
+        for mode in [MaskMode::Discrete, MaskMode::SemiContinuous, MaskMode::Continuous] {
+            let open = planes_of(&coverage, size, mode);
+            let mut closed = open.clone();
+            closed.close_gaps(&coverage, mode, &slots());
+            for t in 0..closed.slots {
+                let plane = |planes: &MaskPlanes, region| planes.row(t * 2 + region).to_vec();
+                let covered = &closed.counts[t * 5..][..3];
+                assert!(
+                    covered.iter().all(|&count| count >= 1.0),
+                    "{mode:?} {t}: {covered:?}"
+                );
+                assert!(plane(&closed, 0)[1] > plane(&closed, 1)[1], "{mode:?} {t}");
+                assert!(plane(&closed, 1)[2] > plane(&closed, 0)[2], "{mode:?} {t}");
+                assert_eq!(plane(&closed, 0)[2], plane(&open, 0)[2], "the weaker one");
+                for region in 0..2 {
+                    assert_eq!(
+                        plane(&closed, region)[3..],
+                        plane(&open, region)[3..],
+                        "{mode:?} {t}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sceneries_stay_where_they_are_and_objects_are_centred() {
+        let size = LatentSize { height: 4, width: 4 };
+        let cells = |inside: &dyn Fn(usize, usize) -> bool| -> Vec<f32> {
+            (0..16)
+                .map(|i| if inside(i / 4, i % 4) { 1.0 } else { 0.0 })
+                .collect()
+        };
+        let coverage = [
+            cells(&|y, _| y < 2),
+            cells(&|_, x| x == 3),
+            cells(&|y, x| y == 0 && x == 0),
+        ];
+        let planes = planes_of(&coverage, size, MaskMode::Discrete);
+        let mut masks = Masks::new(&planes, &Device::Cpu).unwrap();
+        assert!(masks.shifts.iter().all(|shift| *shift != Shift::default()));
+        masks.centre_objects(&coverage);
+        for shifts in masks.shifts.chunks_exact(3) {
+            assert_eq!(shifts[..2], [Shift::default(); 2]);
+            assert_eq!(
+                shifts[2],
+                Shift {
+                    rows: -2,
+                    columns: -2
+                }
+            );
+        }
     }
 
     #[test]

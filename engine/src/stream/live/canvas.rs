@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::prompts::{Missing, PromptLookup, Prompts};
 use crate::{
     Error, Result,
-    api::{Picture, Region, Revision, Scene, StreamSettings},
+    api::{Centring, Gaps, Picture, Region, RegionCrop, Revision, Scene, StreamSettings},
     device::keep_uploads,
     error::Doing as _,
     image,
@@ -122,18 +122,31 @@ impl Canvas {
             before.cut.len() == cut.len()
                 && before.cut.iter().zip(&cut).all(|(a, b)| Arc::ptr_eq(a, b))
                 && same_shape.is_some()
+                && same_cut(&before.scene.settings, settings)
         });
         let device_masks = match before {
             Some(before) if has_same_masks => before.painting.masks.clone(),
             _ => {
                 let planes: Vec<&[f32]> = cut.iter().map(|planes| planes.as_slice()).collect();
-                let planes = MaskPlanes::new(geometry.latent, table.count(), &planes);
+                let mut planes = MaskPlanes::new(geometry.latent, table.count(), &planes);
                 let layers = masks.layers().iter().zip(&shown);
                 let coverage: Vec<Vec<f32>> = layers
                     .map(|(layer, region)| weighted(&layer.coverage, region))
                     .collect();
-                Masks::cut(&planes, &coverage, settings.mask_mode, &table, &parts.device)
-                    .doing("preparing the masks")?
+                let mut masks = match settings.gaps {
+                    Gaps::Closed => {
+                        planes.close_gaps(&coverage, settings.mask_mode, &table);
+                        Masks::new(&planes, &parts.device)
+                    }
+                    Gaps::Background => {
+                        Masks::cut(&planes, &coverage, settings.mask_mode, &table, &parts.device)
+                    }
+                }
+                .doing("preparing the masks")?;
+                if settings.centring == Centring::Objects && settings.region_crop == RegionCrop::Off {
+                    masks.centre_objects(&coverage);
+                }
+                masks
             }
         };
         let painting = Painting {
@@ -254,6 +267,12 @@ fn cut_masks(
 fn weighted(coverage: &[f32], region: &Region) -> Vec<f32> {
     let strength = unit(region.mask_strength, 1.0);
     coverage.iter().map(|value| value * strength).collect()
+}
+
+/// Whether what was cut is put to the same use.
+fn same_cut(a: &StreamSettings, b: &StreamSettings) -> bool {
+    let use_of = |settings: &StreamSettings| (settings.gaps, settings.centring, settings.region_crop);
+    use_of(a) == use_of(b)
 }
 
 /// Whether settings that change the picture are the same; the others only change how it is made.
