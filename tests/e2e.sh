@@ -38,7 +38,7 @@ python3 - "$work/picture.png" <<'PY' || fail "the export is no picture of the ca
 import struct, sys
 data = open(sys.argv[1], "rb").read()
 assert data[:8] == b"\x89PNG\r\n\x1a\n"
-assert struct.unpack(">II", data[16:24]) == (320, 256)
+assert struct.unpack(">II", data[16:24]) == (256, 256)
 PY
 "$binary" info "$work/picture.png" >"$work/info" || fail "the export cannot be read back"
 grep -q "blue sky" "$work/info" || fail "the prompts are not in the export"

@@ -14,7 +14,7 @@ use clap::Parser;
 use image::{DynamicImage, ImageFormat, RgbaImage, imageops::FilterType};
 use wordbrush::samples::{SAMPLES, document};
 use wordbrush_engine::{
-    api::{ModelChoice, ModelSource},
+    api::{ModelChoice, ModelSource, Seed},
     low_level::{Compute, LoadProgress, LoadWatch, models, pipeline::render},
 };
 
@@ -26,6 +26,12 @@ struct Options {
     /// A diffusers folder; the embedded model if left out.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Other bootstrap steps than the canvases', to compare.
+    #[arg(long)]
+    bootstrap: Option<u8>,
+    /// Another seed than the canvases', to choose one.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Whole canvases as PNG.
     #[arg(long)]
     full: bool,
@@ -41,7 +47,14 @@ fn main() -> Result<()> {
     let model = models::load(&ModelChoice::plain(source), &Compute::cpu(), &watch)?;
     let mut parts = model.parts;
     for sample in SAMPLES {
-        let scene = document(sample).scene();
+        let mut document = document(sample);
+        if let Some(steps) = options.bootstrap {
+            document.settings.bootstrap_steps = steps;
+        }
+        if let Some(seed) = options.seed {
+            document.seed = Seed(seed);
+        }
+        let scene = document.scene();
         let encoder = Arc::clone(&parts.text_encoder);
         let encode = |prompt: &str| {
             Ok(Arc::new(

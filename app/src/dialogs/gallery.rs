@@ -50,7 +50,10 @@ fn sample_ui(ui: &mut Ui, index: usize, sample: &Sample) -> bool {
     ui.painter().rect_filled(rect, CORNER_LARGE, fill);
     let picture = Rect::from_min_size(rect.min + vec2(8.0, 8.0), PICTURE);
     if let Some(texture) = picture_of(ui.ctx(), index, sample) {
-        egui::Image::new(&texture).corner_radius(6).paint_at(ui, picture);
+        egui::Image::new(&texture)
+            .uv(middle(texture.size_vec2(), PICTURE))
+            .corner_radius(6)
+            .paint_at(ui, picture);
     }
     let ink = colours.text;
     let at = pos2(rect.left() + 10.0, picture.bottom() + 8.0);
@@ -102,4 +105,9 @@ fn picture_of(ctx: &egui::Context, index: usize, sample: &Sample) -> Option<Text
     let texture = ctx.load_texture(sample.name, image, egui::TextureOptions::LINEAR);
     ctx.data_mut(|data| data.insert_temp(id, texture.clone()));
     Some(texture)
+}
+/// The part of a picture, in shares of its sides, that fills a frame without distortion.
+fn middle(picture: egui::Vec2, frame: egui::Vec2) -> Rect {
+    let scale = (frame.x / picture.x).max(frame.y / picture.y);
+    Rect::from_center_size(pos2(0.5, 0.5), frame / (picture * scale))
 }

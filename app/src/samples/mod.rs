@@ -12,8 +12,10 @@ use crate::document::{Document, RegionLayer, region_colour};
 pub use canvases::SAMPLES;
 use shapes::Shape;
 
-/// Every sample's canvas, in pixels.
-const SIZE: (u32, u32) = (320, 256);
+/// Every sample's canvas, in pixels: what the pocket model was trained for.
+const SIZE: (u32, u32) = (256, 256);
+/// Objects keep their outlines better than with one.
+const BOOTSTRAP_STEPS: u8 = 2;
 
 /// A canvas of the gallery.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub fn document(sample: &Sample) -> Document {
     let size = CanvasSize::new(SIZE.0, SIZE.1).expect("samples have a possible size");
     let mut document = Document::new(size);
     document.seed = Seed(sample.seed);
+    document.settings.bootstrap_steps = BOOTSTRAP_STEPS;
     for (index, region) in sample.regions.iter().enumerate() {
         let id = RegionId(index as u64 + 1);
         let mut layer = RegionLayer::new(id, size, region_colour(index), region.prompt);
