@@ -170,10 +170,10 @@ pub enum PassOrder {
 #[serde(rename_all = "kebab-case")]
 pub enum RegionCrop {
     /// On all of it, as the reference does.
-    #[default]
     Off,
     /// On a part around its mask where the canvas is larger than what the model was trained for, and the part is not
-    /// smaller than that.
+    /// smaller than that: models put too many or too small things on larger canvases.
+    #[default]
     Auto,
     /// On a part around its mask, of at least half the side that the model was trained for. Takes the least time; regions
     /// see less of their surroundings.
@@ -232,7 +232,7 @@ pub struct StreamSettings {
     /// What shows between regions with soft edges.
     #[serde(skip_serializing_if = "is_default")]
     pub gaps: Gaps,
-    /// Which regions are centred; all of them where `region_crop` is not off.
+    /// Which regions are centred.
     #[serde(skip_serializing_if = "is_default")]
     pub centring: Centring,
 }

@@ -328,6 +328,8 @@ impl Masks {
         for (row, shift) in self.shifts.iter_mut().enumerate() {
             if !is_object[row % self.regions] {
                 *shift = Shift::default();
+                // Its middle is not the canvas' middle: no part of the canvas will do.
+                self.extents[row] = self.size;
             }
         }
     }

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::prompts::{Missing, PromptLookup, Prompts};
 use crate::{
     Error, Result,
-    api::{Centring, Gaps, Picture, Region, RegionCrop, Revision, Scene, StreamSettings},
+    api::{Centring, Gaps, Picture, Region, Revision, Scene, StreamSettings},
     device::keep_uploads,
     error::Doing as _,
     image,
@@ -143,7 +143,7 @@ impl Canvas {
                     }
                 }
                 .doing("preparing the masks")?;
-                if settings.centring == Centring::Objects && settings.region_crop == RegionCrop::Off {
+                if settings.centring == Centring::Objects {
                     masks.centre_objects(&coverage);
                 }
                 masks
@@ -271,7 +271,7 @@ fn weighted(coverage: &[f32], region: &Region) -> Vec<f32> {
 
 /// Whether what was cut is put to the same use.
 fn same_cut(a: &StreamSettings, b: &StreamSettings) -> bool {
-    let use_of = |settings: &StreamSettings| (settings.gaps, settings.centring, settings.region_crop);
+    let use_of = |settings: &StreamSettings| (settings.gaps, settings.centring);
     use_of(a) == use_of(b)
 }
 
