@@ -111,6 +111,7 @@ stage_check() {
 
 stage_measure() {
   step card-kernels 120 bash -c 'bench_card card-kernels --rows 1 3 5 8 15 24 40'
+  step card-unrecorded 60 env WORDBRUSH_GRAPHS=off bash -c 'bench_card card-unrecorded --sizes 64x64 --rows 1 3 15'
   step card-plain 90 env WORDBRUSH_KERNELS=plain bash -c 'bench_card card-plain --sizes 64x64 --rows 3 15 --repeat 5'
   step bench 360 bash -c 'set -o pipefail; table'
 }

@@ -11,6 +11,7 @@ use crate::{
     error::Doing as _,
     mailbox::Mailbox,
     models::traits::{Conditioning, TextEncoder},
+    ops::cuda::beside_recordings,
 };
 
 /// Encoded prompts that are kept; with 77 x 768 floats each that is 60 MB at most.
@@ -130,6 +131,8 @@ impl Drop for PromptEncoder {
 impl Shared {
     fn run(&self) {
         while let Some(prompt) = self.next_prompt() {
+            // Until what the cache forgets is freed.
+            let _beside = beside_recordings();
             let start = Moment::now(&self.device);
             let result = self.text_encoder.encode(&prompt).doing("encoding a prompt");
             // On a card with what the stream does meanwhile: the two take turns there.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Module as _, Result, Tensor};
+use candle_core::{DType, Device, Module as _, Result, Shape, Tensor};
 use candle_nn::{Linear, VarBuilder};
 
 use super::transformer::{KeysAndValues, Transformer};
 use crate::{
+    device::keep_uploads,
     models::{
         config::{LevelConfig, UNetConfig},
         traits::{Conditioning, Denoiser, PreparedPrompt, Row},
@@ -15,7 +16,13 @@ use crate::{
         Conv, Downsample, GroupNorm, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv,
         group_norm, join_channels, linear, sinusoids,
     },
+    ops::cuda::{Recording, is_recorded_on, stop_recording},
 };
+
+/// A batch that comes so often will come again. The measurement of passes at the start stays below.
+const CALLS_BEFORE_RECORDING: usize = 4;
+/// Rows of all batches that are kept on a card: two whole batches, or the passes of one, of the common sizes.
+const ROWS_KEPT: usize = 32;
 
 /// Guidance that distilled LCMs are told they run at: what their makers' pipeline takes by default, minus one.
 const DISTILLED_GUIDANCE: f64 = 7.5;
@@ -62,11 +69,22 @@ struct UNetPrompt {
     added: Option<Tensor>,
 }
 
-/// The prompts of a batch, stacked; kept while the next batch shows the same.
+/// The prompts of a batch as tensors with one row each.
 struct StackedPrompts {
     rows: Vec<Arc<UNetPrompt>>,
     layers: Vec<KeysAndValues>,
     added: Option<Tensor>,
+}
+
+/// A batch that may come again: a stream shows the same prompts at the same size, step after step.
+struct Batch {
+    prompts: StackedPrompts,
+    /// Of the latents.
+    shape: Shape,
+    /// Times it was computed.
+    calls: usize,
+    /// What is computed from latents and time embedding, on a card; it reads the keys and values of `prompts`.
+    recording: Option<Recording>,
 }
 
 /// A UNet2DConditionModel.
@@ -83,7 +101,8 @@ pub struct UNet {
     conv_out: Conv,
     dtype: DType,
     device: Device,
-    stacked: Option<StackedPrompts>,
+    /// The last ones, newest first.
+    batches: Vec<Batch>,
 }
 
 impl UNet {
@@ -165,7 +184,7 @@ impl UNet {
             )?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
-            stacked: None,
+            batches: Vec::new(),
             config,
         })
     }
@@ -179,12 +198,80 @@ impl UNet {
         if b != rows.len() {
             candle_core::bail!("{b} latents for {} rows", rows.len());
         }
-        let prompts = self.stack(rows)?;
+        // What is uploaded for a call must be found again while the same call is recorded.
+        let may_record = is_recorded_on(&self.device) && !trace.is_on();
+        let _uploads = may_record.then(|| keep_uploads(&self.device));
+        let mut batch = self.batch(latents.shape(), rows)?;
         let timesteps: Vec<f64> = rows.iter().map(|row| row.timestep).collect();
-        let time = self.time(&timesteps, prompts.added.as_ref(), trace)?;
-        let out = self.forward(latents, &time, &prompts.layers, trace);
-        self.stacked = Some(prompts);
+        let time = self.time(&timesteps, batch.prompts.added.as_ref(), trace)?;
+        let out = if may_record {
+            self.forward_or_launch(latents, &time, &mut batch)
+        } else {
+            batch.recording = None;
+            self.forward(latents, &time, &batch.prompts.layers, trace)
+        };
+        self.keep(batch, if may_record { ROWS_KEPT } else { 0 });
         out
+    }
+
+    /// The last batch like this, or a new one.
+    fn batch(&mut self, shape: &Shape, rows: &[Row<'_>]) -> Result<Batch> {
+        let mut prompts = Vec::with_capacity(rows.len());
+        for row in rows {
+            match Arc::clone(&row.prompt.0).downcast::<UNetPrompt>() {
+                Ok(prompt) => prompts.push(prompt),
+                Err(_) => candle_core::bail!("a prompt was prepared by another denoiser"),
+            }
+        }
+        let is_same = |batch: &Batch| {
+            let rows = &batch.prompts.rows;
+            batch.shape == *shape
+                && rows.len() == prompts.len()
+                && rows.iter().zip(&prompts).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        if let Some(place) = self.batches.iter().position(is_same) {
+            return Ok(self.batches.remove(place));
+        }
+        Ok(Batch {
+            prompts: StackedPrompts::new(prompts)?,
+            shape: shape.clone(),
+            calls: 0,
+            recording: None,
+        })
+    }
+
+    /// Keeps a batch for the next call, and of earlier ones as many as have `rows` rows together.
+    fn keep(&mut self, batch: Batch, rows: usize) {
+        self.batches.insert(0, batch);
+        let mut sum = 0;
+        let mut place = 0;
+        self.batches.retain(|batch| {
+            sum += batch.prompts.rows.len();
+            place += 1;
+            place == 1 || sum <= rows
+        });
+    }
+
+    /// As [`Self::forward`], recorded once it has come often enough.
+    fn forward_or_launch(&self, latents: &Tensor, time: &Tensor, batch: &mut Batch) -> Result<Tensor> {
+        if let Some(recording) = &batch.recording {
+            match recording.launch(&[latents, time]) {
+                Ok(out) => return Ok(out),
+                Err(error) => stop_recording(&error.to_string()),
+            }
+            batch.recording = None;
+        }
+        let layers = &batch.prompts.layers;
+        let out = self.forward(latents, time, layers, &Trace::OFF)?;
+        batch.calls += 1;
+        if batch.calls >= CALLS_BEFORE_RECORDING {
+            let call = |inputs: &[Tensor]| self.forward(&inputs[0], &inputs[1], layers, &Trace::OFF);
+            match Recording::of(&[latents, time], &out, call) {
+                Ok(recording) => batch.recording = recording,
+                Err(error) => stop_recording(&error.to_string()),
+            }
+        }
+        Ok(out)
     }
 
     /// The time embedding of every row with the nonlinearity of the residual blocks applied, `[b, time_width]`.
@@ -291,48 +378,6 @@ impl UNet {
             .chain(up.filter_map(|layer| layer.attention.as_ref()))
     }
 
-    /// The prompts of a batch as tensors with one row each.
-    fn stack(&mut self, rows: &[Row<'_>]) -> Result<StackedPrompts> {
-        let mut prompts = Vec::with_capacity(rows.len());
-        for row in rows {
-            match Arc::clone(&row.prompt.0).downcast::<UNetPrompt>() {
-                Ok(prompt) => prompts.push(prompt),
-                Err(_) => candle_core::bail!("a prompt was prepared by another denoiser"),
-            }
-        }
-        if let Some(stacked) = self.stacked.take() {
-            let is_same = stacked.rows.len() == prompts.len()
-                && stacked.rows.iter().zip(&prompts).all(|(a, b)| Arc::ptr_eq(a, b));
-            if is_same {
-                return Ok(stacked);
-            }
-        }
-        let layer_count = prompts.first().map_or(0, |prompt| prompt.layers.len());
-        let mut layers = Vec::with_capacity(layer_count);
-        for layer in 0..layer_count {
-            let of = |prompt: &Arc<UNetPrompt>| prompt.layers[layer].clone();
-            let pairs: Vec<KeysAndValues> = prompts.iter().map(of).collect();
-            let keys: Vec<&Tensor> = pairs.iter().map(|pair| &pair.keys).collect();
-            let values: Vec<&Tensor> = pairs.iter().map(|pair| &pair.values).collect();
-            layers.push(KeysAndValues {
-                keys: Tensor::stack(&keys, 0)?,
-                values: Tensor::stack(&values, 0)?,
-            });
-        }
-        let added: Vec<&Tensor> = prompts
-            .iter()
-            .filter_map(|prompt| prompt.added.as_ref())
-            .collect();
-        let added = (!added.is_empty())
-            .then(|| Tensor::stack(&added, 0))
-            .transpose()?;
-        Ok(StackedPrompts {
-            layers,
-            added,
-            rows: prompts,
-        })
-    }
-
     fn prepare_added(&self, added: &AddedConditioning, conditioning: &Conditioning) -> Result<Tensor> {
         let Some(pooled) = &conditioning.pooled else {
             candle_core::bail!("this model needs the pooled embedding of a prompt");
@@ -352,6 +397,26 @@ impl UNet {
             .flatten_all()?;
         let joined = Tensor::cat(&[&pooled.to_dtype(self.dtype)?, &sizes], 0)?;
         added.embedding.forward(&joined.unsqueeze(0)?)?.squeeze(0)
+    }
+}
+
+impl StackedPrompts {
+    fn new(rows: Vec<Arc<UNetPrompt>>) -> Result<Self> {
+        let layer_count = rows.first().map_or(0, |prompt| prompt.layers.len());
+        let mut layers = Vec::with_capacity(layer_count);
+        for layer in 0..layer_count {
+            let keys: Vec<&Tensor> = rows.iter().map(|prompt| &prompt.layers[layer].keys).collect();
+            let values: Vec<&Tensor> = rows.iter().map(|prompt| &prompt.layers[layer].values).collect();
+            layers.push(KeysAndValues {
+                keys: Tensor::stack(&keys, 0)?,
+                values: Tensor::stack(&values, 0)?,
+            });
+        }
+        let added: Vec<&Tensor> = rows.iter().filter_map(|prompt| prompt.added.as_ref()).collect();
+        let added = (!added.is_empty())
+            .then(|| Tensor::stack(&added, 0))
+            .transpose()?;
+        Ok(Self { rows, layers, added })
     }
 }
 
@@ -481,5 +546,99 @@ impl Builder<'_> {
             .then(|| Upsample::new(level.channels, &vb.pp("upsamplers.0")))
             .transpose()?;
         Ok(UpLevel { layers, upsample })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn unet() -> UNet {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/models/tiny-sd15/unet");
+        let config = std::fs::read(folder.join("config.json")).unwrap();
+        let weights = folder.join("diffusion_pytorch_model.safetensors");
+        let tensors = candle_core::safetensors::load(weights, &Device::Cpu).unwrap();
+        let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        UNet::new(UNetConfig::from_json(&config).unwrap(), &vb).unwrap()
+    }
+
+    fn prompt(unet: &UNet, value: f32) -> PreparedPrompt {
+        let context = Tensor::full(value, (77, unet.config.context_width), &Device::Cpu).unwrap();
+        unet.prepare(&Conditioning {
+            context,
+            pooled: None,
+            time_ids: None,
+        })
+        .unwrap()
+    }
+
+    /// As on a card, where more than the last batch is kept: those of `rows` rows.
+    fn predict(unet: &mut UNet, prompts: &[&PreparedPrompt], side: usize, rows: usize) -> Vec<f32> {
+        let latents = Tensor::full(0.5_f32, (prompts.len(), 4, side, side), &Device::Cpu).unwrap();
+        let row = |prompt| Row {
+            timestep: 300.0,
+            prompt,
+        };
+        let shown: Vec<Row<'_>> = prompts.iter().copied().map(row).collect();
+        let batch = unet.batch(latents.shape(), &shown).unwrap();
+        let time = unet.time(&vec![300.0; shown.len()], None, &Trace::OFF).unwrap();
+        let out = unet.forward(&latents, &time, &batch.prompts.layers, &Trace::OFF);
+        unet.keep(batch, rows);
+        out.unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn batches_that_take_turns_are_told_apart() {
+        let mut unet = unet();
+        let (a, b) = (prompt(&unet, 0.3), prompt(&unet, -0.7));
+        let turns: [(&[&PreparedPrompt], usize); 4] =
+            [(&[&a, &b], 8), (&[&b, &a], 8), (&[&a, &b], 16), (&[&b], 8)];
+        let fresh: Vec<Vec<f32>> = turns
+            .iter()
+            .map(|(prompts, side)| {
+                unet.batches.clear();
+                predict(&mut unet, prompts, *side, 0)
+            })
+            .collect();
+        assert_ne!(fresh[0], fresh[1]);
+        for _ in 0..2 {
+            for ((prompts, side), fresh) in turns.iter().zip(&fresh) {
+                assert_eq!(&predict(&mut unet, prompts, *side, 7), fresh);
+            }
+            assert_eq!(unet.batches.len(), turns.len());
+        }
+    }
+
+    #[test]
+    fn batches_are_kept_up_to_a_number_of_rows() {
+        let mut unet = unet();
+        let (a, b) = (prompt(&unet, 0.3), prompt(&unet, -0.7));
+        let rows = |unet: &UNet| -> Vec<usize> {
+            unet.batches
+                .iter()
+                .map(|batch| batch.prompts.rows.len())
+                .collect()
+        };
+        let batch = |count: usize| {
+            let prompts: Vec<Arc<UNetPrompt>> = [&a, &b][..count]
+                .iter()
+                .map(|prompt| Arc::clone(&prompt.0).downcast().unwrap())
+                .collect();
+            Batch {
+                prompts: StackedPrompts::new(prompts).unwrap(),
+                shape: Shape::from((count, 4, 8, 8)),
+                calls: 0,
+                recording: None,
+            }
+        };
+        for count in [1, 2, 2] {
+            unet.keep(batch(count), 4);
+        }
+        assert_eq!(rows(&unet), [2, 2]);
+        unet.keep(batch(2), 0);
+        assert_eq!(rows(&unet), [2]);
     }
 }

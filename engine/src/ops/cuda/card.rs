@@ -18,8 +18,8 @@ use candle_core::{
         CudaStorageSlice, WrapErr as _,
         cudarc::{
             driver::{
-                CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr as _,
-                LaunchConfig, PushKernelArg as _, SyncOnDrop, result::mem_pool, sys,
+                CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream,
+                DevicePtr as _, LaunchConfig, PushKernelArg as _, SyncOnDrop, result::mem_pool, sys,
             },
             nvrtc::{self, CompileOptions, Ptx, compile_ptx_with_opts},
         },
@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 use super::{
     libraries,
     operation::{Argument, Launch, Operation, suffix},
+    recording::stop_recording,
 };
 
 const SOURCE: &str = include_str!("kernels.cu");
@@ -207,12 +208,16 @@ pub(crate) fn give_back_memory(device: &Device) {
     if !context.has_async_alloc() {
         return;
     }
-    // What was freed on the stream is free once the stream has come so far.
+    stop_recording("the card is short of memory");
+    // What was freed on the stream is free once the stream has come so far. Graphs have a pool of their own.
     let trimmed = stream
         .synchronize()
         .w()
         // SAFETY: the device is open.
-        .and_then(|()| unsafe { mem_pool::trim_to(sys_pool(context)?, 0).w() });
+        .and_then(|()| unsafe {
+            mem_pool::trim_to(sys_pool(context)?, 0).w()?;
+            sys::cuDeviceGraphMemTrim(context.cu_device()).result().w()
+        });
     if let Err(error) = trimmed {
         tracing::warn!("the card's memory cannot be handed back: {error}");
     }
@@ -234,6 +239,44 @@ impl Mark {
     /// Milliseconds to a later moment, for which it waits.
     pub(crate) fn ms_until(&self, later: &Self) -> Option<f32> {
         self.0.elapsed_ms(&later.0).ok()
+    }
+}
+
+/// Work of a card that was recorded and may be launched again and again.
+pub(super) struct Graph(CudaGraph);
+
+// SAFETY: a graph may be used by any thread, by one at a time; it belongs to a network, which one thread has at a time.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// Records what `call` asks of the device's stream. No other thread may use the stream meanwhile.
+    ///
+    /// # Errors
+    /// Those of `call`, or why it cannot be recorded; the stream is usable as before.
+    pub(super) fn record(device: &Device, call: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let stream = device.as_cuda_device()?.cuda_stream();
+        stream
+            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .w()?;
+        let called = call();
+        // What was freed in a recording that failed left an error, which would keep the next call from being made.
+        let freed = stream.context().check_err().w();
+        // Also after an error: until then the stream takes nothing else.
+        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w();
+        called.and(freed)?;
+        match graph? {
+            Some(graph) => Ok(Self(graph)),
+            None => candle_core::bail!("nothing was recorded"),
+        }
+    }
+
+    /// Enqueues all of it.
+    ///
+    /// # Errors
+    /// If the card fails.
+    pub(super) fn launch(&self) -> Result<()> {
+        self.0.launch().w()?;
+        Ok(())
     }
 }
 
