@@ -19,8 +19,9 @@ def noised(x0, noise, alpha):
     return alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise
 
 
-def velocity(x0, noise, alpha):
-    return alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
+def velocity_towards(x0, x, alpha):
+    """The v that leads from the noisy `x` to `x0`."""
+    return (alpha.sqrt() * x - x0) / (1 - alpha).sqrt()
 
 
 def x0_from_v(x, v, alpha):

@@ -38,7 +38,7 @@ class AutoencoderStage(Stage):
 
 @dataclass
 class LatentsStage:
-    # Each {"size": pixels, "count": pictures, "world": {changes to the world}, "most": noisiest timestep they are seen at}.
+    # Each {"size": pixels, "count": pictures, "world": {changes to the world}, "regions": whether one region is named}.
     shards: list[dict]
     seconds: float = 1e9
 

@@ -2,7 +2,7 @@
 
     python train_latents.py configs/pocket.json
 
-A shard holds f16 latents `[n, 4, s, s]`, token ids `[n, 32]` and the noisiest timestep they are to be seen at.
+A shard holds f16 latents `[n, 4, s, s]` and token ids `[n, 32]`; one of regions also what `regions.Batch` needs.
 Shards that exist are kept; delete them after training the autoencoder again or changing the world.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from regions import Batch, centred
 from settings import Settings, load_tokenizer, pick_device, token_ids
 from tokenizer import build_tokenizer
 from train_autoencoder import trained_autoencoder
@@ -21,15 +22,34 @@ SHARD_CPU, SHARD_CUDA = 2048, 16384
 
 
 @torch.no_grad()
-def make_shard(world, vae, tokenizer, size, count, device):
-    step = min(count, 512 if device == "cuda" else 64)
-    latents, ids = [], []
-    for _ in range(0, count, step):
-        pictures, captions = world.batch(step, size)
+def make_shard(world, vae, tokenizer, size, count, of_regions, device):
+    """The tensors of one shard, by name."""
+
+    def encode(pictures):
         with autocast(device):
-            latents.append(vae.encode(pictures).latents.half().cpu())
-        ids.append(token_ids(tokenizer, captions).short())
-    return torch.cat(latents), torch.cat(ids)
+            return vae.encode(pictures).latents.half()
+
+    step, parts = min(count, 512 if device == "cuda" else 64), []
+    for _ in range(0, count, step):
+        if of_regions:
+            made = world.regions(step, size)
+            planes = (encode(made.pictures), encode(made.on_white), made.halos)
+            masks, latents, on_white, halos = centred(made.masks, *planes)
+            more = {
+                "on_white": on_white,
+                "masks": masks.bool(),
+                "halos": halos.bool(),
+                "is_object": made.is_object,
+            }
+            captions = made.captions
+        else:
+            pictures, captions = world.batch(step, size)
+            latents, more = encode(pictures), {}
+        parts.append({"latents": latents, "ids": token_ids(tokenizer, captions).short(), **more})
+    shard = {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+    if of_regions:
+        shard["white"] = encode(torch.ones(1, 3, size, size, device=device)).cpu()
+    return shard
 
 
 def make_latents(settings, device, seconds):
@@ -48,10 +68,10 @@ def make_latents(settings, device, seconds):
                 return False
             config = replace(settings.world, **entry.get("world", {}))
             world = World(config, device, settings.seed + 7 + 1009 * number + 50_021 * place + size)
-            latents, ids = make_shard(world, vae, tokenizer, size, shard, device)
-            save_checkpoint(path, latents=latents, ids=ids, most=entry.get("most", 999))
-            deviation = [round(float(d), 3) for d in latents.float().std((0, 2, 3))]
-            print(path.name, len(latents), "deviation", deviation, flush=True)
+            made = make_shard(world, vae, tokenizer, size, shard, entry.get("regions", False), device)
+            save_checkpoint(path, **made)
+            deviation = [round(float(d), 3) for d in made["latents"].float().std((0, 2, 3))]
+            print(path.name, shard, "deviation", deviation, flush=True)
     return True
 
 
@@ -60,7 +80,7 @@ class LatentPool:
 
     def __init__(self, settings, device):
         self.settings, self.device = settings, device
-        self.seen, self.latents, self.ids, self.most = set(), {}, {}, {}
+        self.seen, self.shards, self.white = set(), {}, {}
         self.refresh()
 
     def refresh(self):
@@ -69,19 +89,34 @@ class LatentPool:
                 continue
             self.seen.add(path.name)
             shard = torch.load(path, map_location=self.device, weights_only=True)
-            size = path.name.split("-")[1]
-            most = torch.full((len(shard["ids"]),), shard["most"], device=self.device)
-            for store, value in (
-                (self.latents, shard["latents"]),
-                (self.ids, shard["ids"]),
-                (self.most, most),
-            ):
-                store[size] = torch.cat([store[size], value]) if size in store else value
+            size, white = path.name.split("-")[1], shard.pop("white", None)
+            shard["is_region"] = torch.full((len(shard["ids"]),), white is not None, device=self.device)
+            if white is None:  # stands for itself
+                nowhere = torch.zeros_like(shard["latents"][:, :1], dtype=torch.bool)
+                shard |= {"on_white": shard["latents"], "masks": ~nowhere, "halos": nowhere,
+                          "is_object": torch.zeros_like(shard["is_region"])}  # fmt: skip
+            else:
+                self.white[size] = white.float()
+            self.shards.setdefault(size, []).append(shard)
 
     def batch(self, size, count):
-        """`count` latents (f32), token ids, and noisiest timesteps `[count]`, of the picture size."""
-        chosen = torch.randint(len(self.latents[size]), (count,), device=self.device)
-        return self.latents[size][chosen].float(), self.ids[size][chosen].long(), self.most[size][chosen]
+        """`count` pictures of the size, as often of a shard as it has pictures."""
+        shards = self.shards[size]
+        sizes = torch.tensor([float(len(shard["ids"])) for shard in shards])
+        counts = torch.multinomial(sizes, count, replacement=True).bincount(minlength=len(shards))
+        drawn = [
+            (s, torch.randint(len(s["ids"]), (int(k),), device=self.device))
+            for s, k in zip(shards, counts)
+            if k
+        ]
+
+        def gather(name):
+            return torch.cat([shard[name][chosen] for shard, chosen in drawn])
+
+        planes = {name: gather(name).float() for name in ("latents", "on_white", "masks", "halos")}
+        flags = {name: gather(name) for name in ("is_region", "is_object")}
+        white = self.white.get(size, torch.zeros((), device=self.device))
+        return Batch(ids=gather("ids").long(), white=white, **planes, **flags)
 
 
 if __name__ == "__main__":

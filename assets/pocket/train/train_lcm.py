@@ -13,6 +13,7 @@ import torch
 from diffusion import (
     FIVE_STEPS, LCM_GRID, alphas_cumprod, consistent_x0, noise_from_v, noised, sample_lcm, x0_from_v,
 )  # fmt: skip
+from regions import weighted_mean
 from settings import Settings, load_tokenizer, pick_device, token_ids
 from sheets import PREVIEW_PROMPTS, save_sheet
 from train_autoencoder import trained_autoencoder
@@ -23,13 +24,11 @@ from training import Budget, Log, MovingAverage, arguments, autocast, load_check
 SAMPLED_SHARE = 0.6  # of the second half's timesteps that are among the sampled ones
 
 
-def pick_timesteps(most, progress):
-    """Positions in `LCM_GRID`, one for each noisiest timestep of `most`."""
-    grid = torch.tensor(LCM_GRID, device=most.device)
-    is_sampled = torch.isin(grid, torch.tensor(FIVE_STEPS, device=most.device))
-    is_allowed = (grid <= most[:, None]).float()
-    sampled_only = torch.rand(len(most), 1, device=most.device) < (SAMPLED_SHARE if progress > 0.5 else 0.0)
-    return torch.multinomial(torch.where(sampled_only, is_allowed * is_sampled, is_allowed), 1)[:, 0]
+def pick_timesteps(count, progress, device):
+    """Positions `[count]` in `LCM_GRID`."""
+    is_sampled = torch.tensor([t in FIVE_STEPS for t in LCM_GRID], device=device, dtype=torch.float)
+    sampled_only = torch.rand(count, 1, device=device) < (SAMPLED_SHARE if progress > 0.5 else 0.0)
+    return torch.multinomial(torch.where(sampled_only, is_sampled, torch.ones_like(is_sampled)), 1)[:, 0]
 
 
 def train(settings, device, chunk_seconds):
@@ -57,19 +56,19 @@ def train(settings, device, chunk_seconds):
     low, high = stage.guidance
     losses = []
     while not budget.is_spent:
-        size = pick_size({s: w for s, w in stage.sizes.items() if s in pool.latents})
+        size = pick_size({s: w for s, w in stage.sizes.items() if s in pool.shards})
         count = max(8, round(stage.batch * (min(map(int, stage.sizes)) / int(size)) ** 2))
-        latents, ids, most = pool.batch(size, count)
-        place = pick_timesteps(most, budget.progress)
+        batch = pool.batch(size, count)
+        place = pick_timesteps(count, budget.progress, device)
         t = grid[place]
         earlier = torch.where(place + stage.jump < len(grid), grid[(place + stage.jump).clamp(max=49)], 0)
         alpha, alpha_earlier = alphas[t].view(-1, 1, 1, 1), alphas[earlier].view(-1, 1, 1, 1)
         guidance = low + (high - low) * torch.rand(count, 1, 1, 1, device=device)
-        x = noised(latents, torch.randn_like(latents), alpha)
+        x, _, counts = batch.noised(t, torch.randn_like(batch.latents), alpha)
         budget.set_rate([optimizer])
         with autocast(device):
             with torch.no_grad():
-                context = text(ids).last_hidden_state
+                context = text(batch.ids).last_hidden_state
                 both = torch.cat([empty.expand_as(context), context])
                 without, with_ = teacher(torch.cat([x, x]), torch.cat([t, t]), both).sample.float().chunk(2)
                 v = without + guidance * (with_ - without)
@@ -78,7 +77,7 @@ def train(settings, device, chunk_seconds):
                 wanted = consistent_x0(x_earlier, v_earlier, earlier, alpha_earlier)
             v_student = student(x, t, context).sample.float()
         difference = consistent_x0(x, v_student, t, alpha) - wanted
-        loss = (torch.sqrt(difference.pow(2) + 1e-6) - 1e-3).mean()
+        loss = weighted_mean(torch.sqrt(difference.pow(2) + 1e-6) - 1e-3, counts)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)

@@ -7,8 +7,9 @@ import time
 
 import torch
 
-from diffusion import alphas_cumprod, noised, sample_ddim, velocity
+from diffusion import alphas_cumprod, sample_ddim, velocity_towards
 from muon import optimizers_for
+from regions import weighted_mean
 from settings import Settings, load_tokenizer, new_text_encoder, new_unet, pick_device, token_ids
 from sheets import PREVIEW_PROMPTS, save_sheet
 from train_autoencoder import trained_autoencoder
@@ -63,19 +64,20 @@ def train(settings, device, chunk_seconds):
     refreshed, samples, losses, cpu = time.monotonic(), 0, {}, time.process_time()
     while not budget.is_spent:
         sizes = stage.late_sizes if stage.late_sizes and budget.progress > stage.late_from else stage.sizes
-        size = pick_size({s: w for s, w in sizes.items() if s in pool.latents})
+        size = pick_size({s: w for s, w in sizes.items() if s in pool.shards})
         # A larger picture costs more: keep the cost of a step about the same.
         count = max(8, round(stage.batch * (min(map(int, stage.sizes)) / int(size)) ** 2))
-        latents, ids, most = pool.batch(size, count)
+        batch = pool.batch(size, count)
         dropped = torch.rand(count, 1, device=device) < stage.caption_drop
-        ids = torch.where(dropped, empty, ids)
-        t = ((most + 1) * torch.rand(count, device=device) ** stage.noise_bias).long().minimum(most)
-        alpha, noise = alphas[t].view(-1, 1, 1, 1), torch.randn_like(latents)
+        ids = torch.where(dropped, empty, batch.ids)
+        t = (1000 * torch.rand(count, device=device) ** stage.noise_bias).long().clamp(max=999)
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        x, wanted, counts = batch.noised(t, torch.randn_like(batch.latents), alpha)
         budget.set_rate(optimizers)
         with autocast(device):
             context = text(ids).last_hidden_state
-            predicted = denoise(noised(latents, noise, alpha), t, context).sample
-        loss = (predicted.float() - velocity(latents, noise, alpha)).pow(2).mean()
+            predicted = denoise(x, t, context).sample
+        loss = weighted_mean((predicted.float() - velocity_towards(wanted, x, alpha)).pow(2), counts)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()

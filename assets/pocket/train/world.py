@@ -42,11 +42,6 @@ class WorldConfig:
     times: float = 0.15  # share of outdoor pictures with a time of day
     picture_styles: float = 0.08
     filler: float = 0.12
-    # Share of objects on scenery whose caption leaves the scenery out: painters name what a region holds, not what lies
-    # around it, and a model that knows "tree" on white only paints white into the rest of the mask. Only for shards that
-    # are seen with little noise (`LatentsStage`): from noise alone "tree" must stand on white. Materials are not treated
-    # so, or patches of others and objects come up in a "sky" that is alone.
-    named_alone: float = 0.0
     collage: float = 0.4  # share of landscapes that are two materials anyhow, as regions are painted by hand
 
 
@@ -64,9 +59,27 @@ class Plan:
     time: str | None = None
     style: str | None = None
     is_collage: bool = False
+    region: int | None = None  # what a region names and covers: OBJECT, or the place of a material
+
+
+@dataclass
+class Regions:
+    """Pictures in which one region is named, as the stream paints them; masks are at the size of latents.
+
+    A painter names what a region holds, not what lies around it, and the denoiser sees all of the canvas: first white
+    around the region, then whatever the other regions have become.
+    """
+
+    pictures: torch.Tensor  # [n, 3, size, size] in -1..1
+    on_white: torch.Tensor  # the same objects on white
+    masks: torch.Tensor  # [n, 1, size / 8, size / 8], 1 inside the region
+    halos: torch.Tensor  # the same of the object, whether it is the region or not; 0 without one
+    is_object: torch.Tensor  # [n]
+    captions: list[str]
 
 
 MATERIAL, ON_WHITE, ON_PLAIN, ON_MATERIAL, LANDSCAPE = range(5)
+OBJECT = -1
 
 
 class World:
@@ -85,12 +98,36 @@ class World:
         """`n` pictures `[n, 3, size, size]` in -1..1 and their captions."""
         return self.paint([self.plan() for _ in range(n)], size)
 
+    def regions(self, n, size):
+        """`n` pictures of several things, one of which is named."""
+        plans = [self.plan(is_region=True) for _ in range(n)]
+        canvas = self.canvas(size)
+        scenery, shown = self._paint_scenery(canvas, plans)
+        pictures, on_white, halos = scenery.clone(), torch.ones_like(scenery), torch.zeros_like(shown)
+        chosen, rgb, alpha = self._object_layer(canvas, plans)
+        if chosen:
+            self._lay(pictures, plans, chosen, rgb, alpha)
+            on_white[chosen] = on_white[chosen] * (1 - alpha) + torch.minimum(rgb, alpha)
+            halos[chosen] = self._brushed(canvas, alpha)
+        self._finish(canvas, plans, pictures)
+        named = torch.tensor([plan.region for plan in plans], device=self.device).view(-1, 1, 1, 1)
+        masks = torch.where(named == 0, 1 - shown, shown) * (1 - halos)
+        masks = torch.where(named == OBJECT, halos, masks)
+        halos, masks = ((mask[:, :, ::8, ::8] > 0.5).float() for mask in (halos, masks))
+        return Regions(
+            pictures.clamp(0, 1) * 2 - 1, on_white.clamp(0, 1) * 2 - 1, masks, halos,
+            named.flatten() == OBJECT, [plan.caption for plan in plans],
+        )  # fmt: skip
+
     # Planning: captions and what they stand for.
 
-    def plan(self, kind=None, noun=None, material=None, colour=None):
-        """One picture; what is given stays, the rest is drawn at random."""
+    def plan(self, kind=None, noun=None, material=None, colour=None, is_region=False):
+        """One picture; what is given stays, the rest is drawn at random. A region's caption names one thing in it."""
         r, config = self.random, self.config
-        plan = Plan(r.choices(range(5), config.mix)[0] if kind is None else kind)
+        if kind is None:
+            kinds = (ON_MATERIAL, LANDSCAPE) if is_region else range(5)
+            kind = r.choices(kinds, [config.mix[k] for k in kinds])[0]
+        plan = Plan(kind)
         subject = None
         if plan.kind in (ON_WHITE, ON_PLAIN, ON_MATERIAL) or (plan.kind == LANDSCAPE and r.random() < 0.5):
             subject = self._subject(plan, noun or r.choice(self.nouns), colour)
@@ -133,8 +170,11 @@ class World:
             orders = (f"{ground} under {sky}", f"{ground}, {sky}", f"{sky} over {ground}")
             scene = f"{sky}, {ground}" if plan.is_collage else r.choice(orders)
             plan.caption = r.choice((f"{subject}, {scene}", f"{subject} on {scene}")) if subject else scene
-        if plan.kind in (ON_MATERIAL, LANDSCAPE) and subject and r.random() < config.named_alone:
-            plan.caption = subject
+        if is_region:
+            parts = (words,) if plan.kind == ON_MATERIAL else (sky, ground)
+            is_object = subject and (plan.kind == ON_MATERIAL or r.random() < 0.7)
+            plan.region = OBJECT if is_object else r.randrange(len(parts))
+            plan.caption = subject if is_object else parts[plan.region]
         self._decorate(plan)
         return plan
 
@@ -182,7 +222,12 @@ class World:
         for colour, synonym in COLOUR_SYNONYMS.items():
             if r.random() < 0.3:
                 plan.caption = plan.caption.replace(colour, synonym)
-        if plan.kind in (MATERIAL, ON_MATERIAL, LANDSCAPE) and r.random() < config.times:
+        # A painter tells the sky that it is night, not the tree.
+        if (
+            plan.kind in (MATERIAL, ON_MATERIAL, LANDSCAPE)
+            and plan.region != OBJECT
+            and r.random() < config.times
+        ):
             plan.time = r.choice(TIMES)
             plan.caption += f"{r.choice(('', ','))} {plan.time}"
         if plan.sprite is not None and r.random() < 0.25:
@@ -209,16 +254,26 @@ class World:
     def paint(self, plans, size):
         """Pictures `[n, 3, size, size]` in -1..1 of the plans, and their captions."""
         canvas = self.canvas(size)
-        pictures = torch.ones(len(plans), 3, size, size, device=self.device)
+        pictures, _ = self._paint_scenery(canvas, plans)
+        chosen, rgb, alpha = self._object_layer(canvas, plans)
+        if chosen:
+            self._lay(pictures, plans, chosen, rgb, alpha)
+        self._finish(canvas, plans, pictures)
+        return pictures.clamp(0, 1) * 2 - 1, [plan.caption for plan in plans]
+
+    def _paint_scenery(self, canvas, plans):
+        """What lies behind the objects `[n, 3, size, size]`, and where its second material shows `[n, 1, size, size]`."""
+        size = canvas.size
+        white = torch.ones(len(plans), 3, size, size, device=self.device)
         layers = [[plan.material[k] if len(plan.material) > k else None for plan in plans] for k in (0, 1)]
-        first, second = (self._paint_materials(canvas, names, pictures) for names in layers)
-        pictures = first
+        pictures, second = (self._paint_materials(canvas, names, white) for names in layers)
+        shown = torch.zeros(len(plans), 1, size, size, device=self.device)
         landscapes = [i for i, plan in enumerate(plans) if len(plan.material) == 2]
         if landscapes:
             is_collage = torch.tensor([plans[i].is_collage for i in landscapes], device=self.device)
             horizon, patch = self._horizon(canvas, len(landscapes)), self._patch(canvas, len(landscapes))
-            shown = torch.where(is_collage.view(-1, 1, 1, 1), patch, horizon)
-            pictures[landscapes] = pictures[landscapes] * (1 - shown) + second[landscapes] * shown
+            shown[landscapes] = torch.where(is_collage.view(-1, 1, 1, 1), patch, horizon)
+            pictures = pictures * (1 - shown) + second * shown
         for i, plan in enumerate(plans):
             if plan.plain:
                 shade = torch.tensor(plan.plain, device=self.device, dtype=torch.float).view(3, 1, 1)
@@ -226,12 +281,14 @@ class World:
                 pictures[i] = (shade + jitter).clamp(0, 1)
             if plan.material_colour:
                 pictures[i : i + 1] = tint(pictures[i : i + 1], plan.material_colour)
-        self._place_objects(canvas, plans, pictures)
+        return pictures, shown
+
+    def _finish(self, canvas, plans, pictures):
+        """Times of day and picture styles, in place."""
         for group, change in (("time", grade), ("style", stylise)):
             for value in sorted({getattr(plan, group) for plan in plans} - {None}):
                 chosen = [i for i, plan in enumerate(plans) if getattr(plan, group) == value]
                 pictures[chosen] = change(canvas, pictures[chosen], value)
-        return pictures.clamp(0, 1) * 2 - 1, [plan.caption for plan in plans]
 
     def _paint_materials(self, canvas, names, pictures):
         """Paints each picture that has a name, one call a material."""
@@ -251,15 +308,36 @@ class World:
 
     def _patch(self, canvas, n):
         """`[n, 1, h, w]`, 1 inside an uneven ellipse, as one paints a region by hand."""
-        cx, cy, rx, ry = (canvas.uniform(n, *span) for span in ((0.1, 0.9), (0.1, 0.9), (0.2, 0.6), (0.2, 0.6)))
+        cx, cy, rx, ry = (
+            canvas.uniform(n, *span) for span in ((0.1, 0.9), (0.1, 0.9), (0.2, 0.6), (0.2, 0.6))
+        )
         uneven = 0.25 * canvas.noise(n, 3.0)
         reach = ((canvas.xx - cx) / rx) ** 2 + ((canvas.yy - cy) / ry) ** 2
         return canvas.smoothstep(-0.05, 0.05, 1 + uneven - reach)[:, None]
 
-    def _place_objects(self, canvas, plans, pictures):
+    def _brushed(self, canvas, alpha):
+        """`[n, 1, h, w]`, 1 where a painter would have brushed for an object: all of it and some more, roundly."""
+        n, solid = len(alpha), alpha > 0.3
+        centre, reach = [], []
+        for along, across, places in ((3, 2, canvas.xx), (2, 3, canvas.yy)):
+            is_there = solid.any(across, keepdim=True).expand_as(solid)[:, 0]
+            low = torch.where(is_there, places, 2.0).amin((1, 2)).view(-1, 1, 1)
+            high = torch.where(is_there, places, -1.0).amax((1, 2)).view(-1, 1, 1)
+            more = canvas.uniform(n, 1.0, 1.45)
+            centre.append((low + high) / 2)
+            reach.append(((high - low) / 2 * more).clamp(min=0.04))
+        power = canvas.uniform(n, 2.0, 4.0)
+        uneven = 0.2 * canvas.noise(n, 3.0)
+        away = ((canvas.xx - centre[0]).abs() / reach[0]) ** power + (
+            (canvas.yy - centre[1]).abs() / reach[1]
+        ) ** power
+        return ((away < 1 + uneven)[:, None] | (F.max_pool2d(alpha, 9, 1, 4) > 0.3)).float()
+
+    def _object_layer(self, canvas, plans):
+        """Which pictures have an object, and these objects: premultiplied colours and alpha `[k, 3 or 1, h, w]`."""
         chosen = [i for i, plan in enumerate(plans) if plan.sprite is not None]
         if not chosen:
-            return
+            return chosen, None, None
         n, size, config = len(chosen), canvas.size, self.config
         low, high = config.scale
         scale = low + (high - low) * canvas.rand(n) ** config.scale_power
@@ -275,7 +353,11 @@ class World:
             [plans[i].sprite for i in chosen], [plans[i].colour for i in chosen], size, scale, cx, cy,
             (canvas.rand(n) * 2 - 1) * config.turn, (canvas.rand(n) < 0.5) & config.flip, self.generator,
         )  # fmt: skip
-        rgb, alpha = layer[:, :3], layer[:, 3:]
+        return chosen, layer[:, :3], layer[:, 3:]
+
+    def _lay(self, pictures, plans, chosen, rgb, alpha):
+        """Objects and their shadows into pictures, in place."""
+        size = pictures.shape[-1]
         shade = torch.tensor(
             [0.38 if plans[i].kind >= ON_MATERIAL else 0.0 for i in chosen], device=self.device
         )
