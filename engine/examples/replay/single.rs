@@ -40,6 +40,12 @@ const WHITE_PROMPT: &str = "simple white background image";
 const DEFAULT_STEPS: u64 = 4;
 /// Pixels per window of a panorama, at most.
 const PANORAMA_WINDOW: usize = 512;
+/// Height and width of a picture unless told otherwise.
+const DEFAULT_SIDE: usize = 512;
+/// As [`DEFAULT_SIDE`], for SDXL.
+const DEFAULT_SIDE_XL: usize = 1024;
+/// Width of a panorama unless told otherwise.
+const PANORAMA_WIDTH: usize = 2048;
 /// How much the reference rescales guided noise of SDXL unless told otherwise.
 const DEFAULT_RESCALE: f64 = 0.7;
 
@@ -73,7 +79,7 @@ const CALL_ARGUMENTS: [&str; 22] = [
 pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> Result<()> {
     only_known(&case.settings["arguments"], &CALL_ARGUMENTS)?;
     let parts = parts(case, compute)?;
-    let settings = CallSettings::read(case, sampler)?;
+    let settings = CallSettings::read(case, sampler);
     let table = table(case, sampler)?;
     check_table(case, &table, sampler)?;
 
@@ -94,13 +100,10 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
     case.check_if_expected("masks_blurred", &blurred)?;
     let has_background = planes.background().iter().any(|&share| share > 0.0);
 
-    let prompts = settings.prompts(case, &parts, has_background)?;
+    let prompts = settings.prompts(case, &parts, has_background, masks.len())?;
     let size = planes.size;
-    let white_picture = white_picture(&settings, compute)?;
     let white = if case.has_input("vae_noise.white") || settings.bootstrap()?.steps > 0 {
-        let white = encode(case, &parts, &white_picture, Draw::EncodeWhite, size)?;
-        case.check_if_expected("white_latent", &white)?;
-        white
+        white_latent(case, &parts, size)?
     } else {
         unused_latent(&parts, size)?
     };
@@ -147,21 +150,35 @@ pub(crate) fn call(case: &mut Case, compute: &Compute, sampler: SamplerKind) -> 
         }
         _ => decoded,
     };
-    case.check_if_expected("final_image", &picture)
+    check_picture(case, "final_image", &picture)
+}
+
+/// Compares a finished picture.
+///
+/// A background that was resized overshoots 0 to 1 a little, and the reference blends it as it is; what is shown is cut
+/// afterwards. Recordings hold either.
+fn check_picture(case: &mut Case, name: &str, picture: &Tensor) -> Result<()> {
+    let Some(recorded) = case.recorded(name) else {
+        return Ok(());
+    };
+    let values = recorded.flatten_all()?.to_vec1::<f32>()?;
+    if values.iter().all(|value| (0.0..=1.0).contains(value)) {
+        case.check(name, &picture.clamp(0.0, 1.0)?)
+    } else {
+        case.check(name, picture)
+    }
 }
 
 /// Kind `single-sample`: one prompt, no masks.
 pub(crate) fn sample(case: &mut Case, compute: &Compute) -> Result<()> {
     let arguments = &case.settings["arguments"];
-    only_known(
-        arguments,
-        &[&PROMPT_ARGUMENTS[..], &["num_inference_steps", "batch_size"]].concat(),
-    )?;
+    only_known(arguments, &[&PROMPT_ARGUMENTS[..], &["batch_size"]].concat())?;
     if arguments["batch_size"].as_u64().unwrap_or(1) != 1 {
         bail!("one picture is made at a time");
     }
     let steps = arguments["num_inference_steps"].as_u64().unwrap_or(DEFAULT_STEPS);
-    let table = whole_grid(&schedule(case)?, steps as usize, SamplerKind::Lcm)?;
+    let table = whole_grid(&case.noise_schedule_of_model()?, steps as usize, SamplerKind::Lcm)?;
+    check_table(case, &table, SamplerKind::Lcm)?;
     single_prompt(case, compute, &table, None)
 }
 
@@ -169,26 +186,66 @@ pub(crate) fn sample(case: &mut Case, compute: &Compute) -> Result<()> {
 pub(crate) fn panorama(case: &mut Case, compute: &Compute) -> Result<()> {
     let arguments = &case.settings["arguments"];
     only_known(arguments, &[&PROMPT_ARGUMENTS[..], &["tile_size"]].concat())?;
-    let table = table(case, SamplerKind::Lcm)?;
+    let (table, constants) = panorama_tables(case)?;
     let window = match arguments["tile_size"].as_u64() {
         Some(window) => window as usize,
-        None => side(arguments, "height")?
-            .min(side(arguments, "width")?)
+        None => side(arguments, "height", DEFAULT_SIDE)
+            .min(side(arguments, "width", PANORAMA_WIDTH))
             .min(PANORAMA_WINDOW),
     };
+    check_table(case, &constants, SamplerKind::Lcm)?;
     single_prompt(case, compute, &table, Some(window))
 }
 
+/// The slots that a panorama runs through, and those that the pipeline holds.
+///
+/// They are the same, unless a number of steps is given: then the reference shows the denoiser that grid's timesteps, but
+/// combines with the coefficients that it holds.
+fn panorama_tables(case: &Case) -> Result<(SlotTable, SlotTable)> {
+    let schedule = case.noise_schedule_of_model()?;
+    let (grid, indexes) = constructed_steps(case)?;
+    let own = slots(&schedule, grid, &indexes, SamplerKind::Lcm)?;
+    let Some(steps) = case.settings["arguments"]["num_inference_steps"].as_u64() else {
+        return Ok((own.clone(), own));
+    };
+    let told = lcm::Grid::new(&schedule, steps as usize)?;
+    let count = told.timesteps().len();
+    if count > own.count() {
+        bail!(
+            "{count} steps are more than the {} that there are coefficients for",
+            own.count()
+        );
+    }
+    let slots = own
+        .slots()
+        .iter()
+        .zip(told.timesteps())
+        .map(|(&slot, &timestep)| Slot { timestep, ..slot })
+        .collect();
+    Ok((SlotTable::new(slots, own.initial_scale)?, own))
+}
+
 /// Arguments of a picture without regions.
-const PROMPT_ARGUMENTS: [&str; 5] = ["prompts", "negative_prompts", "height", "width", "guidance_scale"];
+const PROMPT_ARGUMENTS: [&str; 6] = [
+    "prompts",
+    "negative_prompts",
+    "height",
+    "width",
+    "num_inference_steps",
+    "guidance_scale",
+];
 
 fn single_prompt(case: &mut Case, compute: &Compute, table: &SlotTable, window: Option<usize>) -> Result<()> {
     let parts = parts(case, compute)?;
-    check_table(case, table, SamplerKind::Lcm)?;
     let arguments = case.settings["arguments"].clone();
+    let width = if window.is_some() {
+        PANORAMA_WIDTH
+    } else {
+        DEFAULT_SIDE
+    };
     let size = LatentSize {
-        height: side(&arguments, "height")? / DOWNSCALE,
-        width: side(&arguments, "width")? / DOWNSCALE,
+        height: side(&arguments, "height", DEFAULT_SIDE) / DOWNSCALE,
+        width: side(&arguments, "width", width) / DOWNSCALE,
     };
     let positive = encode_all(&parts, &one_or_more(&arguments["prompts"])?)?;
     let negative = encode_all(&parts, &one_or_more(&arguments["negative_prompts"])?)?;
@@ -232,7 +289,9 @@ fn single_prompt(case: &mut Case, compute: &Compute, table: &SlotTable, window: 
         has_time_ids: false,
     };
     let (latent, mut parts) = paint(case, &composition, parts, None, "step_latents_before_renoise")?;
-    case.check_if_expected("final_image", &decode(&mut parts, &latent)?)
+    let decoded = decode(&mut parts, &latent)?;
+    case.check_if_expected("decoded_image", &decoded)?;
+    check_picture(case, "final_image", &decoded)
 }
 
 /// Paints and compares what the denoiser saw, the latents of the steps and the last one.
@@ -279,16 +338,20 @@ struct CallSettings {
 }
 
 impl CallSettings {
-    fn read(case: &Case, sampler: SamplerKind) -> Result<Self> {
+    fn read(case: &Case, sampler: SamplerKind) -> Self {
         let arguments = case.settings["arguments"].clone();
-        Ok(Self {
-            height: side(&arguments, "height")?,
-            width: side(&arguments, "width")?,
+        let default = match sampler {
+            SamplerKind::Lcm => DEFAULT_SIDE,
+            SamplerKind::EulerTrailing => DEFAULT_SIDE_XL,
+        };
+        Self {
+            height: side(&arguments, "height", default),
+            width: side(&arguments, "width", default),
             is_blended: arguments["do_blend"].as_bool().unwrap_or(true),
             constructor: case.settings["constructor"].clone(),
             arguments,
             sampler,
-        })
+        }
     }
 
     fn value(&self, name: &str, default: &str) -> Result<&Value> {
@@ -345,16 +408,26 @@ impl CallSettings {
         }
     }
 
-    /// Encodes all prompts and draws the regions' towards the background's.
+    /// Encodes all prompts and draws the regions' towards the background's: one for each of `regions`.
     fn prompts(
         &self,
         case: &mut Case,
         parts: &ModelParts,
         has_background: bool,
+        regions: usize,
     ) -> Result<Vec<GuidedPrompt>> {
         let texts = one_or_more(&self.arguments["prompts"])?;
-        let mut negative_texts = one_or_more(&self.arguments["negative_prompts"])?;
-        negative_texts.resize(texts.len(), negative_texts.last().cloned().unwrap_or_default());
+        let negative_texts = one_or_more(&self.arguments["negative_prompts"])?;
+        if ![1, regions].contains(&texts.len()) {
+            bail!("{} prompts do not fit {regions} masks", texts.len());
+        }
+        if ![1, texts.len()].contains(&negative_texts.len()) {
+            bail!(
+                "{} negative prompts do not fit {} prompts",
+                negative_texts.len(),
+                texts.len()
+            );
+        }
         let text = |name: &str| self.arguments[name].as_str().map(str::to_owned);
         let behind = match (text("background_prompt"), text("background")) {
             (Some(prompt), _) => prompt,
@@ -373,7 +446,7 @@ impl CallSettings {
         let positive = encode_all(parts, &texts)?;
         let negative = encode_all(parts, &negative_texts)?;
         let doubles = self.guidance().doubles_rows();
-        let prompts = if has_background {
+        let mut prompts = if has_background {
             let behind = encode_all(parts, &[behind, negative_behind])?;
             let [behind, negative_behind] = &behind[..] else {
                 bail!("two texts give two encodings");
@@ -390,7 +463,7 @@ impl CallSettings {
             )?;
             positive
                 .iter()
-                .zip(&negative)
+                .zip(negative.iter().cycle())
                 .zip(strengths)
                 .map(|((positive, negative), strength)| {
                     Ok(GuidedPrompt {
@@ -404,10 +477,14 @@ impl CallSettings {
             check_contexts(case, "raw_uncond_embeds", negative.iter())?;
             positive
                 .into_iter()
-                .zip(negative)
+                .zip(negative.into_iter().cycle())
                 .map(|(positive, negative)| GuidedPrompt { positive, negative })
                 .collect()
         };
+        // A single prompt is that of every mask.
+        if let [prompt] = &prompts[..] {
+            prompts = vec![prompt.clone(); regions];
+        }
         check_hidden_states(case, &prompts, doubles)?;
         Ok(prompts)
     }
@@ -453,11 +530,8 @@ impl CallSettings {
     }
 }
 
-fn side(arguments: &Value, name: &str) -> Result<usize> {
-    arguments[name]
-        .as_u64()
-        .map(|side| side as usize)
-        .with_context(|| format!("the arguments have no {name}"))
+fn side(arguments: &Value, name: &str, default: usize) -> usize {
+    arguments[name].as_u64().map_or(default, |side| side as usize)
 }
 
 /// One text, or a list of them; one empty text if nothing is given.
@@ -500,21 +574,50 @@ fn unused_latent(parts: &ModelParts, size: LatentSize) -> Result<Tensor> {
     )?)
 }
 
-fn schedule(case: &Case) -> Result<NoiseSchedule> {
-    if !case.settings["schedule_override"].is_null() {
-        bail!("schedule_override is not supported");
-    }
-    case.noise_schedule_of_model()
-}
-
-/// The slots that the call's number of steps or the constructor's list of indexes makes.
+/// The slots that the call's number of steps, a schedule set before it, or the constructor's list of indexes makes.
 fn table(case: &Case, sampler: SamplerKind) -> Result<SlotTable> {
-    let schedule = schedule(case)?;
+    let schedule = case.noise_schedule_of_model()?;
     if let Some(steps) = case.settings["arguments"]["num_inference_steps"].as_u64() {
         return whole_grid(&schedule, steps as usize, sampler);
     }
-    let indexes = usizes(&case.settings["constructor"]["t_index_list"])?;
-    slots(&schedule, LIST_GRID, &indexes, sampler)
+    let (grid, indexes) = constructed_steps(case)?;
+    slots(&schedule, grid, &indexes, sampler)
+}
+
+/// The grid's number of steps, and the indexes into it that the pipeline holds when it is called.
+///
+/// `schedule_override` is what the reference's method for other schedules was given between construction and call
+/// (`t_index_list`, `num_inference_steps`), by name or in this order. What is not given takes the method's defaults:
+/// the constructor's list, and a grid of 4 steps. A bare list is taken for one of indexes; those that a grid of 4 lacks
+/// point into the constructor's.
+fn constructed_steps(case: &Case) -> Result<(usize, Vec<usize>)> {
+    let own = &case.settings["constructor"]["t_index_list"];
+    let given = &case.settings["schedule_override"];
+    let (list, steps) = match given {
+        Value::Null => return Ok((LIST_GRID, usizes(own)?)),
+        Value::Object(fields) => {
+            only_known(given, &["t_index_list", "num_inference_steps"])?;
+            (fields.get("t_index_list"), fields.get("num_inference_steps"))
+        }
+        Value::Array(values) if values.iter().all(Value::is_u64) => {
+            let indexes = usizes(given)?;
+            let fits = indexes.iter().all(|&index| index < DEFAULT_STEPS as usize);
+            let grid = if fits { DEFAULT_STEPS as usize } else { LIST_GRID };
+            return Ok((grid, indexes));
+        }
+        Value::Array(values) if values.len() <= 2 => (values.first(), values.get(1)),
+        _ => bail!(
+            "the schedule_override {given} is neither a list of indexes nor the arguments of a schedule"
+        ),
+    };
+    let list = list.filter(|list| !list.is_null()).unwrap_or(own);
+    let steps = match steps {
+        None | Some(Value::Null) => DEFAULT_STEPS,
+        Some(steps) => steps
+            .as_u64()
+            .with_context(|| format!("{steps} is no number of steps"))?,
+    };
+    Ok((steps as usize, usizes(list)?))
 }
 
 /// All steps of an inference.
@@ -630,6 +733,25 @@ fn bicubic_matrix(old: usize, new: usize, device: &Device) -> Result<Tensor> {
         }
     }
     Ok(Tensor::from_vec(weights, (new, old), device)?)
+}
+
+/// White as a latent of this size.
+///
+/// The reference keeps the largest white that it has encoded and cuts smaller ones from it; its noise has that one's size.
+fn white_latent(case: &mut Case, parts: &ModelParts, size: LatentSize) -> Result<Tensor> {
+    let (.., height, width) = case.input("vae_noise.white")?.dims4()?;
+    let encoded = LatentSize {
+        height: height.max(size.height),
+        width: width.max(size.width),
+    };
+    let sides = (1, 3, encoded.height * DOWNSCALE, encoded.width * DOWNSCALE);
+    let picture = Tensor::ones(sides, DType::F32, &parts.device)?;
+    let white = encode(case, parts, &picture, Draw::EncodeWhite, encoded)?
+        .narrow(2, 0, size.height)?
+        .narrow(3, 0, size.width)?
+        .contiguous()?;
+    case.check_if_expected("white_latent", &white)?;
+    Ok(white)
 }
 
 /// A picture in 0..1 as a latent.

@@ -24,10 +24,13 @@ impl Grid {
                 indexes: vec![steps as u16],
             });
         }
-        let stride = train_steps as f64 / steps as f64;
+        let end = train_steps as f64;
+        // NumPy's ranges count in multiples of the difference that their first two numbers have after rounding, which
+        // decides where a number lies halfway between two timesteps, as in grids of 48.
+        let stride = (end - end / steps as f64) - end;
         let steps = (0..steps)
             .map(|i| {
-                let timestep = Timestep((train_steps as f64 - i as f64 * stride).round_ties_even() - 1.0);
+                let timestep = Timestep((end + i as f64 * stride).round_ties_even() - 1.0);
                 (timestep, sigma(schedule, timestep))
             })
             .collect();
@@ -109,5 +112,14 @@ mod tests {
         let timesteps: Vec<f64> = grid.steps().iter().map(|step| step.0.0).collect();
         assert_eq!(timesteps, [999.0, 749.0, 499.0, 249.0]);
         assert!((grid.initial_sigma() - 14.6146).abs() < 1e-3);
+    }
+
+    #[test]
+    fn halfway_timesteps_round_as_numpy_ranges_do() {
+        let schedule = NoiseSchedule::scaled_linear(0.00085, 0.012, 1000);
+        let grid = Grid::new(&schedule, 48).unwrap();
+        // `numpy.arange(1000, 0, -1000 / 48).round() - 1`, which has 937.4999... before rounding.
+        let timesteps: Vec<f64> = grid.steps()[..5].iter().map(|step| step.0.0).collect();
+        assert_eq!(timesteps, [999.0, 978.0, 957.0, 936.0, 916.0]);
     }
 }

@@ -230,7 +230,7 @@ impl SlotTable {
     ///
     /// # Errors
     /// If there are none.
-    pub(crate) fn new(slots: Vec<Slot>, initial_scale: f64) -> Result<Self> {
+    pub fn new(slots: Vec<Slot>, initial_scale: f64) -> Result<Self> {
         if slots.is_empty() {
             return Err(Error::StepList { indexes: Vec::new() });
         }
