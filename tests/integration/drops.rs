@@ -16,6 +16,7 @@ use wordbrush::{
         masks::{colour_coded, export_masks},
         ora,
         palette::{Demo, Palette},
+        project::Project,
         project_file,
     },
 };
@@ -120,6 +121,48 @@ fn a_palette_adds_its_brushes_in_colours_of_their_own() {
         assert_eq!(region.prompt, brush.words.prompt);
         assert_eq!(region.prompt_strength, brush.prompt_strength);
         assert!(region.mask.is_empty());
+    }
+}
+
+#[test]
+fn a_palette_brings_its_background_to_a_canvas_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut project = project();
+    let palette = Palette::from_document(&project.document);
+    std::fs::write(path("palette.json"), palette.to_json(Demo::Sd15)).unwrap();
+    let words_after = |project: &Project| {
+        project_file::save(project, &path("a.wordbrush")).unwrap();
+        let mut harness = dropped(&path("a.wordbrush"));
+        drop_file(&mut harness, &path("palette.json"), Modifiers::NONE);
+        let background = harness.app().document().background.clone();
+        (background.prompt, background.negative_prompt)
+    };
+    project.document.background.prompt.clear();
+    project.document.background.negative_prompt.clear();
+    let added = palette.background.clone();
+    assert_eq!(words_after(&project), (added.prompt, added.negative_prompt));
+    project.document.background.prompt.push_str("my own words");
+    assert_eq!(words_after(&project), ("my own words".to_owned(), String::new()));
+}
+
+#[test]
+fn a_scene_that_is_meant_for_another_model_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scene.json");
+    for (model, is_told) in [("sd-turbo", true), ("toy", false)] {
+        let scene = format!(r#"{{"size": [64, 48], "model": "{model}", "regions": []}}"#);
+        std::fs::write(&path, scene).unwrap();
+        let mut harness = app();
+        harness.run_until("the model", |app| app.link().summary().is_some());
+        drop_file(&mut harness, &path, Modifiers::NONE);
+        assert_eq!(harness.app().document().size, CanvasSize::new(64, 48).unwrap());
+        let told = harness
+            .app()
+            .notifications()
+            .texts()
+            .any(|text| text.contains("meant for sd-turbo"));
+        assert_eq!(told, is_told, "{model}");
     }
 }
 
