@@ -357,7 +357,7 @@ impl App {
                     .notifications
                     .push(Level::Info, "There is no picture in this file."),
             },
-            Opened::Project { project, kind, .. } => self.take_project(*project, kind, path),
+            Opened::Project { project, kind, .. } => self.take_project(*project, &kind, path),
             Opened::Picture { picture, .. } => self.set_background(picture, "Background picture"),
             Opened::ColourMasks { picture, .. } if is_for_background => {
                 self.set_background(picture, "Background picture");
@@ -367,12 +367,12 @@ impl App {
         }
     }
 
-    fn take_project(&mut self, project: Project, kind: ProjectKind, path: &Path) {
+    fn take_project(&mut self, project: Project, kind: &ProjectKind, path: &Path) {
         let document = Document {
             model: self.document.model.clone(),
             ..project.document
         };
-        let own_path = (kind == ProjectKind::Project).then(|| path.to_owned());
+        let own_path = (*kind == ProjectKind::Project).then(|| path.to_owned());
         self.replace_document(document, &stem(path), own_path);
         if let Some(picture) = project.last_frame {
             self.link.show(picture);
@@ -386,7 +386,7 @@ impl App {
         let told = self
             .link
             .summary()
-            .and_then(|running| told_of_model(project.model_record.as_ref(), &kind, running));
+            .and_then(|running| told_of_model(project.model_record.as_ref(), kind, running));
         if let Some(text) = told {
             self.notifications
                 .push_with_action(Level::Info, text, Some(AppCommand::ModelWindow));

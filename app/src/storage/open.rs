@@ -85,7 +85,7 @@ impl Opened {
 /// Where relative paths in a file start: at its folder, or at the current one if it comes through a pipe.
 pub fn start_of_paths(path: &Path) -> &Path {
     let folder = path.parent().filter(|_| path.is_file());
-    folder.unwrap_or(Path::new("."))
+    folder.unwrap_or_else(|| Path::new("."))
 }
 
 /// Opens a file; see [`start_of_paths`] for those in a scene.
