@@ -49,7 +49,7 @@ def compare_ours(folder: Path, names: list[str]) -> None:
         assert picture.size == SIZE and picture.mode == "RGBA", (picture.size, picture.mode)
         mask = Image.open(folder / f"{index}.png")
         assert picture.getchannel("A").tobytes() == mask.tobytes(), f"alpha of {layer.name}"
-        colours = {pixel[:3] for pixel in picture.getdata() if pixel[3] > 0}
+        colours = {colour[:3] for _, colour in picture.getcolors(SIZE[0] * SIZE[1]) if colour[3] > 0}
         assert len(colours) == 1, colours
         assert abs(layer.opacity - 0.5) < 1e-3 and layer.visible
     print(f"pyora reads ours: {len(layers)} layers, sizes, names, opacity and alpha as written")

@@ -177,7 +177,7 @@ impl<T> Task<T> {
 
     /// Asks the job to end; it does so at its next check.
     pub fn cancel(&self) {
-        self.progress.is_cancelled.store(true, Ordering::Relaxed);
+        self.progress.cancel();
     }
 
     /// How far it is.
@@ -201,17 +201,6 @@ impl Progress {
         )
     }
 
-    /// 0 to 1; `None` if the total is not known.
-    pub fn fraction(&self) -> Option<f32> {
-        let (done, total) = self.amounts();
-        (total > 0).then(|| (done as f64 / total as f64).min(1.0) as f32)
-    }
-
-    /// Whether the job should end.
-    pub fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-    }
-
     /// Asks the job to end.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
@@ -222,7 +211,7 @@ impl Progress {
     /// # Errors
     /// [`Cancelled`] if it was.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.is_cancelled() {
+        if self.is_cancelled.load(Ordering::Relaxed) {
             Err(Cancelled)
         } else {
             Ok(())

@@ -1,8 +1,8 @@
 //! The window on the desktop.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use eframe::egui::{ViewportBuilder, vec2};
 
 use crate::{
@@ -52,16 +52,32 @@ pub fn run(config: AppConfig) -> anyhow::Result<()> {
             config,
         )))
     });
-    eframe::run_native("Wordbrush", options, create)
-        .map_err(|error| anyhow::anyhow!("the window cannot be opened: {error}"))
+    eframe::run_native("Wordbrush", options, create).map_err(|error| {
+        tracing::error!("no window: {error}");
+        match error {
+            // What it says of a display that does not answer names places in its source.
+            eframe::Error::WinitEventLoop(_) if is_named_by_variables() => anyhow!(
+                "the window cannot be opened: no display answers ({}); `wordbrush render` paints without a window",
+                displays().map(|(name, value)| format!("{name}={}", value.display())).collect::<Vec<_>>().join(", ")
+            ),
+            error => anyhow!("the window cannot be opened: {error}"),
+        }
+    })
 }
 
 /// Whether there is anything to open a window on; what the window library says of a missing one helps nobody.
 fn has_display() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let by_variables = cfg!(all(unix, not(target_os = "macos")));
-    !by_variables
-        || ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
-            .into_iter()
-            .any(is_set)
+    !is_named_by_variables() || displays().next().is_some()
+}
+
+/// Whether this is a system where variables tell which display there is.
+fn is_named_by_variables() -> bool {
+    cfg!(all(unix, not(target_os = "macos")))
+}
+
+/// The variables that tell of a display, with what they say.
+fn displays() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name).filter(|value| !value.is_empty())?)))
 }

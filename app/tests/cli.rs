@@ -321,21 +321,113 @@ fn what_is_read_is_never_written_over() {
     place.done(&["render", "scene.json", "-o", "p.png"]);
     place.done(&["export", "p.png", "-o", "q.ora"]);
     std::fs::create_dir(place.path("sub")).unwrap();
-    for arguments in [
-        ["export", "scene.json", "-o", "scene.json"],
-        ["export", "q.ora", "-o", "sub/../q.ora"],
-        ["render", "p.png", "-o", "./p.png"],
-        ["export", "p.png", "-o", "p.png"],
+    std::fs::copy(place.path("p.png"), place.path("p-0002.png")).unwrap();
+    std::fs::rename(place.path("right.png"), place.path("02-the-sun.png")).unwrap();
+    place.write_scene(&json!({
+        "size": [64, 64], "model": "toy", "background": {"image": "p.png"},
+        "regions": [{"prompt": "a tree", "mask": "left.png"}, {"prompt": "the sun", "mask": "02-the-sun.png"}],
+    }));
+    for (input, arguments) in [
+        ("scene.json", &["export", "scene.json", "-o", "scene.json"][..]),
+        ("q.ora", &["export", "q.ora", "-o", "sub/../q.ora"]),
+        ("p.png", &["render", "p.png", "-o", "./p.png"]),
+        ("p.png", &["export", "p.png", "-o", "p.png"]),
+        (
+            "p-0002.png",
+            &["render", "p-0002.png", "-o", "p.png", "--frames", "3"],
+        ),
+        ("left.png", &["render", "scene.json", "-o", "left.png"]),
+        ("p.png", &["render", "scene.json", "-o", "sub/../p.png"]),
+        ("left.png", &["export", "scene.json", "--masks", "-o", "left.png"]),
+        ("02-the-sun.png", &["export", "scene.json", "--masks", "-o", "."]),
     ] {
-        let before = place.bytes(arguments[1]);
-        let output = place.run(&arguments);
+        let before = place.bytes(input);
+        let names = place.names();
+        let output = place.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert!(
-            complaint.contains("the output is the input") && complaint.lines().count() == 1,
+            complaint.contains("the output is also an input") && complaint.lines().count() == 1,
             "{complaint}"
         );
-        assert_eq!(place.bytes(arguments[1]), before);
+        assert_eq!(place.bytes(input), before, "{arguments:?}");
+        assert_eq!(place.names(), names, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_folder_for_masks_may_have_any_name_that_says_so() {
+    let place = Place::new();
+    for folder in ["new/", "version.2/", "picture.png/", "plain"] {
+        place.done(&["export", "scene.json", "--masks", "-o", folder]);
+        assert!(place.path(folder).join("01-tree.png").exists(), "{folder}");
+    }
+}
+
+#[test]
+fn a_scene_through_a_pipe_finds_its_masks() {
+    let place = Place::new();
+    let scene = std::fs::File::open(place.path("scene.json")).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::copy(&mut &scene, &mut writer).unwrap();
+    drop(writer);
+    let output = place
+        .command(&["info", "/dev/stdin"])
+        .stdin(reader)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a tree"));
+}
+
+#[test]
+fn a_mistyped_command_and_a_second_file_are_told() {
+    let place = Place::new();
+    for arguments in [&["rendr", "scene.json"][..], &["left.png", "right.png"]] {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains("is no command"), "{complaint}");
+    }
+}
+
+#[test]
+fn numbers_that_cannot_be_are_told_in_plain_words() {
+    let place = Place::new();
+    for (option, value, advice) in [
+        (
+            "--seed",
+            "-1",
+            "write a whole number from 0 to 18446744073709551615",
+        ),
+        ("--seed", "1e3", "write a whole number"),
+        ("--size", "NaNx3", "write WIDTHxHEIGHT"),
+    ] {
+        let output = place.run(&["render", "scene.json", "-o", "out.png", option, value]);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains(advice), "{complaint}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_finds_no_room_is_told() {
+    let place = Place::new();
+    for arguments in [
+        &["info", "scene.json"][..],
+        &["info", "scene.json", "--json"],
+        &["models", "list"],
+        &["models", "path"],
+        &["completions", "bash"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = place.command(arguments).stdout(full).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {complaint}");
+        assert!(
+            complaint.contains("cannot write to the standard output: No space left"),
+            "{complaint}"
+        );
     }
 }
 
@@ -361,9 +453,14 @@ fn an_output_that_cannot_be_is_told_in_plain_words() {
             );
         }
     }
+    std::fs::create_dir(place.path("folder.safetensors")).unwrap();
+    std::fs::write(place.path("short.safetensors"), "x").unwrap();
     for (input, why) in [
         ("gone.png", "there is no such file"),
         ("folder.png", "it is a folder"),
+        ("gone.safetensors", "there is no such file"),
+        ("folder.safetensors", "it is a folder"),
+        ("short.safetensors", "it is too short"),
         ("file", "it is no project"),
     ] {
         let complaint = place.failed(&["info", input]);
@@ -516,27 +613,29 @@ fn two_programs_that_write_one_file_leave_a_whole_one() {
 #[test]
 fn an_interrupted_render_leaves_whole_files_only() {
     let place = Place::new();
-    let mut child = place
-        .command(&["render", "scene.json", "-o", "f.png", "--frames", "100000"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !place.path("f-0020.png").exists() {
-        assert_eq!(child.try_wait().unwrap(), None, "it paints");
-        std::thread::yield_now();
+    for (signal, output, twentieth) in [("-INT", "f.png", "f-0020.png"), ("-TERM", "t.png", "t-0020.png")] {
+        let mut child = place
+            .command(&["render", "scene.json", "-o", output, "--frames", "100000"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !place.path(twentieth).exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "it paints");
+            std::thread::yield_now();
+        }
+        let interrupted = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(interrupted.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
     }
-    let interrupted = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(interrupted.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
     let names = place.names();
     assert!(
         names.iter().all(|name| !name.starts_with(".wordbrush")),
         "{names:?}"
     );
-    for name in names.iter().filter(|name| name.starts_with("f-")) {
+    for name in names.iter().filter(|name| name.contains("-0")) {
         image::open(place.path(name)).unwrap();
     }
 }
@@ -563,17 +662,20 @@ fn every_command_has_help_with_examples() {
 #[test]
 fn without_a_display_it_says_so() {
     let place = Place::new();
-    let output = place
-        .command(&["scene.json"])
-        .env_remove("DISPLAY")
-        .env_remove("WAYLAND_DISPLAY")
-        .env_remove("WAYLAND_SOCKET")
-        .output()
-        .unwrap();
-    let complaint = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{complaint}");
-    assert!(
-        complaint.contains("no display") && complaint.lines().count() == 1,
-        "{complaint}"
-    );
+    let complaint = |display: Option<&str>| {
+        let mut command = place.command(&["scene.json"]);
+        for name in ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {
+            command.env_remove(name);
+        }
+        command.envs(display.map(|display| ("DISPLAY", display)));
+        let output = command.output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        complaint
+    };
+    assert!(complaint(None).contains("there is no display"));
+    let silent = complaint(Some(":4097"));
+    assert!(silent.contains("no display answers (DISPLAY=:4097)"), "{silent}");
+    assert!(!silent.contains(".rs:"), "{silent}");
 }

@@ -83,6 +83,15 @@ impl Server {
     fn requests(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
+
+    /// From which byte on each request asked, if not for everything.
+    fn ranges(&self) -> Vec<Option<String>> {
+        let requests = self.requests();
+        requests
+            .iter()
+            .map(|seen| seen.headers.get("range").cloned())
+            .collect()
+    }
 }
 
 fn serve(
@@ -271,13 +280,8 @@ fn dropped_connections_are_resumed_where_they_broke() {
     ]);
     place.pull(&server).unwrap();
     place.assert_fetched();
-    let ranges: Vec<_> = server
-        .requests()
-        .iter()
-        .map(|seen| seen.headers.get("range").cloned())
-        .collect();
     let from = |start: &str| Some(format!("bytes={start}-"));
-    assert_eq!(ranges, [None, None, from("10"), from("10"), from("35")]);
+    assert_eq!(server.ranges(), [None, None, from("10"), from("10"), from("35")]);
     assert_eq!(server.requests()[4].headers["if-range"], "\"v1\"");
 }
 
@@ -317,12 +321,7 @@ fn parts_of_two_files_are_never_mixed() {
         let server = Server::start(vec![Answer::HangUpAfter(30), other, Answer::Whole]);
         place.pull(&server).unwrap();
         place.assert_fetched();
-        let ranges: Vec<_> = server
-            .requests()
-            .iter()
-            .map(|seen| seen.headers.get("range").cloned())
-            .collect();
-        assert_eq!(ranges, [None, Some("bytes=30-".to_owned()), None]);
+        assert_eq!(server.ranges(), [None, Some("bytes=30-".to_owned()), None]);
     }
 }
 
@@ -582,6 +581,28 @@ fn secrets_are_neither_logged_nor_shown() {
     for secret in SECRETS {
         assert!(!log.contains(secret), "{log}");
         assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_not_asked_for_again() {
+    let never_waits = RetryPolicy {
+        first_wait: Duration::from_hours(1),
+        longest_wait: Duration::from_hours(1),
+        ..patient()
+    };
+    let server = Server::start(vec![Answer::Whole]);
+    for (endpoint, token) in [
+        ("not an address", None),
+        ("ftp://hub.example", None),
+        (server.endpoint.as_str(), Some("two\nlines".to_owned())),
+    ] {
+        let downloader = Downloader::new(endpoint, token, never_waits);
+        let error = Place::new("")
+            .pull_with(&downloader, &Progress::default())
+            .unwrap_err();
+        assert!(matches!(error, PullError::NoRequest { .. }), "{error:?}");
+        assert!(error.to_string().contains("HF_ENDPOINT"), "{error}");
     }
 }
 

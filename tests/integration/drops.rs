@@ -16,6 +16,7 @@ use wordbrush::{
         masks::{colour_coded, export_masks},
         ora,
         palette::{Demo, Palette},
+        project::Project,
         project_file,
     },
 };
@@ -55,8 +56,15 @@ fn drop_file(harness: &mut Harness<'static, Option<App>>, path: &Path, modifiers
     });
 }
 
-fn dropped(path: &Path) -> Harness<'static, Option<App>> {
+/// The app with its model: when that arrives, it changes the canvas, too, as a dropped file does.
+fn ready_app() -> Harness<'static, Option<App>> {
     let mut harness = app();
+    harness.run_until("the model", |app| app.link().summary().is_some());
+    harness
+}
+
+fn dropped(path: &Path) -> Harness<'static, Option<App>> {
+    let mut harness = ready_app();
     drop_file(&mut harness, path, Modifiers::NONE);
     harness
 }
@@ -78,13 +86,13 @@ fn every_kind_of_canvas_is_restored() {
     // A wrong name does not matter.
     std::fs::copy(path("a.ora"), path("b.png")).unwrap();
     for name in ["a.wordbrush", "a.ora", "a.png", "a.jpg", "a.webp", "b.png"] {
-        let mut harness = app();
+        let mut harness = ready_app();
         let model = harness.app().document().model.clone();
         let before = harness.app().document().clone();
         drop_file(&mut harness, &path(name), Modifiers::NONE);
         let mut expected = project.document.clone();
         expected.model = model;
-        assert_eq!(*harness.app().document(), expected, "{name}");
+        assert!(*harness.app().document() == expected, "{name}");
         let pins = harness.app().kept_frames().pinned().count();
         let expected_pins = match name {
             "a.png" | "a.jpg" | "a.webp" => 0,
@@ -108,7 +116,7 @@ fn a_palette_adds_its_brushes_in_colours_of_their_own() {
     let path = folder.path().join("palette.json");
     let mut palette = Palette::from_document(&project().document);
     palette.brushes[0].colour = [1, 2, 3];
-    let taken = app().app().document().regions[0].colour;
+    let taken = ready_app().app().document().regions[0].colour;
     palette.brushes[1].colour = taken;
     std::fs::write(&path, palette.to_json(Demo::Streaming)).unwrap();
     let harness = dropped(&path);
@@ -124,12 +132,53 @@ fn a_palette_adds_its_brushes_in_colours_of_their_own() {
 }
 
 #[test]
+fn a_palette_brings_its_background_to_a_canvas_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut project = project();
+    let palette = Palette::from_document(&project.document);
+    std::fs::write(path("palette.json"), palette.to_json(Demo::Sd15)).unwrap();
+    let words_after = |project: &Project| {
+        project_file::save(project, &path("a.wordbrush")).unwrap();
+        let mut harness = dropped(&path("a.wordbrush"));
+        drop_file(&mut harness, &path("palette.json"), Modifiers::NONE);
+        let background = harness.app().document().background.clone();
+        (background.prompt, background.negative_prompt)
+    };
+    project.document.background.prompt.clear();
+    project.document.background.negative_prompt.clear();
+    let added = palette.background.clone();
+    assert_eq!(words_after(&project), (added.prompt, added.negative_prompt));
+    project.document.background.prompt.push_str("my own words");
+    assert_eq!(words_after(&project), ("my own words".to_owned(), String::new()));
+}
+
+#[test]
+fn a_scene_that_is_meant_for_another_model_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scene.json");
+    for (model, is_told) in [("sd-turbo", true), ("toy", false)] {
+        let scene = format!(r#"{{"size": [64, 48], "model": "{model}", "regions": []}}"#);
+        std::fs::write(&path, scene).unwrap();
+        let mut harness = ready_app();
+        drop_file(&mut harness, &path, Modifiers::NONE);
+        assert_eq!(harness.app().document().size, CanvasSize::new(64, 48).unwrap());
+        let told = harness
+            .app()
+            .notifications()
+            .texts()
+            .any(|text| text.contains("meant for sd-turbo"));
+        assert_eq!(told, is_told, "{model}");
+    }
+}
+
+#[test]
 fn colour_coded_masks_become_regions_and_other_pictures_the_background() {
     let folder = tempfile::tempdir().unwrap();
     let document = project().document;
     let files = export_masks(&document, folder.path()).unwrap();
     let coded = files.last().unwrap();
-    let before = app().app().document().regions.len();
+    let before = ready_app().app().document().regions.len();
     let harness = dropped(coded);
     let added = harness.app().document().regions.len() - before;
     let colours = colour_coded(&document)
@@ -142,7 +191,7 @@ fn colour_coded_masks_become_regions_and_other_pictures_the_background() {
     assert_eq!(added, colours.len());
 
     // With Alt it is a picture all the same.
-    let mut harness = app();
+    let mut harness = ready_app();
     drop_file(&mut harness, coded, Modifiers::ALT);
     assert_eq!(harness.app().document().regions.len(), before);
     assert!(harness.app().document().background.image.is_some());
@@ -161,7 +210,7 @@ fn what_cannot_be_opened_is_told_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("letter.txt");
     std::fs::write(&path, "Dear painter").unwrap();
-    let before = app().app().document().clone();
+    let before = ready_app().app().document().clone();
     for path in [&path, folder.path(), &folder.path().join("gone.png")] {
         let harness = dropped(path);
         assert_eq!(*harness.app().document(), before);
@@ -173,7 +222,7 @@ fn what_cannot_be_opened_is_told_and_changes_nothing() {
 #[test]
 fn masks_and_palettes_are_exported_from_the_window() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = app();
+    let mut harness = ready_app();
     for (format, name) in [("Masks", "masks"), ("Palette", "brushes.json")] {
         harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
         harness.run_steps(3);

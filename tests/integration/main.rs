@@ -31,3 +31,5 @@ mod readers_of_others;
 mod recordings;
 /// Whatever is saved or exported comes back as it was.
 mod round_trips;
+/// What becomes of settings files that somebody has changed by hand.
+mod settings;

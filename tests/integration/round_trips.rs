@@ -10,7 +10,7 @@ use wordbrush::{
         project_file,
     },
 };
-use wordbrush_engine::api::{CanvasSize, Guidance, Mask, Picture, RegionId, Seed, StepList};
+use wordbrush_engine::api::{CanvasSize, Guidance, Mask, ModelSource, Picture, RegionId, Seed, StepList};
 
 /// A project in which every field has a value of its own.
 pub(crate) fn project() -> Project {
@@ -112,10 +112,11 @@ fn projects_come_back_whole() {
         project_file::to_bytes(&project).unwrap(),
         "saving is reproducible"
     );
-    assert_eq!(
-        project_file::thumbnail(&bytes).unwrap(),
-        project.last_frame.unwrap()
-    );
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(&bytes)).unwrap();
+    let mut thumbnail = Vec::new();
+    std::io::copy(&mut archive.by_name("thumbnail.png").unwrap(), &mut thumbnail).unwrap();
+    let thumbnail = image::load_from_memory(&thumbnail).unwrap().to_rgba8();
+    assert_eq!(thumbnail.as_raw(), project.last_frame.unwrap().rgba());
 }
 
 #[test]
@@ -197,13 +198,30 @@ fn assert_similar(a: &Picture, b: &Picture) {
 #[test]
 fn exports_tell_no_folders_of_this_machine() {
     let mut project = project();
-    project.document.model.source =
-        wordbrush_engine::api::ModelSource::Path("/home/someone/secret/model.safetensors".into());
+    project.document.model.source = ModelSource::Path("/home/someone/secret/model.safetensors".into());
     for format in [PictureFormat::Png, PictureFormat::Jpeg { quality: 90 }] {
         let (back, _) = reopened(&picture_bytes(&project, format).unwrap());
         assert_eq!(
             back.document.model.source,
-            wordbrush_engine::api::ModelSource::Path("model.safetensors".into())
+            ModelSource::Path("model.safetensors".into())
         );
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_whose_path_is_no_text_does_not_stop_saving() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let mut project = project();
+    let path = std::ffi::OsString::from_vec(b"/models/mod\xe8le.safetensors".to_vec());
+    project.document.model.source = ModelSource::Path(path.into());
+    let readable = ModelSource::Path("/models/mod\u{fffd}le.safetensors".into());
+    for bytes in [
+        project_file::to_bytes(&project).unwrap(),
+        ora::to_bytes(&project).unwrap(),
+    ] {
+        assert_eq!(reopened(&bytes).0.document.model.source, readable);
+    }
+    picture_bytes(&project, PictureFormat::Png).unwrap();
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, bounded};
 use eframe::egui;
-use wordbrush_engine::api::{CanvasSize, Picture, RegionId};
+use wordbrush_engine::api::{CanvasSize, ModelSource, ModelSummary, Picture, RegionId};
 
 use super::App;
 use crate::{
@@ -76,6 +76,42 @@ enum Job {
 enum PinSource {
     Memory(Box<KeptFrame>),
     File(PathBuf),
+}
+
+/// The formats that hold a whole canvas, pins included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CanvasFormat {
+    Project,
+    OpenRaster,
+}
+
+impl CanvasFormat {
+    /// By the end of a file's name.
+    fn from_path(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "wordbrush" => Some(Self::Project),
+            "ora" => Some(Self::OpenRaster),
+            _ => None,
+        }
+    }
+}
+
+/// Saves in the format that the file's name asks for.
+fn save_canvas(project: &Project, path: &Path) -> anyhow::Result<()> {
+    match CanvasFormat::from_path(path) {
+        Some(CanvasFormat::OpenRaster) => ora::save(project, path),
+        Some(CanvasFormat::Project) | None => project_file::save(project, path),
+    }
+}
+
+/// Where a canvas is saved that is wanted at `path`: under another ending, others would take it for what it is not,
+/// and a picture of that name would be written over.
+fn canvas_path(mut path: PathBuf) -> PathBuf {
+    if CanvasFormat::from_path(&path).is_none() {
+        path.as_mut_os_string().push(".wordbrush");
+    }
+    path
 }
 
 /// How many pinned frames a save had to do without.
@@ -321,7 +357,7 @@ impl App {
                     .notifications
                     .push(Level::Info, "There is no picture in this file."),
             },
-            Opened::Project { project, kind, .. } => self.take_project(*project, kind, path),
+            Opened::Project { project, kind, .. } => self.take_project(*project, &kind, path),
             Opened::Picture { picture, .. } => self.set_background(picture, "Background picture"),
             Opened::ColourMasks { picture, .. } if is_for_background => {
                 self.set_background(picture, "Background picture");
@@ -331,12 +367,12 @@ impl App {
         }
     }
 
-    fn take_project(&mut self, project: Project, kind: ProjectKind, path: &Path) {
+    fn take_project(&mut self, project: Project, kind: &ProjectKind, path: &Path) {
         let document = Document {
             model: self.document.model.clone(),
             ..project.document
         };
-        let own_path = (kind == ProjectKind::Project).then(|| path.to_owned());
+        let own_path = (*kind == ProjectKind::Project).then(|| path.to_owned());
         self.replace_document(document, &stem(path), own_path);
         if let Some(picture) = project.last_frame {
             self.link.show(picture);
@@ -347,15 +383,11 @@ impl App {
                 self.kept_frames.record_pinned(&pin.document, &picture, canvas);
             }
         }
-        let wanted = project
-            .model_record
-            .map(|record| record.name)
-            .filter(|name| !name.is_empty());
-        let running = self.link.summary().map(|summary| summary.name.clone());
-        if let (Some(wanted), Some(running)) = (wanted, running)
-            && wanted != running
-        {
-            let text = format!("This canvas was painted with {wanted}; {running} paints it now.");
+        let told = self
+            .link
+            .summary()
+            .and_then(|running| told_of_model(project.model_record.as_ref(), kind, running));
+        if let Some(text) = told {
             self.notifications
                 .push_with_action(Level::Info, text, Some(AppCommand::ModelWindow));
         }
@@ -412,6 +444,7 @@ impl App {
         self.files.browse(ctx, Purpose::Save, move |dialog| {
             dialog
                 .add_filter("Wordbrush project", &["wordbrush"])
+                .add_filter("OpenRaster", &["ora"])
                 .set_file_name(name)
                 .set_title("Save as")
                 .save_file()
@@ -477,11 +510,7 @@ impl App {
     }
 
     fn save_to(&mut self, path: PathBuf) {
-        let path = if path.extension().is_none() {
-            path.with_extension("wordbrush")
-        } else {
-            path
-        };
+        let path = canvas_path(path);
         let mut project = self.project();
         let pins = self.pin_sources();
         let target = path.clone();
@@ -489,7 +518,7 @@ impl App {
         let save = move || {
             let wanted = pins.len();
             project.pins = pins.into_iter().filter_map(PinSource::read).collect();
-            project_file::save(&project, &target)?;
+            save_canvas(&project, &target)?;
             Ok(LostPins(wanted - project.pins.len()))
         };
         if let Some(task) = self.begin("Saving", save) {
@@ -637,9 +666,91 @@ fn open_for(path: &Path, size: CanvasSize) -> anyhow::Result<Opened> {
     })
 }
 
+/// What to say where another model paints a canvas than the one that it was made with or for.
+fn told_of_model(
+    painted_by: Option<&ModelRecord>,
+    kind: &ProjectKind,
+    running: &ModelSummary,
+) -> Option<String> {
+    let now = &running.name;
+    if let ProjectKind::Scene {
+        model_name: Some(wanted),
+        ..
+    } = kind
+    {
+        let is_meant = is_called(&running.choice.source, wanted);
+        return (!is_meant).then(|| format!("This scene is meant for {wanted}; {now} paints it now."));
+    }
+    let before = painted_by.filter(|record| !record.name.is_empty())?;
+    if before.name != *now {
+        return Some(format!(
+            "This canvas was painted with {}; {now} paints it now.",
+            before.name
+        ));
+    }
+    let is_same_file = before.fingerprint.is_empty() || before.fingerprint == running.fingerprint;
+    (!is_same_file).then(|| format!("This canvas was painted with another version of {now}."))
+}
+
+/// Whether a scene's name of a model, known or a path, means this one.
+fn is_called(source: &ModelSource, name: &str) -> bool {
+    match source {
+        ModelSource::Path(path) => {
+            let is_known = path.components().any(|part| part.as_os_str() == name);
+            is_known || path.file_name() == Path::new(name).file_name()
+        }
+        source => source.built_in_name() == Some(name),
+    }
+}
+
 pub(super) fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(
         || "Untitled".to_owned(),
         |stem| stem.to_string_lossy().into_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canvas_is_never_saved_under_the_name_of_something_else() {
+        for (wanted, path) in [
+            ("castle", "castle.wordbrush"),
+            ("castle.wordbrush", "castle.wordbrush"),
+            ("castle.ORA", "castle.ORA"),
+            ("castle.png", "castle.png.wordbrush"),
+            ("castle.v2", "castle.v2.wordbrush"),
+        ] {
+            assert_eq!(canvas_path(wanted.into()), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn a_canvas_is_saved_as_its_name_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::new(Document::new(CanvasSize::new(40, 30).unwrap()));
+        for (name, expected) in [
+            ("a.wordbrush", ProjectKind::Project),
+            ("a.ora", ProjectKind::OpenRaster),
+        ] {
+            let path = folder.path().join(name);
+            save_canvas(&project, &path).unwrap();
+            let Opened::Project { kind, .. } = open::open_path(&path).unwrap() else {
+                panic!("{name} is no canvas");
+            };
+            assert_eq!(kind, expected);
+        }
+    }
+
+    #[test]
+    fn a_scene_calls_its_model_by_name_or_path() {
+        let downloaded = ModelSource::Path("/home/a/models/sd-turbo/sd_turbo.safetensors".into());
+        assert!(is_called(&downloaded, "sd-turbo"));
+        assert!(is_called(&downloaded, "../models/sd_turbo.safetensors"));
+        assert!(!is_called(&downloaded, "pocket"));
+        assert!(is_called(&ModelSource::Pocket, "pocket"));
+        assert!(!is_called(&ModelSource::Pocket, "sd-turbo"));
+    }
 }

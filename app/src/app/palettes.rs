@@ -7,7 +7,7 @@ use wordbrush_engine::api::RegionId;
 use super::App;
 use crate::{
     dialogs::palettes::PaletteWish,
-    document::{Edit, region_colour},
+    document::{BackgroundField, Edit, region_colour},
     notifications::Level,
     storage::{folders::Folders, palette::Palette, palette_library},
 };
@@ -57,7 +57,8 @@ impl App {
         });
     }
 
-    /// Adds a palette's brushes as unpainted regions. A colour that is on the canvas already is exchanged.
+    /// Adds a palette's brushes as unpainted regions, and its background where the canvas has none. A colour that is on
+    /// the canvas already is exchanged.
     pub(super) fn add_palette(&mut self, palette: &Palette) {
         let mut colours: Vec<[u8; 3]> = self.document.regions.iter().map(|region| region.colour).collect();
         let mut edits = Vec::with_capacity(palette.brushes.len());
@@ -73,6 +74,13 @@ impl App {
             });
         }
         let count = edits.len();
+        let (own, added) = (&self.document.background, &palette.background);
+        if own.prompt.is_empty() && own.negative_prompt.is_empty() {
+            // Words that the painter wrote stay.
+            let prompt = BackgroundField::Prompt(added.prompt.clone());
+            let negative_prompt = BackgroundField::NegativePrompt(added.negative_prompt.clone());
+            edits.extend([prompt, negative_prompt].map(Edit::Background));
+        }
         self.apply(Edit::Batch(edits), "Add palette", None);
         let text = match count {
             0 => "There are no brushes in this palette.".to_owned(),

@@ -1,9 +1,6 @@
 //! `wordbrush bench`: what this machine can do, measured through the engine as the window uses it.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -19,6 +16,7 @@ use wordbrush_engine::{
 use super::{
     Failure,
     headless::Headless,
+    print, print_json,
     render::{self, progress_bar},
     values,
 };
@@ -184,29 +182,27 @@ struct Memory {
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     let canvases = arguments.canvases();
-    let mut out = std::io::stdout().lock();
     if let [canvas] = canvases[..] {
         let report = Bench::start(arguments, canvas)?.run(arguments, canvas)?;
-        if arguments.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return if arguments.json {
+            print_json(&report)
         } else {
-            report.print(&mut out)?;
-        }
-        return Ok(());
+            print(|out| report.print(out))
+        };
     }
     let mut reports = Vec::new();
     for canvas in canvases {
         let report = Bench::start(arguments, canvas)?.run(arguments, canvas)?;
         if !arguments.json {
             if reports.is_empty() {
-                report.print_head(&mut out)?;
+                print(|out| report.print_head(out))?;
             }
-            report.print_row(&mut out)?;
+            print(|out| report.print_row(out))?;
         }
         reports.push(report);
     }
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?;
+        print_json(&reports)?;
     }
     Ok(())
 }

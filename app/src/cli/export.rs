@@ -1,19 +1,16 @@
 //! `wordbrush export`: one kind of file into another, without painting.
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsStr, path::PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
 
-use super::{Failure, check_is_not_input, say, values};
+use super::{Failure, check_are_not_inputs, say, values};
 use crate::storage::{
     atomic::{PreviousVersion, write_bytes_atomically},
     export::{PictureFormat, export_picture},
     masks,
-    open::{self, Opened},
+    open::{self, Opened, ProjectKind},
     ora,
     palette::{Demo, Palette},
     palette_library, pictures,
@@ -94,36 +91,46 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
             output.display()
         )));
     };
-    check_is_not_input(output, &arguments.file)?;
-    let opened = open::open_path(&arguments.file)?;
-    if let (Target::Palette, Opened::Palette(palette)) = (&target, &opened) {
-        write_palette(palette, arguments)?;
-        return Ok(());
-    }
-    let Opened::Project {
-        mut project,
-        model_name,
-        ..
-    } = opened
-    else {
-        return Err(Failure::Failed(anyhow::anyhow!(
-            "it is a {}, which holds no canvas to export: {}",
-            opened.kind_name(),
-            arguments.file.display()
-        )));
-    };
-    if let Some(name) = model_name {
-        let folder = arguments.file.parent().unwrap_or_else(|| Path::new("."));
-        match values::model_from_name(&name, folder) {
-            Ok(model) => project.document.model = model,
-            // A canvas can be converted without the model that is to paint it.
-            Err(error) => say(&format!(
-                "wordbrush: the output names the pocket model instead: {error:#}"
-            )),
+    let mut inputs = vec![arguments.file.clone()];
+    let project = match open::open_path(&arguments.file)? {
+        Opened::Project { mut project, kind } => {
+            if let ProjectKind::Scene { model_name, pictures } = kind {
+                inputs.extend(pictures);
+                name_model(&mut project, model_name.as_deref(), arguments);
+            }
+            project
         }
-    }
+        Opened::Palette(palette) if matches!(target, Target::Palette) => {
+            check_are_not_inputs(std::slice::from_ref(output), &inputs)?;
+            return Ok(write_palette(&palette, arguments)?);
+        }
+        other => {
+            return Err(Failure::Failed(anyhow!(
+                "it is a {}, which holds no canvas to export: {}",
+                other.kind_name(),
+                arguments.file.display()
+            )));
+        }
+    };
+    let outputs = match target {
+        Target::MaskFolder => masks::exported_files(&project.document, output),
+        _ => vec![output.clone()],
+    };
+    check_are_not_inputs(&outputs, &inputs)?;
     write(&project, &target, arguments)?;
     Ok(())
+}
+
+/// Writes a scene's model into the project that was made of it.
+fn name_model(project: &mut Project, name: Option<&str>, arguments: &ExportArguments) {
+    let Some(name) = name else { return };
+    match values::model_from_name(name, open::start_of_paths(&arguments.file)) {
+        Ok(model) => project.document.model = model,
+        // A canvas can be converted without the model that is to paint it.
+        Err(error) => say(&format!(
+            "wordbrush: the output names the pocket model instead: {error:#}"
+        )),
+    }
 }
 
 impl Target {
@@ -133,7 +140,9 @@ impl Target {
             .extension()
             .and_then(OsStr::to_str)
             .map(str::to_ascii_lowercase);
+        let is_named_as_folder = output.as_os_str().as_encoded_bytes().ends_with(b"/");
         match (arguments.masks, extension.as_deref()) {
+            (true, _) if is_named_as_folder => Some(Self::MaskFolder),
             (true, Some("png")) => Some(Self::CodedMask),
             (true, None) => Some(Self::MaskFolder),
             (true, Some(_)) => output.is_dir().then_some(Self::MaskFolder),

@@ -1,13 +1,13 @@
 //! `wordbrush info`: what a file holds.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, printable, values};
+use super::{Failure, print, print_json, printable, values};
 use crate::storage::{
-    open::{self, Opened},
+    open::{self, Opened, ProjectKind},
     palette::Palette,
     parameters::parameters_text,
     project::{ModelRecord, Project},
@@ -97,13 +97,11 @@ struct BrushReport {
 
 pub(super) fn run(arguments: &InfoArguments) -> Result<(), Failure> {
     let report = Report::from_path(&arguments.file)?;
-    let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        print_json(&report)
     } else {
-        report.print(&mut out)?;
+        print(|out| report.print(out))
     }
-    Ok(())
 }
 
 impl Report {
@@ -117,9 +115,13 @@ impl Report {
         let opened = open::open_path(path)?;
         let file_type = opened.kind_name();
         Ok(match opened {
-            Opened::Project {
-                project, model_name, ..
-            } => Self::Project(Box::new(ProjectReport::new(file_type, &project, model_name))),
+            Opened::Project { project, kind } => {
+                let model_name = match kind {
+                    ProjectKind::Scene { model_name, .. } => model_name,
+                    _ => None,
+                };
+                Self::Project(Box::new(ProjectReport::new(file_type, &project, model_name)))
+            }
             Opened::Palette(palette) => Self::palette(palette),
             Opened::ColourMasks { masks, picture } => Self::ColourMasks {
                 size: [picture.size().width(), picture.size().height()],

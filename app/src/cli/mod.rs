@@ -13,12 +13,17 @@ mod render;
 mod values;
 
 use std::{
-    io::Write as _,
+    collections::BTreeSet,
+    io::{StdoutLock, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use anyhow::Context as _;
+use clap::{
+    CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ErrorKind},
+};
 use clap_complete::Shell;
 
 use crate::storage::atomic::between_writes;
@@ -82,6 +87,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
+        // What the parser says of it calls the second word a subcommand.
+        Err(wrong) if wrong.kind() == ErrorKind::ArgumentConflict && is_about_a_command(&wrong) => {
+            say("wordbrush: the window opens one file, and the first word is no command (see --help)");
+            return ExitCode::from(2);
+        }
         Err(wrong) => {
             // Nothing can be said any more if stderr is closed.
             drop(wrong.print());
@@ -114,12 +124,27 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
     }
 }
 
+fn is_about_a_command(wrong: &clap::Error) -> bool {
+    wrong.get(ContextKind::InvalidSubcommand).is_some()
+}
+
 fn print_completions(shell: Shell) -> Result<(), Failure> {
     // Into memory first: the generator panics where stdout is closed.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "wordbrush", &mut script);
-    std::io::stdout().lock().write_all(&script)?;
+    print(|out| out.write_all(&script))
+}
+
+/// Writes a result, or a part of it, to stdout.
+fn print(write: impl FnOnce(&mut StdoutLock<'_>) -> std::io::Result<()>) -> Result<(), Failure> {
+    write(&mut std::io::stdout().lock()).context("cannot write to the standard output")?;
     Ok(())
+}
+
+/// As [`print`], in JSON.
+fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(result)?;
+    print(|out| writeln!(out, "{json}"))
 }
 
 /// What the system's shells report of a program that was interrupted.
@@ -154,21 +179,18 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Whether two paths name one file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    real(a).is_some_and(|a| real(b) == Some(a))
-}
-
 /// Writing over what was read would lose what the output cannot hold.
-fn check_is_not_input(output: &Path, input: &Path) -> Result<(), Failure> {
-    if is_same_file(output, input) {
-        return Err(Failure::Usage(format!(
-            "the output is the input, choose another name: {}",
+fn check_are_not_inputs(outputs: &[PathBuf], inputs: &[PathBuf]) -> Result<(), Failure> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let inputs: BTreeSet<PathBuf> = inputs.iter().filter_map(|input| real(input)).collect();
+    let is_input = |output: &&PathBuf| real(output).is_some_and(|output| inputs.contains(&output));
+    match outputs.iter().find(is_input) {
+        None => Ok(()),
+        Some(output) => Err(Failure::Usage(format!(
+            "the output is also an input, choose another name: {}",
             output.display()
-        )));
+        ))),
     }
-    Ok(())
 }
 
 /// Whoever read our output has had enough (`wordbrush info x | head -1`): no failure of ours.

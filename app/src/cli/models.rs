@@ -1,13 +1,13 @@
 //! `wordbrush models`: what is known, what is here, and how to get the rest.
 
-use std::io::Write as _;
+use std::io::{StdoutLock, Write as _};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, print, print_json};
 use crate::{
     background_tasks::{Progress, TaskThread},
     models_store::{Check, Downloader, KnownModel, ModelState, ModelStore},
@@ -103,32 +103,28 @@ fn find<'a>(store: &'a ModelStore, name: &str) -> Result<&'a KnownModel, Failure
 }
 
 fn list(store: &ModelStore, as_json: bool) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    let models = store.catalogue().models();
-    if as_json {
-        let listed: Vec<ListedModel<'_>> = models
-            .iter()
-            .map(|model| ListedModel::new(store, model))
-            .collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;
-        return Ok(());
+    if !as_json {
+        return print(|out| print_list(store, out));
     }
+    let models = store.catalogue().models().iter();
+    let listed: Vec<ListedModel<'_>> = models.map(|model| ListedModel::new(store, model)).collect();
+    print_json(&listed)
+}
+
+fn print_list(store: &ModelStore, out: &mut StdoutLock<'_>) -> std::io::Result<()> {
     writeln!(out, "{:<16} {:<11} {:>8}  MODEL", "NAME", "STATE", "SIZE")?;
     writeln!(
         out,
         "{:<16} {:<11} {:>8}  The small model that is always there",
         "pocket", "embedded", ""
     )?;
-    for model in models {
+    for model in store.catalogue().models() {
         let state = match store.state(model) {
             ModelState::Missing => "-".to_owned(),
-            ModelState::Partial { bytes } => format!("{:.1} GB here", bytes as f64 / 1e9),
+            ModelState::Partial { bytes } => format!("{} here", readable_size(bytes)),
             ModelState::Present => "here".to_owned(),
         };
-        let size = match model.total_bytes() {
-            bytes @ 0..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
-            bytes => format!("{:.1} GB", bytes as f64 / 1e9),
-        };
+        let size = readable_size(model.total_bytes());
         writeln!(
             out,
             "{:<16} {state:<11} {size:>8}  {} ({})",
@@ -136,6 +132,13 @@ fn list(store: &ModelStore, as_json: bool) -> Result<(), Failure> {
         )?;
     }
     Ok(())
+}
+
+fn readable_size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }
 
 impl<'a> ListedModel<'a> {
@@ -171,7 +174,7 @@ fn pull(store: &ModelStore, names: &[String]) -> Result<(), Failure> {
         });
         let result = loop {
             let (done, total) = task.progress().amounts();
-            bar.set_length(total);
+            bar.set_length(total.max(1));
             bar.set_position(done);
             if let Some(result) = task.poll() {
                 break result;
@@ -194,7 +197,6 @@ fn check(store: &ModelStore, names: &[String]) -> Result<(), Failure> {
             .map(|name| find(store, name))
             .collect::<Result<_, _>>()?
     };
-    let mut out = std::io::stdout().lock();
     let mut bad_files = 0;
     for model in models {
         for file in &model.files {
@@ -206,7 +208,8 @@ fn check(store: &ModelStore, names: &[String]) -> Result<(), Failure> {
                 Check::Unknown => "no hash known",
             };
             bad_files += usize::from(matches!(found, Check::Damaged | Check::Missing));
-            writeln!(out, "{:<14} {}", word, store.file_path(model, file).display())?;
+            let path = store.file_path(model, file);
+            print(|out| writeln!(out, "{word:<14} {}", path.display()))?;
         }
     }
     if bad_files == 0 {
@@ -233,8 +236,7 @@ fn print_path(store: &ModelStore, name: Option<&str>) -> Result<(), Failure> {
             }
         }
     };
-    writeln!(std::io::stdout().lock(), "{}", path.display())?;
-    Ok(())
+    print(|out| writeln!(out, "{}", path.display()))
 }
 
 /// Drawn on a terminal only.
@@ -242,7 +244,8 @@ fn byte_bar(name: &str) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{msg:16} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0)
+    // Of an unknown length; a bar of none would be drawn full.
+    ProgressBar::new(1)
         .with_style(style)
         .with_message(name.to_owned())
 }

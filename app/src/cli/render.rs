@@ -11,7 +11,7 @@ use wordbrush_engine::api::{
 };
 
 use super::{
-    Failure, check_is_not_input,
+    Failure, check_are_not_inputs,
     headless::{Headless, phase_text},
     say, values,
 };
@@ -20,7 +20,7 @@ use crate::{
     storage::{
         atomic::check_writable,
         export::{self, PictureFormat},
-        open::{self, Opened},
+        open::{self, Opened, ProjectKind},
         pictures::{scale_mask, scale_picture},
         project::Project,
     },
@@ -51,8 +51,8 @@ pub(super) struct RenderArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=i64::from(StepList::GRID)))]
     steps: Option<u8>,
     /// Another seed than the file's
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    seed: Option<u64>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::parse_seed)]
+    seed: Option<Seed>,
     /// Another size; masks and background are scaled to it
     #[arg(long, value_name = "WxH", allow_hyphen_values = true, value_parser = values::parse_size)]
     size: Option<CanvasSize>,
@@ -77,13 +77,13 @@ pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
             arguments.output.display()
         )));
     };
-    check_is_not_input(&arguments.output, &arguments.file)?;
-    // Rather now than after minutes of painting.
-    match arguments.frames {
-        None => check_writable(&arguments.output)?,
-        Some(_) => check_writable(&numbered(&arguments.output, 1))?,
+    let (mut project, inputs) = load(arguments)?;
+    let outputs = arguments.outputs();
+    check_are_not_inputs(&outputs, &inputs)?;
+    if let Some(first) = outputs.first() {
+        // Rather now than after minutes of painting.
+        check_writable(first)?;
     }
-    let mut project = load(arguments)?;
     apply(arguments, &mut project.document);
     let scene = project.document.scene();
     if let Some(size) = arguments.size {
@@ -100,37 +100,47 @@ pub(super) fn run(arguments: &RenderArguments) -> Result<(), Failure> {
             let picture = finished_picture(&mut engine, scene, project.document.size)?;
             write(&mut project, &engine, picture, format, &arguments.output)?;
         }
-        Some(count) => write_frames(&mut engine, &mut project, count, format, &arguments.output)?,
+        Some(_) => write_frames(&mut engine, &mut project, format, &outputs)?,
     }
     report(&mut engine);
     Ok(())
 }
 
-fn load(arguments: &RenderArguments) -> anyhow::Result<Project> {
-    let Opened::Project {
-        mut project,
-        model_name,
-        ..
-    } = open::open_path(&arguments.file)?
-    else {
+impl RenderArguments {
+    /// What is written: the picture, or the frames in their order.
+    fn outputs(&self) -> Vec<PathBuf> {
+        match self.frames {
+            None => vec![self.output.clone()],
+            Some(count) => (1..=count).map(|number| numbered(&self.output, number)).collect(),
+        }
+    }
+}
+
+/// The canvas, and the files that it was read from.
+fn load(arguments: &RenderArguments) -> anyhow::Result<(Project, Vec<PathBuf>)> {
+    let Opened::Project { mut project, kind } = open::open_path(&arguments.file)? else {
         bail!("it holds no canvas to render: {}", arguments.file.display());
     };
-    let here = Path::new(".");
+    let (model_name, mut inputs) = match kind {
+        ProjectKind::Scene { model_name, pictures } => (model_name, pictures),
+        _ => (None, Vec::new()),
+    };
+    inputs.push(arguments.file.clone());
     if let Some(name) = &arguments.model {
-        project.document.model = values::model_from_name(name, here)?;
+        project.document.model = values::model_from_name(name, Path::new("."))?;
         project.model_record = None;
     } else if let Some(name) = model_name {
-        let folder = arguments.file.parent().unwrap_or(here);
+        let folder = open::start_of_paths(&arguments.file);
         project.document.model = values::model_from_name(&name, folder)?;
     } else {
         values::find_again(&mut project.document.model)?;
     }
-    Ok(*project)
+    Ok((*project, inputs))
 }
 
 fn apply(arguments: &RenderArguments, document: &mut Document) {
     if let Some(seed) = arguments.seed {
-        document.seed = Seed(seed);
+        document.seed = seed;
     }
     if let Some(steps) = arguments.steps {
         document.settings.steps = StepList::with_count(usize::from(steps));
@@ -151,7 +161,8 @@ fn scale_document(document: &mut Document, size: CanvasSize) -> anyhow::Result<(
 }
 
 fn finished_picture(engine: &mut Headless, scene: Scene, size: CanvasSize) -> anyhow::Result<Picture> {
-    let bar = progress_bar(0);
+    // How many steps there are is not known yet; a bar of none would be drawn full.
+    let bar = progress_bar(1);
     let job = RenderJob {
         id: JobId(1),
         scene,
@@ -159,7 +170,7 @@ fn finished_picture(engine: &mut Headless, scene: Scene, size: CanvasSize) -> an
     };
     let picture = engine.render(job, |status, steps| {
         bar.set_message(phase_text(&status.phase));
-        bar.set_length(steps.total.into());
+        bar.set_length(steps.total.max(1).into());
         bar.set_position(steps.done.into());
     });
     bar.finish_and_clear();
@@ -169,11 +180,10 @@ fn finished_picture(engine: &mut Headless, scene: Scene, size: CanvasSize) -> an
 fn write_frames(
     engine: &mut Headless,
     project: &mut Project,
-    count: u32,
     format: PictureFormat,
-    output: &Path,
+    outputs: &[PathBuf],
 ) -> anyhow::Result<()> {
-    let bar = progress_bar(u64::from(count));
+    let bar = progress_bar(outputs.len() as u64);
     engine.send(Command::Run(RunState::Paused));
     let mut scene = project.document.scene();
     // A choice by measurement could round differently from one run to the next.
@@ -181,13 +191,13 @@ fn write_frames(
         scene.settings.pass_order = PassOrder::StreamBatch;
     }
     engine.send(Command::SetScene(Revision(1), Box::new(scene)));
-    for number in 1..=count {
+    for output in outputs {
         engine.send(Command::Step);
         let frame = engine.wait_for_frame(
             &mut |status: &Status| bar.set_message(phase_text(&status.phase)),
             |frame| frame.revision == Revision(1),
         )?;
-        write(project, engine, frame.picture, format, &numbered(output, number))?;
+        write(project, engine, frame.picture, format, output)?;
         bar.inc(1);
     }
     bar.finish_and_clear();

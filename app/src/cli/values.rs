@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wordbrush_engine::api::{CanvasSize, DeviceChoice, ModelChoice, ModelSource};
+use wordbrush_engine::api::{CanvasSize, DeviceChoice, ModelChoice, ModelSource, Seed};
 
 use crate::{models_store::ModelStore, storage::folders::Folders};
 
@@ -13,9 +13,17 @@ pub(crate) fn parse_size(text: &str) -> Result<CanvasSize, String> {
         .ok_or_else(|| "write WIDTHxHEIGHT, such as 768x512".to_owned())?;
     let side = |side: &str| {
         let pixels = side.trim().parse::<u32>();
-        pixels.map_err(|error| format!("{side:?} is no number of pixels: {error}"))
+        pixels.map_err(|_no_number| {
+            format!("{side:?} is no number of pixels: write WIDTHxHEIGHT, such as 768x512")
+        })
     };
     CanvasSize::new(side(width)?, side(height)?).map_err(|error| error.to_string())
+}
+
+/// Any number of 64 bits.
+pub(crate) fn parse_seed(text: &str) -> Result<Seed, String> {
+    let seed = text.parse().map(Seed);
+    seed.map_err(|_no_number| format!("write a whole number from 0 to {}", u64::MAX))
 }
 
 /// `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
@@ -57,10 +65,8 @@ pub(crate) fn hex(colour: [u8; 3]) -> String {
 /// How a model is called in listings.
 pub(crate) fn model_name(choice: &ModelChoice) -> String {
     match &choice.source {
-        ModelSource::Pocket => "pocket".to_owned(),
-        ModelSource::RandomSd15 => "random-sd15".to_owned(),
-        ModelSource::Toy => "toy".to_owned(),
         ModelSource::Path(path) => path.display().to_string(),
+        source => source.built_in_name().unwrap_or_default().to_owned(),
     }
 }
 

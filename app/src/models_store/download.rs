@@ -160,13 +160,13 @@ impl Downloader {
         progress: &Progress,
     ) -> Result<u64, PullError> {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
+        std::fs::create_dir_all(folder).map_err(|error| io_error(folder, error))?;
         let url = format!(
             "{}/{}/resolve/{}/{}",
             self.endpoint.0, file.repository, file.revision, file.path
         );
         let Some(mut part) = Part::open(file, path, progress)? else {
-            let present = std::fs::metadata(path).map_err(|source| io_error(path, source))?;
+            let present = std::fs::metadata(path).map_err(|error| io_error(path, error))?;
             return Ok(present.len());
         };
         let mut failures = 0;
@@ -294,11 +294,7 @@ impl Downloader {
             {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
-            let response = request.call().map_err(|error| {
-                Failure::again(PullError::Connection {
-                    reason: error.to_string(),
-                })
-            })?;
+            let response = request.call().map_err(|error| failure_of_call(&error))?;
             announced.read(response.headers());
             if !response.status().is_redirection() || response.status().as_u16() == 304 {
                 return Ok((response, announced));
@@ -399,6 +395,15 @@ impl From<PullError> for Failure {
             error,
             retry: Retry::Never,
         }
+    }
+}
+
+/// Why no answer came. What cannot even be asked for is not asked for again.
+fn failure_of_call(error: &ureq::Error) -> Failure {
+    let reason = error.to_string();
+    match error {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::from(PullError::NoRequest { reason }),
+        _ => Failure::again(PullError::Connection { reason }),
     }
 }
 

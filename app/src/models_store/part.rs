@@ -45,7 +45,7 @@ impl Part {
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(|source| io_error(&path, source))?;
+            .map_err(|error| io_error(&path, error))?;
         match opened.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -84,7 +84,7 @@ impl Part {
         loop {
             progress.check()?;
             let read = self.file.read(&mut buffer);
-            match read.map_err(|source| io_error(&self.path, source))? {
+            match read.map_err(|error| io_error(&self.path, error))? {
                 0 => return Ok(()),
                 length => {
                     self.hasher.update(&buffer[..length]);
@@ -108,7 +108,7 @@ impl Part {
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))
         };
-        begin(&mut self.file).map_err(|source| io_error(&self.path, source))?;
+        begin(&mut self.file).map_err(|error| io_error(&self.path, error))?;
         self.length = 0;
         self.hasher = Sha256::new();
         Ok(())
@@ -118,7 +118,7 @@ impl Part {
     pub(super) fn note_version(&mut self, version: Option<&str>) -> Result<(), PullError> {
         if let Some(version) = version.filter(|&version| self.version.as_deref() != Some(version)) {
             let path = version_path(&self.path);
-            std::fs::write(&path, version).map_err(|source| io_error(&path, source))?;
+            std::fs::write(&path, version).map_err(|error| io_error(&path, error))?;
             self.version = Some(version.to_owned());
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Part {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), PullError> {
         self.file
             .write_all(bytes)
-            .map_err(|source| io_error(&self.path, source))?;
+            .map_err(|error| io_error(&self.path, error))?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         Ok(())
@@ -170,7 +170,7 @@ impl Part {
             std::fs::write(hash_path(target), &found)?;
             std::fs::rename(&self.path, target)
         };
-        put_in_place().map_err(|source| io_error(target, source))?;
+        put_in_place().map_err(|error| io_error(target, error))?;
         if let Some(folder) = target.parent() {
             sync_folder(folder);
         }

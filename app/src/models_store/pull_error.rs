@@ -32,6 +32,12 @@ pub enum PullError {
         /// What was asked for.
         url: String,
     },
+    /// The address or the token is none.
+    #[error("nothing can be asked for there ({reason}): check HF_ENDPOINT and HF_TOKEN")]
+    NoRequest {
+        /// What is wrong.
+        reason: String,
+    },
     /// Check the network; what was fetched is kept.
     #[error(
         "the connection failed ({reason}): check the network and try again, the download goes on where it stopped"
@@ -81,12 +87,14 @@ pub enum PullError {
         file: String,
     },
     /// Check the folder.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error(
+        "cannot write {}: {reason}: look at the folder, or set WORDBRUSH_HOME to another one", path.display()
+    )]
     Io {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The user asked for it; what was fetched is kept.
     #[error(transparent)]
@@ -94,9 +102,9 @@ pub enum PullError {
 }
 
 /// A failure of the disk.
-pub(super) fn io_error(path: &Path, source: std::io::Error) -> PullError {
+pub(super) fn io_error(path: &Path, reason: std::io::Error) -> PullError {
     PullError::Io {
         path: path.to_owned(),
-        source,
+        reason,
     }
 }

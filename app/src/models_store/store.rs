@@ -134,11 +134,8 @@ impl ModelStore {
     /// # Errors
     /// If there is neither, or a known model is not downloaded; the message says what to do.
     pub fn resolve(&self, name: &str, folder: &Path) -> anyhow::Result<ModelChoice> {
-        match name {
-            "pocket" => return Ok(ModelChoice::plain(ModelSource::Pocket)),
-            "random-sd15" => return Ok(ModelChoice::plain(ModelSource::RandomSd15)),
-            "toy" => return Ok(ModelChoice::plain(ModelSource::Toy)),
-            _ => {}
+        if let Some(source) = ModelSource::built_in(name) {
+            return Ok(ModelChoice::plain(source));
         }
         if let Some(model) = self.catalogue.find(name) {
             ensure!(
@@ -149,7 +146,7 @@ impl ModelStore {
         }
         let path = folder.join(name);
         ensure!(
-            path.exists(),
+            !name.is_empty() && path.exists(),
             "there is no model {name:?}: give a name from `wordbrush models list`, a folder or a .safetensors file"
         );
         Ok(ModelChoice::plain(ModelSource::Path(path)))

@@ -255,6 +255,7 @@ fn word_spans(text: &str) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::palette::built_in;
 
     fn list() -> WordList {
         WordList::from_json(
@@ -300,5 +301,22 @@ mod tests {
     fn the_embedded_list_is_read() {
         assert!(POCKET.words().len() > 20);
         assert!(POCKET.unknown("a tree on grass under a sunset sky").is_empty());
+    }
+
+    #[test]
+    fn the_embedded_model_knows_every_word_of_its_palettes() {
+        let palettes = built_in();
+        let for_pocket: Vec<_> = palettes
+            .iter()
+            .filter(|palette| palette.model == "pocket")
+            .collect();
+        assert_eq!(for_pocket.len(), 3);
+        for palette in for_pocket {
+            let brushes = palette.brushes.iter().map(|brush| &brush.words);
+            for words in brushes.chain([&palette.background]) {
+                let unknown = POCKET.unknown(&words.prompt);
+                assert!(unknown.is_empty(), "{}: {:?}", palette.title, words.prompt);
+            }
+        }
     }
 }

@@ -265,6 +265,7 @@ pub(crate) fn sync_folder(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::names_in;
 
     #[test]
     fn a_failing_write_leaves_the_old_file_and_nothing_else() {
@@ -422,13 +423,8 @@ mod tests {
         file(".wordbrush-notes.txt", old);
         file("mine.tmp", old);
         write_bytes_atomically(&folder.path().join("a.png"), PreviousVersion::Discard, b"x").unwrap();
-        let mut names: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
         assert_eq!(
-            names,
+            names_in(folder.path()),
             [".wordbrush-new.tmp", ".wordbrush-notes.txt", "a.png", "mine.tmp"]
         );
     }

@@ -28,7 +28,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId, TILE_SIDE, Tile
 
 use super::{
     atomic::sync_folder,
-    manifest::{BackgroundRecord, CanvasRecord, RegionRecord},
+    manifest::{BackgroundRecord, CanvasRecord, RegionRecord, written_model},
     open::read_bounded,
     records,
 };
@@ -351,7 +351,7 @@ fn outline(document: &Document) -> CanvasRecord {
     CanvasRecord {
         size: document.size,
         seed: document.seed,
-        model: document.model.clone(),
+        model: written_model(&document.model),
         settings: document.settings.clone(),
         background: BackgroundRecord {
             prompt: document.background.prompt.clone(),
@@ -526,6 +526,8 @@ fn generations(folder: &Path) -> anyhow::Result<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use wordbrush_engine::api::ModelSource;
+
     use super::*;
     use crate::document::{RegionLayer, region_colour};
 
@@ -625,16 +627,20 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_name_that_is_no_text_does_not_stop_the_journal() {
+    fn file_names_that_are_no_text_do_not_stop_the_journal() {
         use std::os::unix::ffi::OsStringExt as _;
 
         let folder = tempfile::tempdir().unwrap();
         let mut state = state();
-        state.file.path = Some(std::ffi::OsString::from_vec(b"caf\xe9.wordbrush".to_vec()).into());
+        let no_text = |name: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(name.to_vec()));
+        state.file.path = Some(no_text(b"caf\xe9.wordbrush"));
+        state.document.model.source = ModelSource::Path(no_text(b"mod\xe8le.safetensors"));
         JournalWriter::create(folder.path(), &state).unwrap();
         let recovered = recover(folder.path()).unwrap().unwrap().state;
-        assert_eq!(recovered.document, state.document);
+        assert_eq!(recovered.document.regions, state.document.regions);
         assert_eq!(recovered.file.path, None);
+        let readable = ModelSource::Path("mod\u{fffd}le.safetensors".into());
+        assert_eq!(recovered.document.model.source, readable);
     }
 
     #[test]

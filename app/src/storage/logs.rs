@@ -106,6 +106,7 @@ impl Write for RotatingFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::names_in;
 
     #[test]
     fn full_files_are_put_aside_and_the_oldest_goes() {
@@ -114,13 +115,8 @@ mod tests {
         for number in 0..20 {
             log.write_all(format!("line {number:04}\n").as_bytes()).unwrap();
         }
-        let mut names: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
         assert_eq!(
-            names,
+            names_in(folder.path()),
             [
                 "wordbrush.1.log",
                 "wordbrush.2.log",

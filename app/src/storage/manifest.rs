@@ -3,7 +3,7 @@
 //! Pixels live in *blobs*, PNG files that the manifest refers to by name. Where blobs are kept (a zip, a text chunk)
 //! is not known here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
@@ -188,17 +188,7 @@ impl Manifest {
     pub(super) fn without_local_paths(mut self) -> Self {
         for canvas in std::iter::once(&mut self.canvas).chain(self.pins.iter_mut().map(|pin| &mut pin.canvas))
         {
-            let model = &mut canvas.model;
-            let paths = model
-                .loras
-                .iter_mut()
-                .map(|lora| &mut lora.path)
-                .chain(model.tiny_autoencoder.as_mut())
-                .chain(match &mut model.source {
-                    ModelSource::Path(path) => Some(path),
-                    _ => None,
-                });
-            for path in paths {
+            for path in paths_of(&mut canvas.model) {
                 *path = path.file_name().map(Into::into).unwrap_or_default();
             }
         }
@@ -230,7 +220,7 @@ impl CanvasRecord {
         Ok(Self {
             size: document.size,
             seed: document.seed,
-            model: document.model.clone(),
+            model: written_model(&document.model),
             settings: document.settings.clone(),
             background: BackgroundRecord {
                 prompt: document.background.prompt.clone(),
@@ -337,6 +327,30 @@ impl RegionRecord {
             seed: self.seed,
         }
     }
+}
+
+/// A model as it is written. JSON has no paths that are no text: a canvas that does not find its model again is better
+/// than one that cannot be saved.
+pub(super) fn written_model(model: &ModelChoice) -> ModelChoice {
+    let mut model = model.clone();
+    for path in paths_of(&mut model) {
+        if path.to_str().is_none() {
+            *path = path.to_string_lossy().into_owned().into();
+        }
+    }
+    model
+}
+
+fn paths_of(model: &mut ModelChoice) -> impl Iterator<Item = &mut PathBuf> {
+    let source = match &mut model.source {
+        ModelSource::Path(path) => Some(path),
+        _ => None,
+    };
+    let loras = model.loras.iter_mut().map(|lora| &mut lora.path);
+    source
+        .into_iter()
+        .chain(loras)
+        .chain(model.tiny_autoencoder.as_mut())
 }
 
 /// Name and version, as written into files.

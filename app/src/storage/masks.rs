@@ -9,7 +9,7 @@ use super::{
     atomic::{PreviousVersion, write_bytes_atomically},
     pictures,
 };
-use crate::document::Document;
+use crate::document::{Document, RegionLayer};
 
 /// A picture with more colours than this is a picture, not a colour-coded mask.
 pub(super) const MAX_CODED_COLOURS: usize = 64;
@@ -93,35 +93,34 @@ pub fn fit(masks: Vec<([u8; 3], Mask)>, size: CanvasSize) -> anyhow::Result<Vec<
         .collect()
 }
 
-/// Writes one grey PNG per region, and all of them colour-coded, into a folder that is made if it is missing.
-///
-/// Answers with the files written: `01-tree.png`, `02-sun.png`, ..., `colours.png`.
+/// What [`export_masks`] writes: `01-tree.png`, `02-sun.png`, ... for the regions, and `colours.png` at last.
+pub fn exported_files(document: &Document, folder: &Path) -> Vec<PathBuf> {
+    let of_region = |(number, region): (usize, &RegionLayer)| {
+        let stem = file_stem(&region.title(), "region");
+        folder.join(format!("{number:02}-{stem}.png"))
+    };
+    let regions = (1..).zip(&document.regions).map(of_region);
+    regions.chain([folder.join("colours.png")]).collect()
+}
+
+/// Writes one grey PNG per region, and all of them colour-coded, into a folder that is made if it is missing; answers
+/// with the files written.
 ///
 /// # Errors
 /// If the folder cannot be written to.
 pub fn export_masks(document: &Document, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mut written = Vec::with_capacity(document.regions.len() + 1);
-    for (index, region) in document.regions.iter().enumerate() {
-        let title = if region.name.is_empty() {
-            &region.prompt
-        } else {
-            &region.name
-        };
-        let path = folder.join(format!("{:02}-{}.png", index + 1, file_stem(title, "region")));
-        write_bytes_atomically(
-            &path,
-            PreviousVersion::Discard,
-            &pictures::png_from_mask(&region.mask)?,
-        )?;
-        written.push(path);
+    let files = exported_files(document, folder);
+    let masks = document
+        .regions
+        .iter()
+        .map(|region| pictures::png_from_mask(&region.mask));
+    let coded = || pictures::png_from_picture(&colour_coded(document)?);
+    for (path, png) in files.iter().zip(masks.chain(std::iter::once_with(coded))) {
+        write_bytes_atomically(path, PreviousVersion::Discard, &png?)?;
     }
-    let path = folder.join("colours.png");
-    let coded = pictures::png_from_picture(&colour_coded(document)?)?;
-    write_bytes_atomically(&path, PreviousVersion::Discard, &coded)?;
-    written.push(path);
-    Ok(written)
+    Ok(files)
 }
 
 /// A title as part of a file name: letters and digits of any script, the rest as single dashes; `otherwise` if there
@@ -144,7 +143,6 @@ mod tests {
     use wordbrush_engine::api::RegionId;
 
     use super::*;
-    use crate::document::RegionLayer;
 
     fn document() -> Document {
         let size = CanvasSize::new(100, 60).unwrap();

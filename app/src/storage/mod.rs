@@ -49,3 +49,14 @@ pub mod settings;
 
 pub use manifest::FORMAT_VERSION;
 pub(crate) use manifest::{hex_from_colour, program_name};
+
+/// What lies in a folder, by name.
+#[cfg(test)]
+pub(crate) fn names_in(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -28,8 +28,6 @@ pub enum Opened {
         project: Box<Project>,
         /// What kind of file it came from.
         kind: ProjectKind,
-        /// A model by the name that a scene file gives it; look it up before painting.
-        model_name: Option<String>,
     },
     /// Brushes to be added to the library or the canvas.
     Palette(Palette),
@@ -50,7 +48,7 @@ pub enum Opened {
 }
 
 /// The kinds of files that hold a whole canvas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectKind {
     /// A `.wordbrush` project; saving goes back to it.
     Project,
@@ -59,7 +57,12 @@ pub enum ProjectKind {
     /// An exported picture.
     Export,
     /// A scene written by hand.
-    Scene,
+    Scene {
+        /// The model by the name that the scene gives it; look it up before painting.
+        model_name: Option<String>,
+        /// The files of its masks and its background.
+        pictures: Vec<PathBuf>,
+    },
 }
 
 impl Opened {
@@ -70,7 +73,7 @@ impl Opened {
                 ProjectKind::Project => "project",
                 ProjectKind::OpenRaster => "OpenRaster",
                 ProjectKind::Export => "exported picture",
-                ProjectKind::Scene => "scene",
+                ProjectKind::Scene { .. } => "scene",
             },
             Self::Palette(_) => "palette",
             Self::ColourMasks { .. } => "colour-coded mask",
@@ -79,13 +82,19 @@ impl Opened {
     }
 }
 
-/// Opens a file.
+/// Where relative paths in a file start: at its folder, or at the current one if it comes through a pipe.
+pub fn start_of_paths(path: &Path) -> &Path {
+    let folder = path.parent().filter(|_| path.is_file());
+    folder.unwrap_or_else(|| Path::new("."))
+}
+
+/// Opens a file; see [`start_of_paths`] for those in a scene.
 ///
 /// # Errors
 /// If it cannot be read, is damaged, or is nothing that can be opened.
 pub fn open_path(path: &Path) -> anyhow::Result<Opened> {
     read_bounded(path)
-        .and_then(|bytes| open_bytes(&bytes, path.parent().unwrap_or_else(|| Path::new("."))))
+        .and_then(|bytes| open_bytes(&bytes, start_of_paths(path)))
         .with_context(|| format!("cannot open {}", path.display()))
 }
 
@@ -110,8 +119,8 @@ pub fn open_bytes(bytes: &[u8], folder: &Path) -> anyhow::Result<Opened> {
     }
 }
 
-/// The bytes of a file, or of a pipe, if they are not too many.
-pub(super) fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// A file, or a pipe, and the length that it claims to have.
+pub(super) fn open_file(path: &Path) -> anyhow::Result<(File, u64)> {
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!("there is no such file"),
         ErrorKind::PermissionDenied => anyhow!("you may not read it"),
@@ -119,6 +128,12 @@ pub(super) fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
     })?;
     let metadata = file.metadata()?;
     ensure!(!metadata.is_dir(), "it is a folder");
+    Ok((file, metadata.len()))
+}
+
+/// The bytes of a file, or of a pipe, if they are not too many.
+pub(super) fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let (file, length) = open_file(path)?;
     let check = |length: u64| {
         ensure!(
             length <= MAX_FILE_BYTES,
@@ -127,9 +142,9 @@ pub(super) fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
         );
         Ok(())
     };
-    check(metadata.len())?;
+    check(length)?;
     // What devices and pipes say of their length, and what files said a moment ago, need not be so.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len())?);
+    let mut bytes = Vec::with_capacity(usize::try_from(length)?);
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     check(bytes.len() as u64)?;
     Ok(bytes)
@@ -150,7 +165,6 @@ fn open_archive(bytes: &[u8]) -> anyhow::Result<Opened> {
     Ok(Opened::Project {
         project: Box::new(project),
         kind,
-        model_name: None,
     })
 }
 
@@ -160,7 +174,6 @@ fn open_picture(bytes: &[u8]) -> anyhow::Result<Opened> {
         return Ok(Opened::Project {
             project: Box::new(project),
             kind: ProjectKind::Export,
-            model_name: None,
         });
     }
     // Lossy pictures have no exact colours.
@@ -190,10 +203,12 @@ fn open_json(text: &str, folder: &Path) -> anyhow::Result<Opened> {
         return Ok(Opened::Palette(Palette::from_value(&value)?));
     }
     // From the text, so that an error tells line and column.
-    let scene = SceneFile::parse(text)?.load(folder)?;
+    let scene = SceneFile::parse(text)?;
     Ok(Opened::Project {
-        project: Box::new(Project::new(scene.document)),
-        kind: ProjectKind::Scene,
-        model_name: scene.model,
+        project: Box::new(Project::new(scene.load(folder)?)),
+        kind: ProjectKind::Scene {
+            pictures: scene.pictures(folder).collect(),
+            model_name: scene.model,
+        },
     })
 }

@@ -144,7 +144,7 @@ fn stack_xml(document: &Document, has_frame: bool) -> String {
     };
     for region in document.regions.iter().rev() {
         layer(
-            region_title(region),
+            &region.title(),
             &region_entry(region.id),
             REGION_OPACITY,
             region.visible,
@@ -156,14 +156,6 @@ fn stack_xml(document: &Document, has_frame: bool) -> String {
     layer("Background", BACKGROUND_ENTRY, 1.0, true);
     xml.push_str("  </stack>\n</image>\n");
     xml
-}
-
-fn region_title(region: &RegionLayer) -> &str {
-    if region.name.is_empty() {
-        &region.prompt
-    } else {
-        &region.name
-    }
 }
 
 /// An attribute's value; control characters, which XML has no way to write, become spaces.

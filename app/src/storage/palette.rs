@@ -151,8 +151,9 @@ impl Palette {
             count <= MAX_BRUSHES,
             "a palette has {count} brushes, {MAX_BRUSHES} are possible"
         );
-        let number = |list: &[f64], index: usize, missing: f64, highest: f64| {
-            list.get(index).copied().unwrap_or(missing).clamp(0.0, highest) as f32
+        let number = |list: &[Option<f64>], index: usize, missing: f64, highest: f64| {
+            let number = list.get(index).copied().flatten();
+            number.unwrap_or(missing).clamp(0.0, highest) as f32
         };
         let brushes = (0..count)
             .map(|index| Brush {
@@ -258,14 +259,6 @@ impl Palette {
             current: 0,
         }
     }
-
-    /// The brushes as unpainted regions, numbered from `first_id` on.
-    pub fn to_regions(&self, first_id: u64, size: CanvasSize) -> Vec<RegionLayer> {
-        (first_id..)
-            .zip(&self.brushes)
-            .map(|(id, brush)| brush.to_region(RegionId(id), size))
-            .collect()
-    }
 }
 
 impl Brush {
@@ -293,10 +286,8 @@ fn strings(value: &Value, key: &str) -> Vec<String> {
         .collect()
 }
 
-fn numbers(value: &Value, key: &str) -> Vec<f64> {
-    list(value, key)
-        .map(|entry| entry.as_f64().unwrap_or(1.0))
-        .collect()
+fn numbers(value: &Value, key: &str) -> Vec<Option<f64>> {
+    list(value, key).map(Value::as_f64).collect()
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -330,8 +321,9 @@ mod tests {
 
     #[test]
     fn any_subset_of_keys_is_read() {
-        let palette =
-            Palette::from_json(r#"{"prompts": ["sky", "a tree", "a house"], "mask_stds": [4.5], "x": 1}"#);
+        let palette = Palette::from_json(
+            r#"{"prompts": ["sky", "a tree", "a house"], "mask_stds": [4.5, null], "x": 1}"#,
+        );
         let palette = palette.unwrap();
         assert_eq!(palette.background.prompt, "sky");
         assert_eq!(palette.brushes.len(), 2);
@@ -400,6 +392,30 @@ mod tests {
             assert!(!palette.title.is_empty());
             assert!(palette.brushes.len() >= 5, "{}", palette.title);
             assert!(palette.brushes.iter().all(|brush| !brush.words.prompt.is_empty()));
+        }
+    }
+
+    #[test]
+    fn the_colours_of_a_built_in_palette_are_told_apart_at_a_glance() {
+        // Differences in red weigh more among bright reds, green weighs most: the "redmean" approximation of how far
+        // apart colours look. 0 is the same, 764 is black beside white.
+        let distance = |a: [u8; 3], b: [u8; 3]| {
+            let difference = |channel: usize| f64::from(a[channel]) - f64::from(b[channel]);
+            let red = (f64::from(a[0]) + f64::from(b[0])) / 2.0 / 256.0;
+            let weights = [2.0 + red, 4.0, 3.0 - red];
+            (0..3)
+                .map(|channel| weights[channel] * difference(channel).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        };
+        for palette in built_in() {
+            for (index, brush) in palette.brushes.iter().enumerate() {
+                for other in &palette.brushes[..index] {
+                    let apart = distance(brush.colour, other.colour);
+                    let names = (&palette.title, &brush.words.name, &other.words.name);
+                    assert!(apart > 100.0, "{names:?}: {apart:.0}");
+                }
+            }
         }
     }
 }

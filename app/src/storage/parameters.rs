@@ -81,14 +81,12 @@ fn fields(project: &Project) -> String {
     let record = project.model_record.clone().unwrap_or_default();
     let name = match &document.model.source {
         _ if !record.name.is_empty() => record.name,
-        ModelSource::Pocket => "pocket".to_owned(),
-        ModelSource::RandomSd15 => "random-sd15".to_owned(),
-        ModelSource::Toy => "toy".to_owned(),
         ModelSource::Path(path) => path
             .file_stem()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
+        source => source.built_in_name().unwrap_or_default().to_owned(),
     };
     let fields = [
         ("Model hash", record.fingerprint),

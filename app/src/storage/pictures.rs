@@ -23,7 +23,7 @@ pub fn picture_from_bytes(bytes: &[u8]) -> anyhow::Result<Picture> {
 }
 
 /// From a decoded image of any pixel format.
-pub(crate) fn picture_from_image(image: &DynamicImage) -> anyhow::Result<Picture> {
+fn picture_from_image(image: &DynamicImage) -> anyhow::Result<Picture> {
     let rgba = image.to_rgba8();
     let (width, height) = rgba.dimensions();
     let longest = width.max(height);
@@ -94,7 +94,7 @@ fn coverage_of(image: &DynamicImage) -> Vec<u8> {
 }
 
 /// Decodes a PNG, JPEG or WebP after a look at its size.
-pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
+fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .context("cannot read the picture")?;
@@ -112,7 +112,7 @@ pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
             "the picture is too large: both sides must be 1 to {MAX_SOURCE_SIDE} pixels, and {} MB must hold it",
             MAX_DECODED_BYTES >> 20
         ),
-        error => anyhow!(error).context("the picture is damaged"),
+        error => damaged(&error),
     })?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 || width > MAX_SOURCE_SIDE || height > MAX_SOURCE_SIDE {
@@ -124,11 +124,16 @@ pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
         bail!("a picture of {width} x {height} pixels takes too much memory: use a smaller one");
     }
     let orientation = decoder.orientation().ok();
-    let mut image = DynamicImage::from_decoder(decoder).context("the picture is damaged")?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(&error))?;
     if let Some(orientation) = orientation {
         image.apply_orientation(orientation);
     }
     Ok(image)
+}
+
+/// What a decoder says, without its sources: it repeats them in its own words.
+fn damaged(error: &ImageError) -> anyhow::Error {
+    anyhow!(error.to_string()).context("the picture is damaged")
 }
 
 /// The EXIF block of a picture, if it has one.
@@ -261,6 +266,10 @@ mod tests {
         let whole = png(GrayImage::new(9, 9));
         let error = picture_from_bytes(&whole[..whole.len() - 20]).unwrap_err();
         assert_eq!(error.to_string(), "the picture is damaged");
+        let mut noise = whole;
+        noise[12..16].copy_from_slice(b"XXXX");
+        let told = format!("{:#}", picture_from_bytes(&noise).unwrap_err());
+        assert_eq!(told.matches("XXXX").count(), 1, "it is said once: {told}");
     }
 
     #[test]

@@ -17,11 +17,11 @@ use super::{
 
 /// The first entry, stored, so that a program can tell the type from the first bytes.
 pub(super) const MIME_ENTRY: &str = "mimetype";
-pub(super) const MIME_TYPE: &str = "application/x-wordbrush";
-pub(super) const MANIFEST_ENTRY: &str = "manifest.json";
+const MIME_TYPE: &str = "application/x-wordbrush";
+const MANIFEST_ENTRY: &str = "manifest.json";
 const THUMBNAIL_ENTRY: &str = "thumbnail.png";
 /// Longest side of a thumbnail in pixels.
-pub(super) const THUMBNAIL_SIDE: u32 = 256;
+const THUMBNAIL_SIDE: u32 = 256;
 
 /// Saves a project; the file is either the old or the new version at every moment, and the version before it stays
 /// beside it under the name of [`super::atomic::backup_path`].
@@ -68,14 +68,6 @@ fn from_bytes_within(budget: DecodingBudget, bytes: &[u8]) -> anyhow::Result<Pro
     let mut archive = ArchiveReader::new(bytes)?;
     let manifest = manifest_from_json(&archive.read_description(MANIFEST_ENTRY)?)?;
     manifest.into_project(&mut BlobReader::within(budget, |name: &str| archive.read(name)))
-}
-
-/// The thumbnail of a project file, without reading anything else of it.
-///
-/// # Errors
-/// If it is no project or has no thumbnail.
-pub fn thumbnail(bytes: &[u8]) -> anyhow::Result<Picture> {
-    pictures::picture_from_bytes(&ArchiveReader::new(bytes)?.read(THUMBNAIL_ENTRY)?)
 }
 
 /// The last frame in small; the regions' colours where there is none yet.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{Read as _, Write},
     path::Path,
 };
@@ -10,6 +9,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::open::open_file;
 
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -46,11 +47,10 @@ impl SafetensorsHeader {
     }
 
     fn try_read(path: &Path) -> anyhow::Result<Self> {
-        let mut file = File::open(path)?;
-        let file_bytes = file.metadata()?.len();
+        let (mut file, file_bytes) = open_file(path)?;
         let mut length = [0; 8];
-        file.read_exact(&mut length)
-            .context("it is too short for a safetensors file")?;
+        ensure!(file_bytes >= 8, "it is too short for a safetensors file");
+        file.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);
         ensure!(
             length <= MAX_HEADER_BYTES && length <= file_bytes.saturating_sub(8),

@@ -26,8 +26,9 @@ pub struct SceneFile {
     size: CanvasSize,
     #[serde(default)]
     seed: u64,
+    /// The model by its name or its path.
     #[serde(default)]
-    model: Option<String>,
+    pub model: Option<String>,
     #[serde(default)]
     steps: Option<Steps>,
     #[serde(default)]
@@ -87,15 +88,6 @@ fn default_mask_std() -> f32 {
     8.0
 }
 
-/// A scene with its pictures loaded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoadedScene {
-    /// The canvas; its model is the default one.
-    pub document: Document,
-    /// The model as the file names it, if it does.
-    pub model: Option<String>,
-}
-
 impl SceneFile {
     /// Reads the JSON and checks every value.
     ///
@@ -137,11 +129,17 @@ impl SceneFile {
         Ok(scene)
     }
 
-    /// Loads masks and background; relative paths start at `folder`.
+    /// The files of masks and background; relative paths start at `folder`.
+    pub fn pictures(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+        let masks = self.regions.iter().map(|region| &region.mask);
+        masks.chain(&self.background.image).map(|path| folder.join(path))
+    }
+
+    /// The canvas, with masks and background loaded; relative paths start at `folder`, and its model is the default one.
     ///
     /// # Errors
     /// If a picture cannot be read.
-    pub fn load(&self, folder: &Path) -> anyhow::Result<LoadedScene> {
+    pub fn load(&self, folder: &Path) -> anyhow::Result<Document> {
         let mut document = Document::new(self.size);
         document.seed = Seed(self.seed);
         document.settings.steps = self.step_list();
@@ -179,10 +177,7 @@ impl SceneFile {
             });
         }
         document.next_region_id = self.regions.len() as u64 + 1;
-        Ok(LoadedScene {
-            document,
-            model: self.model.clone(),
-        })
+        Ok(document)
     }
 
     fn step_list(&self) -> StepList {
@@ -196,7 +191,13 @@ impl SceneFile {
 
 /// An error of the JSON reader with the field that it is about, which it tells for some errors only.
 fn named(json: &str, error: &serde_json::Error) -> anyhow::Error {
-    let text = error.to_string();
+    let text = error
+        .to_string()
+        .replace(
+            "expected u64",
+            "expected a whole number from 0 to 18446744073709551615",
+        )
+        .replace("expected u8", "expected a whole number from 0 to 255");
     let is_about_a_value = text.starts_with("invalid ");
     match last_key(json, error.line(), error.column()).filter(|_| is_about_a_value) {
         Some(key) => anyhow!("{key}: {text}"),
@@ -251,9 +252,9 @@ mod tests {
     #[test]
     fn only_size_and_regions_are_needed() {
         let scene = SceneFile::parse(r#"{"size": [64, 48], "regions": []}"#).unwrap();
-        let loaded = scene.load(Path::new(".")).unwrap();
-        assert_eq!(loaded.document, Document::new(CanvasSize::new(64, 48).unwrap()));
-        assert_eq!(loaded.model, None);
+        let document = scene.load(Path::new(".")).unwrap();
+        assert_eq!(document, Document::new(CanvasSize::new(64, 48).unwrap()));
+        assert_eq!(scene.model, None);
     }
 
     #[test]
@@ -289,6 +290,10 @@ mod tests {
             let error = message(&json);
             assert!(error.starts_with(&format!("{field}: ")), "{value}: {error}");
         }
+        assert!(
+            message(r#"{"size": [6, 4], "seed": -1}"#)
+                .contains("expected a whole number from 0 to 18446744073709551615")
+        );
         let error =
             message("{\"size\": [6, 4],\n\"regions\": [{\"prompt\": \"größe\", \"mask\": [], \"seed\": 1}]}");
         assert!(error.starts_with("mask: invalid type"), "{error}");

@@ -20,6 +20,25 @@ pub enum ModelSource {
     Toy,
 }
 
+impl ModelSource {
+    /// One that needs no files, by its name.
+    pub fn built_in(name: &str) -> Option<Self> {
+        [Self::Pocket, Self::RandomSd15, Self::Toy]
+            .into_iter()
+            .find(|source| source.built_in_name() == Some(name))
+    }
+
+    /// What one that needs no files is called in files and on the command line; `None` for a path.
+    pub fn built_in_name(&self) -> Option<&'static str> {
+        match self {
+            Self::Pocket => Some("pocket"),
+            Self::RandomSd15 => Some("random-sd15"),
+            Self::Toy => Some("toy"),
+            Self::Path(_) => None,
+        }
+    }
+}
+
 /// A low-rank adaptation to be fused into a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraSource {

@@ -1,0 +1,23 @@
+//! Settings files that somebody has changed by hand.
+
+use wordbrush::storage::folders::Folders;
+
+use crate::harness::{AppHarness as _, app_with_folders};
+
+#[test]
+fn broken_settings_are_told_and_nothing_of_them_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let file = |name: &str| folders.config.join(name);
+    std::fs::create_dir_all(&folders.config).unwrap();
+    std::fs::write(file("interface.toml"), "theme = [").unwrap();
+    std::fs::write(file("keys.toml"), "fly = [\"F3\"]").unwrap();
+    let harness = app_with_folders(folders.clone());
+    for expected in ["set aside as", "The keys file is not used"] {
+        let mut texts = harness.app().notifications().texts();
+        assert!(texts.any(|text| text.contains(expected)), "{expected}");
+    }
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    assert_eq!(read("interface.broken.toml"), "theme = [");
+    assert_eq!(read("keys.toml"), "fly = [\"F3\"]", "it is the user's to mend");
+}
