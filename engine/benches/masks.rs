@@ -35,7 +35,7 @@ fn stroke(mask: &mut Mask, center: (u32, u32)) {
 fn masks(criterion: &mut Criterion) {
     let size = CanvasSize::new(2048, 2048).expect("a possible canvas");
     let mut spec = toy::spec();
-    spec.native_side = 512;
+    spec.largest_side = 2048;
     let geometry = Geometry::new(size, &spec);
     for std_px in [8.0, 32.0] {
         let mut painted = Mask::new(size);

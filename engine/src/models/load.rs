@@ -307,6 +307,7 @@ fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
             Prediction::Epsilon
         },
         native_side: native_cells * downscale as u32,
+        largest_side: largest_cells(native_cells) * downscale as u32,
         sampler: if is_euler {
             SamplerKind::EulerTrailing
         } else {
@@ -317,6 +318,16 @@ fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
         beta_end: scheduler.beta_end,
         train_steps: scheduler.train_steps,
     })
+}
+
+/// How many cells on a side a model still makes sense of. One that was made for few has seen no picture in which a thing is
+/// much larger than its largest kernel: objects of the pocket model fall apart beyond half as much again.
+fn largest_cells(native: u32) -> u32 {
+    if native <= 32 {
+        native + native / 2
+    } else {
+        native * 4
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub fn spec() -> ModelSpec {
         downscale: DOWNSCALE,
         prediction: Prediction::Epsilon,
         native_side: 64,
+        largest_side: 256,
         sampler: SamplerKind::Lcm,
         has_added_conditioning: false,
         beta_start: 0.00085,

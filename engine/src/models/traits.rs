@@ -39,6 +39,8 @@ pub struct ModelSpec {
     pub prediction: Prediction,
     /// Side in pixels the model was trained for.
     pub native_side: u32,
+    /// Side in pixels of the largest square that it is shown; canvases with more pixels are computed smaller and enlarged.
+    pub largest_side: u32,
     /// Sampler.
     pub sampler: SamplerKind,
     /// Whether rows carry pooled text embeddings and time ids (SDXL).

@@ -10,8 +10,6 @@ use crate::{
 
 /// Fewest latent cells on a side: smaller canvases are computed with some surroundings.
 const MIN_CELLS: usize = 8;
-/// Canvases beyond this many native sides are computed smaller and enlarged.
-const MAX_NATIVE_SIDES: u64 = 4;
 
 /// How a canvas of any size lies on the latent grid.
 ///
@@ -36,8 +34,8 @@ pub struct Geometry {
 impl Geometry {
     /// Lays a canvas on a model's grid.
     pub fn new(canvas: CanvasSize, spec: &ModelSpec) -> Self {
-        let limit = u64::from(spec.native_side) * MAX_NATIVE_SIDES;
-        Self::at_size(canvas, limited(canvas, limit * limit), spec)
+        let largest = u64::from(spec.largest_side);
+        Self::at_size(canvas, limited(canvas, largest * largest), spec)
     }
 
     /// Lays a canvas on the grid of a picture of another size.
