@@ -22,7 +22,7 @@ pub enum Error {
         height: u32,
     },
     /// The mask belongs to another canvas.
-    #[error("a mask holds {found} values where the canvas has {expected} pixels")]
+    #[error("a mask holds {found} values where the canvas has {expected} pixels: it needs one for each")]
     MaskLength {
         /// Pixels of the canvas.
         expected: usize,
@@ -146,6 +146,15 @@ impl Error {
                 source: Arc::new(error),
             }
         }
+    }
+}
+
+/// What is wrong with a file that should hold JSON, and what to do if it was cut short or is something else.
+pub(crate) fn json_reason(error: &serde_json::Error) -> String {
+    if error.is_data() {
+        error.to_string()
+    } else {
+        format!("it is no valid JSON ({error}); the file is damaged: download it again")
     }
 }
 

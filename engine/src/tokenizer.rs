@@ -18,6 +18,8 @@ use tokenizers::{
     },
 };
 
+use crate::error::json_reason;
+
 /// Marks the end of a word in CLIP's vocabularies.
 const WORD_END: &str = "</w>";
 /// What CLIP calls a word.
@@ -210,11 +212,11 @@ impl Vocabulary {
     fn from_vocab_and_merges(vocab: &[u8], merges: &[u8]) -> Result<Self, TokenizerError> {
         let ids = serde_json::from_slice(vocab).map_err(|error| TokenizerError::File {
             file: "vocab.json",
-            reason: error.to_string(),
+            reason: json_reason(&error),
         })?;
         let text = std::str::from_utf8(merges).map_err(|error| TokenizerError::File {
             file: "merges.txt",
-            reason: error.to_string(),
+            reason: format!("it is no text in UTF-8 ({error}); the file is damaged: download it again"),
         })?;
         Ok(Self {
             file: "merges.txt",
@@ -229,7 +231,7 @@ impl Vocabulary {
             reason,
         };
         let parsed: TokenizerJson =
-            serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| broken(json_reason(&error)))?;
         if parsed.model.end_of_word_suffix.as_deref() != Some(WORD_END) {
             return Err(broken(
                 "it is not the byte-pair encoding of a CLIP text encoder".to_owned(),
@@ -373,7 +375,7 @@ impl SpecialTokens {
             None => Ok(SpecialTokensJson::default()),
             Some(bytes) => serde_json::from_slice(bytes).map_err(|error| TokenizerError::File {
                 file,
-                reason: error.to_string(),
+                reason: json_reason(&error),
             }),
         };
         let config = parse(files.config, "tokenizer_config.json")?;

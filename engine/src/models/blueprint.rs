@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -80,11 +81,13 @@ impl Blueprint {
     }
 
     fn from_path(path: &Path, compute: &Compute, watch: &LoadWatch<'_>) -> Result<Self> {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        // A path such as "." ends in no name.
+        let shown = |name: Option<&OsStr>| name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         if path.is_dir() {
             let folder = ModelFolder::on_disk(path, compute, watch);
-            return Self::from_folder(&folder, &name);
+            return Self::from_folder(&folder, &shown(path.file_name()));
         }
+        let name = shown(path.file_stem());
         refuse_pickle(path)?;
         if path.exists() {
             Self::from_checkpoint(path, &name)

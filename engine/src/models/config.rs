@@ -5,6 +5,8 @@
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use crate::error::json_reason;
+
 /// Longest list and largest number that a configuration may hold; beyond them it is damaged.
 pub(crate) const MAX_LEVELS: usize = 8;
 const MAX_SIDE: usize = 1 << 17;
@@ -30,7 +32,7 @@ pub enum Activation {
 
 /// Reads an object; a list would pass as an object whose fields all have their defaults.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| json_reason(&error))?;
     T::deserialize(Value::Object(fields)).map_err(|error| error.to_string())
 }
 

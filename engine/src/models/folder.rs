@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     device::Compute,
     error::Doing as _,
-    tokenizer::{PromptTokenizer, TokenizerFiles},
+    tokenizer::{PromptTokenizer, TokenizerError, TokenizerFiles},
     weights::{Adapters, Folder, LoadWatch, Network, Weights, canonical},
 };
 
@@ -99,9 +99,15 @@ impl<'a> ModelFolder<'a> {
             config: config.as_deref(),
             special_tokens: special_tokens.as_deref(),
         };
-        PromptTokenizer::new(&files, capacity).map_err(|error| Error::InvalidFile {
-            path: self.folder.path(subfolder),
-            reason: error.to_string(),
+        PromptTokenizer::new(&files, capacity).map_err(|error| match error {
+            TokenizerError::File { file, reason } => Error::InvalidFile {
+                path: self.folder.path(&format!("{subfolder}/{file}")),
+                reason,
+            },
+            TokenizerError::NoVocabulary => Error::InvalidFile {
+                path: self.folder.path(subfolder),
+                reason: error.to_string(),
+            },
         })
     }
 

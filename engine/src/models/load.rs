@@ -451,14 +451,14 @@ mod tests {
     fn damaged_folders_are_refused_with_the_file_at_fault() {
         let unet = "unet/diffusion_pytorch_model.safetensors";
         type Damage = fn(&Path);
-        let damages: [(Damage, &str); 8] = [
+        let damages: [(Damage, &str); 10] = [
             (
                 |path| std::fs::remove_file(path.join("unet/config.json")).unwrap(),
                 "unet/config.json",
             ),
             (
                 |path| std::fs::write(path.join("unet/config.json"), "{").unwrap(),
-                "unet/config.json",
+                "unet/config.json cannot be used: it is no valid JSON",
             ),
             (
                 |path| std::fs::write(path.join("vae/config.json"), [0xff, 0xfe]).unwrap(),
@@ -471,7 +471,15 @@ mod tests {
             ),
             (
                 |path| std::fs::write(path.join("tokenizer/vocab.json"), [0xff]).unwrap(),
-                "vocab.json",
+                "tokenizer/vocab.json cannot be used: it is no valid JSON",
+            ),
+            (
+                |path| std::fs::write(path.join("tokenizer/merges.txt"), b"a b\n\xff").unwrap(),
+                "tokenizer/merges.txt cannot be used: it is no text in UTF-8",
+            ),
+            (
+                |path| std::fs::remove_dir_all(path.join("vae")).unwrap(),
+                "the file with the image codec's weights is missing",
             ),
             (
                 |path| {
@@ -532,6 +540,20 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_named_whole_and_a_file_without_its_ending() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("tiny-v1.5");
+        std::fs::rename(copied_model().keep(), &folder).unwrap();
+        let loaded = load_quietly(ModelSource::Path(folder)).unwrap();
+        assert_eq!(loaded.summary.name, "tiny-v1.5");
+        let nameless = load_quietly(ModelSource::Path("..".into())).err().unwrap();
+        assert!(
+            nameless.to_string().contains("\"..\" is no model folder"),
+            "{nameless}"
+        );
+    }
+
+    #[test]
     fn half_precision_variants_and_shards_are_found() {
         let folder = copied_model();
         let unet = folder.path().join("unet");
@@ -578,11 +600,30 @@ mod tests {
             safetensors::serialize([("lora_unet_x.alpha", view())], None).unwrap(),
         )
         .unwrap();
+        let file_with = |names: &[&str]| {
+            let path = folder.path().join(format!("{}.safetensors", names[0]));
+            let tensors = names.iter().map(|name| (*name, view()));
+            std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+            path
+        };
+        let denoiser = "model.diffusion_model.input_blocks.0.0.weight";
         for (path, word) in [
             (folder.path().to_owned(), "unet"),
             (pickle, "pickle"),
             (text, "safetensors"),
             (lora, "LoRA"),
+            (file_with(&["double_blocks.0.img_mod.lin.weight"]), "transformer"),
+            (
+                file_with(&["model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"]),
+                "transformer",
+            ),
+            (file_with(&["down_blocks.0.resnets.0.conv1.weight"]), "one part"),
+            (file_with(&["emb_params"]), "no denoiser"),
+            (
+                file_with(&["conditioner.embedders.0.model.ln_final.weight", denoiser]),
+                "refiner",
+            ),
+            (file_with(&[denoiser]), "no text encoder"),
             (folder.path().join("absent.safetensors"), "missing"),
         ] {
             let error = load_quietly(ModelSource::Path(path)).err().unwrap().to_string();

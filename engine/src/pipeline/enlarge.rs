@@ -1,8 +1,9 @@
 //! A finished picture made larger, with the detail that the larger size has room for.
 //!
-//! The enlarged picture is noised to a level where its composition is settled and its detail is not, and denoised again by the method itself: regions averaged under their masks, the background where they leave room.
-//! The model looks through windows of the size it was trained for. There is no bootstrapping and no centring; objects are
-//! where they are. Where nothing is painted the background's own pixels are put in place at the end.
+//! The enlarged picture is noised to a level where its composition is settled and its detail is not, and denoised again
+//! by the method itself: regions averaged under their masks, the background where they leave room. The model looks
+//! through windows of the size it was trained for. There is no bootstrapping and no centring; objects are where they are.
+//! Where nothing is painted the background's own pixels are put in place at the end.
 
 use candle_core::{DType, Tensor};
 

@@ -58,8 +58,8 @@ impl Course<'_> {
 /// number of threads.
 ///
 /// # Errors
-/// [`Error::Cancelled`] if `is_cancelled` says so; [`Error::Scene`] or [`Error::MaskLength`] if the scene contradicts
-/// itself; [`Error::NotFinite`] if the denoiser gives what is not a number; otherwise what failed.
+/// [`Error::Cancelled`] if `is_cancelled` says so; [`Error::Scene`] if the scene contradicts itself;
+/// [`Error::NotFinite`] if the denoiser gives what is not a number; otherwise what failed.
 pub fn render(
     parts: &mut ModelParts,
     scene: &Scene,
@@ -476,9 +476,11 @@ mod tests {
     #[test]
     fn a_mask_of_another_canvas_is_refused() {
         let mut scene = scene(size(64, 64));
-        scene.regions[1].mask = Mask::full(size(32, 64));
-        let result = render_with(&mut parts(), &scene, size(64, 64));
-        assert!(matches!(result, Err(Error::MaskLength { .. })));
+        // As many pixels as the canvas has, but not in its rows.
+        scene.regions[1].mask = Mask::full(size(32, 128));
+        let error = render_with(&mut parts(), &scene, size(64, 64)).unwrap_err();
+        assert!(matches!(error, Error::Scene { .. }), "{error}");
+        assert!(error.to_string().contains("32 x 128"), "{error}");
     }
 
     #[test]

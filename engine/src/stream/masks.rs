@@ -312,8 +312,8 @@ impl Masks {
         ))
     }
 
-    /// Leaves regions where they are that reach from one border of the canvas to the other: rolled to the middle, a scenery's
-    /// ends would meet, and a sky would have the ground above it.
+    /// Leaves regions where they are that reach from one border of the canvas to the other: rolled to the middle, a
+    /// scenery's ends would meet, and a sky would have the ground above it.
     ///
     /// # Shapes
     /// - `coverage`: one plane for each region

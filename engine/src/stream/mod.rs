@@ -6,8 +6,8 @@
 //!           prompts ───────────┘                     (bootstrap, centre, denoise, guide, average)
 //! ```
 //!
-//! [`step`] is the method without state, and `fused` the same on cards with kernels of ours; [`live`] drives it for a canvas that is being painted, [`mod@reference`] as the
-//! authors' implementation does, to be compared with recordings.
+//! [`step`] is the method without state, and `fused` the same on cards with kernels of ours; [`live`] drives it for a
+//! canvas that is being painted, [`mod@reference`] as the authors' implementation does, to be compared with recordings.
 
 pub mod blur;
 pub mod centering;

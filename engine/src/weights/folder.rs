@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{TensorFile, Weights, names::canonical, refuse_pickle};
-use crate::{Error, Result};
+use crate::{Error, Result, error::json_reason};
 
 /// The networks of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,7 +114,7 @@ impl Folder {
             .map(Some)
             .map_err(|error| Error::InvalidFile {
                 path: self.path(inside),
-                reason: error.to_string(),
+                reason: json_reason(&error),
             })
     }
 
@@ -193,7 +193,7 @@ impl Folder {
     /// The only safetensors file of a folder, whatever its name, or the reason why there are no weights.
     fn other_weight_file(&self, network: Network, subfolder: &str) -> Result<Vec<Arc<TensorFile>>> {
         let missing = Error::MissingFile {
-            what: format!("the {}'s weights", network.label()),
+            what: format!("the file with the {}'s weights", network.label()),
             path: self.path(&format!("{subfolder}/{}.safetensors", network.stems()[0])),
         };
         let Self::Disk(root) = self else {

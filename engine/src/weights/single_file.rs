@@ -28,6 +28,13 @@ const SD1_TEXT: &str = "cond_stage_model.transformer.";
 const SD2_TEXT: &str = "cond_stage_model.model.";
 const XL_TEXT: &str = "conditioner.embedders.0.transformer.";
 const XL_TEXT_2: &str = "conditioner.embedders.1.model.";
+/// How weights of diffusion transformers are named.
+const TRANSFORMER_BLOCKS: [&str; 4] = [
+    "double_blocks.",
+    "joint_blocks.",
+    "transformer_blocks.",
+    "blocks.",
+];
 
 /// The networks of a single-file checkpoint.
 #[derive(Debug)]
@@ -102,19 +109,27 @@ fn detect(file: &TensorFile) -> Result<Family> {
     let unsupported = |reason: &str| Error::UnsupportedModel {
         reason: format!("{}: {reason}", file.path().display()),
     };
+    // Some of these files put their transformer where a denoiser of Stable Diffusion would be.
+    let is_transformer = file.shapes().any(|(name, _)| {
+        let name = name.strip_prefix(DENOISER).unwrap_or(name);
+        TRANSFORMER_BLOCKS.iter().any(|blocks| name.starts_with(blocks))
+    });
+    if is_transformer {
+        return Err(unsupported(
+            "it is a diffusion transformer (such as Flux or SD 3), which Wordbrush cannot run; choose a model of Stable \
+             Diffusion 1.x, 2.x or XL",
+        ));
+    }
     if !has(DENOISER) {
-        let reason = if has("double_blocks.") || has("joint_blocks.") || has("transformer_blocks.") {
-            "it is a diffusion transformer (such as Flux or SD 3), which Wordbrush cannot run"
-        } else if has("lora_unet_")
-            || has("lora_te_")
-            || file.shapes().any(|(name, _)| name.contains(".lora_"))
-        {
-            "it is a LoRA: choose a model first, then add it there"
-        } else if has("down_blocks.") || has("encoder.") {
-            "it is one part of a model; open the whole model folder instead"
-        } else {
-            "it has no denoiser of Stable Diffusion 1.x, 2.x or XL"
-        };
+        let reason =
+            if has("lora_unet_") || has("lora_te_") || file.shapes().any(|(name, _)| name.contains(".lora_"))
+            {
+                "it is a LoRA: choose a model first, then add it there"
+            } else if has("down_blocks.") || has("encoder.") {
+                "it is one part of a model; open the whole model folder instead"
+            } else {
+                "it has no denoiser of Stable Diffusion 1.x, 2.x or XL"
+            };
         return Err(unsupported(reason));
     }
     if has("conditioner.embedders.0.model.") {

@@ -287,9 +287,14 @@ fn same_flow(a: &StreamSettings, b: &StreamSettings) -> bool {
 pub(super) fn validate(scene: &Scene) -> Result<()> {
     for (index, region) in scene.regions.iter().enumerate() {
         if region.mask.size() != scene.size {
-            return Err(Error::MaskLength {
-                expected: scene.size.area(),
-                found: region.mask.size().area(),
+            let (width, height) = region.mask.size().into();
+            let (canvas_width, canvas_height) = scene.size.into();
+            return Err(Error::Scene {
+                reason: format!(
+                    "the mask of region {} is {width} x {height} pixels where the canvas is {canvas_width} x {canvas_height}; \
+                     give it the canvas' size",
+                    region.id.0
+                ),
             });
         }
         if scene.regions[..index].iter().any(|other| other.id == region.id) {
