@@ -28,7 +28,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Meadow",
         teaches: "Land, sky and things: where regions overlap, the front one wins.",
         picture: include_bytes!("../../../assets/samples/meadow.jpg"),
-        seed: 7,
+        seed: 10,
         regions: &[
             region("Sky", "blue sky", Shape::Above { y: 0.62, wave: 0.02 }, 10.0),
             region("Meadow", "grass", Shape::Below { y: 0.58, wave: 0.035 }, 6.0),
@@ -40,7 +40,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Harbour",
         teaches: "Try another prompt for the sky: sunset, night sky, clouds.",
         picture: include_bytes!("../../../assets/samples/harbour.jpg"),
-        seed: 1,
+        seed: 4,
         regions: &[
             region("Sky", "sunset", Shape::Above { y: 0.52, wave: 0.0 }, 10.0),
             region("Sea", "sea", Shape::Below { y: 0.5, wave: 0.012 }, 6.0),
@@ -51,7 +51,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Winter night",
         teaches: "Edge softness: see how far the snow melts into the sky.",
         picture: include_bytes!("../../../assets/samples/winter-night.jpg"),
-        seed: 4,
+        seed: 3,
         regions: &[
             region("Night", "night sky", Shape::Above { y: 0.6, wave: 0.03 }, 12.0),
             region("Snow", "snow", Shape::Below { y: 0.56, wave: 0.05 }, 10.0),
@@ -64,7 +64,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Castle",
         teaches: "Seeds: select the castle and reroll it alone, with the dice.",
         picture: include_bytes!("../../../assets/samples/castle.jpg"),
-        seed: 11,
+        seed: 9,
         regions: &[
             region("Sky", "clouds", Shape::Above { y: 0.5, wave: 0.03 }, 10.0),
             region("Hills", "hills", Shape::Below { y: 0.48, wave: 0.06 }, 8.0),
@@ -76,7 +76,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Still life",
         teaches: "Objects on a table: repaint a mask, and its picture follows.",
         picture: include_bytes!("../../../assets/samples/still-life.jpg"),
-        seed: 8,
+        seed: 4,
         regions: &[
             region("Wall", "teal paper", Shape::Above { y: 0.66, wave: 0.0 }, 10.0),
             region("Table", "wood", Shape::Below { y: 0.64, wave: 0.0 }, 4.0),
@@ -89,19 +89,19 @@ pub const SAMPLES: &[Sample] = &[
         name: "Forest floor",
         teaches: "Reroll one region only: the mushroom changes, the forest stays.",
         picture: include_bytes!("../../../assets/samples/forest-floor.jpg"),
-        seed: 4,
+        seed: 3,
         regions: &[
             region("Forest", "forest", Shape::Above { y: 0.7, wave: 0.03 }, 10.0),
             region("Moss", "moss", Shape::Below { y: 0.62, wave: 0.04 }, 8.0),
             region("Mushroom", "mushroom", ellipse(0.34, 0.58, 0.19, 0.27), 4.0),
-            region("Rabbit", "rabbit", ellipse(0.74, 0.6, 0.16, 0.24), 4.0),
+            region("Fox", "fox", ellipse(0.74, 0.6, 0.16, 0.24), 4.0),
         ],
     },
     Sample {
         name: "Balloons",
         teaches: "Colours in prompts: red, teal, purple. Duplicate one with Ctrl+J.",
         picture: include_bytes!("../../../assets/samples/balloons.jpg"),
-        seed: 4,
+        seed: 3,
         regions: &[
             region("Sky", "blue sky", EVERYWHERE, 0.0),
             region(
@@ -128,7 +128,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Aquarium",
         teaches: "One region over everything, and small things above it.",
         picture: include_bytes!("../../../assets/samples/aquarium.jpg"),
-        seed: 1,
+        seed: 3,
         regions: &[
             region("Water", "water", EVERYWHERE, 0.0),
             region("Sand", "sand", Shape::Below { y: 0.82, wave: 0.03 }, 8.0),
@@ -141,7 +141,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Deep space",
         teaches: "Dream mode: the infinity sign keeps every frame changing.",
         picture: include_bytes!("../../../assets/samples/deep-space.jpg"),
-        seed: 2,
+        seed: 8,
         regions: &[
             region("Galaxy", "galaxy", EVERYWHERE, 0.0),
             region("Planet", "planet", ellipse(0.24, 0.34, 0.18, 0.22), 4.0),
@@ -153,7 +153,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Desert",
         teaches: "Duplicate the cactus with Ctrl+J and change the words of one.",
         picture: include_bytes!("../../../assets/samples/desert.jpg"),
-        seed: 8,
+        seed: 5,
         regions: &[
             region("Sky", "blue sky", Shape::Above { y: 0.52, wave: 0.01 }, 10.0),
             region("Desert", "desert", Shape::Below { y: 0.5, wave: 0.04 }, 8.0),
@@ -165,16 +165,11 @@ pub const SAMPLES: &[Sample] = &[
         name: "Party",
         teaches: "Patterns are materials too: polka dots, stripes, checkerboard.",
         picture: include_bytes!("../../../assets/samples/party.jpg"),
-        seed: 11,
+        seed: 4,
         regions: &[
-            region(
-                "Wall",
-                "yellow polka dots",
-                Shape::Above { y: 0.7, wave: 0.0 },
-                8.0,
-            ),
+            region("Wall", "polka dots", Shape::Above { y: 0.7, wave: 0.0 }, 8.0),
             region("Floor", "wood", Shape::Below { y: 0.68, wave: 0.0 }, 4.0),
-            region("Cake", "cake", ellipse(0.5, 0.6, 0.2, 0.26), 4.0),
+            region("Cupcake", "cupcake", ellipse(0.5, 0.6, 0.2, 0.26), 4.0),
             region("Gift", "gift", ellipse(0.2, 0.68, 0.14, 0.18), 4.0),
             region("Balloon", "red balloon", ellipse(0.82, 0.34, 0.13, 0.26), 4.0),
         ],
@@ -183,7 +178,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Lava gate",
         teaches: "Materials: any material can fill any shape.",
         picture: include_bytes!("../../../assets/samples/lava-gate.jpg"),
-        seed: 6,
+        seed: 3,
         regions: &[
             region("Wall", "brick wall", EVERYWHERE, 0.0),
             region(

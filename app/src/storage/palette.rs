@@ -401,7 +401,7 @@ mod tests {
         // apart colours look. 0 is the same, 764 is black beside white.
         let distance = |a: [u8; 3], b: [u8; 3]| {
             let difference = |channel: usize| f64::from(a[channel]) - f64::from(b[channel]);
-            let red = (f64::from(a[0]) + f64::from(b[0])) / 2.0 / 256.0;
+            let red = f64::midpoint(f64::from(a[0]), f64::from(b[0])) / 256.0;
             let weights = [2.0 + red, 4.0, 3.0 - red];
             (0..3)
                 .map(|channel| weights[channel] * difference(channel).powi(2))
