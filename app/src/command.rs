@@ -230,7 +230,7 @@ impl AppCommand {
             Self::FillMask => spec(Menu::Mask, "Cover the whole canvas", "fill-mask", icons::SQUARE, &[], "Paint the region everywhere."),
             Self::ClearMask => spec(Menu::Mask, "Clear mask", "clear-mask", icons::SQUARE_X, &["Ctrl+Delete"], "Unpaint the region."),
             Self::InvertMask => spec(Menu::Mask, "Invert mask", "invert-mask", icons::CONTRAST, &["Ctrl+Shift+I"], "Paint where it was not, and the other way round."),
-            Self::GrowMask => spec(Menu::Mask, "Grow mask", "grow-mask", icons::EXPAND, &["Ctrl+Alt+Plus"], "Widen the region by 8 pixels."),
+            Self::GrowMask => spec(Menu::Mask, "Grow mask", "grow-mask", icons::EXPAND, &["Ctrl+Alt+Plus", "Ctrl+Alt+Equals", "Ctrl+Alt+Shift+Plus"], "Widen the region by 8 pixels."),
             Self::ShrinkMask => spec(Menu::Mask, "Shrink mask", "shrink-mask", icons::SHRINK, &["Ctrl+Alt+Minus"], "Narrow the region by 8 pixels."),
             Self::FeatherMask => spec(Menu::Mask, "Feather mask", "feather-mask", icons::WAVES, &["Ctrl+Alt+F"], "Soften the region's edge by 8 pixels."),
             Self::Deselect => spec(Menu::Mask, "Cancel what is being drawn", "deselect", icons::X, &["Ctrl+D"], "Give up an unfinished shape or lasso; Escape does the same."),

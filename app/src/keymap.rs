@@ -347,6 +347,8 @@ pub fn shortcut_name(shortcut: &KeyboardShortcut) -> String {
     text += match shortcut.logical_key {
         Key::OpenBracket => "[",
         Key::CloseBracket => "]",
+        Key::Comma => ",",
+        Key::Slash => "/",
         key => key.name(),
     };
     text

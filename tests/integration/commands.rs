@@ -4,6 +4,7 @@ use egui::{Key, Modifiers, accesskit::Role};
 use egui_kittest::kittest::Queryable as _;
 use wordbrush::{
     command::AppCommand,
+    dialogs::file_path::FilePurpose,
     document::{Document, Edit, Target},
     storage::{project::Project, project_file},
 };
@@ -420,4 +421,63 @@ fn a_model_that_is_not_there_is_an_error_with_a_way_out() {
             .texts()
             .any(|text| text.contains("model.safetensors"))
     );
+}
+
+#[test]
+fn where_the_desktop_shows_no_file_window_the_path_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("by hand.wordbrush");
+    let mut harness = app();
+    let state = harness.state_mut().as_mut().expect("the app is there");
+    state.ask_for_path(FilePurpose::Save);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness
+        .get_by_label("File path")
+        .type_text(&path.display().to_string());
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    let saved = format!("Saved {}", path.display());
+    harness.run_until("the file saved", |app| {
+        app.notifications().texts().any(|text| text == saved)
+    });
+    assert!(path.is_file());
+    assert!(harness.query_by_label("File path").is_none(), "it closes");
+}
+
+#[test]
+fn enter_makes_the_new_canvas_also_after_typing_a_prompt() {
+    let mut harness = app();
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::N);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Landscape").click();
+    harness.run_steps(3);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    let size = harness.app().document().size;
+    assert_eq!((size.width(), size.height()), (768, 512));
+    assert!(harness.query_by_label("Create").is_none(), "it closes");
+}
+
+#[test]
+fn a_mask_grows_by_the_key_that_a_keyboard_has_for_plus() {
+    // Where plus stands above equals, Shift comes with it or the key is Equals.
+    for (modifiers, key) in [
+        (Modifiers::COMMAND | Modifiers::ALT, Key::Plus),
+        (Modifiers::COMMAND | Modifiers::ALT, Key::Equals),
+        (Modifiers::COMMAND | Modifiers::ALT | Modifiers::SHIFT, Key::Plus),
+    ] {
+        let mut harness = app();
+        let before = harness.app().document().regions[3].mask.clone();
+        harness.key_press_modifiers(modifiers, key);
+        harness.run_until_fresh();
+        assert!(
+            harness.app().document().regions[3].mask != before,
+            "{modifiers:?} {key:?}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use egui::{Modifiers, accesskit::Role};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use wordbrush::{document::Target, engine_link::Freshness};
+use wordbrush::{app::App, document::Target, engine_link::Freshness};
 use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
 use crate::harness::{AppHarness as _, app, app_of_size};
@@ -93,11 +93,8 @@ fn a_double_click_renames_a_region() {
     assert_eq!(harness.app().document().regions[2].prompt, "sun");
 }
 
-#[test]
-fn dragging_a_row_reorders_the_regions() {
-    let mut harness = app();
-    let from = harness.get_by_label("Region Tree").rect().center();
-    let to = harness.get_by_label("Region Sky").rect().center_bottom() - egui::vec2(0.0, 4.0);
+/// Takes something, moves it by a few steps and lets it go.
+fn drag(harness: &mut egui_kittest::Harness<'static, Option<App>>, from: egui::Pos2, to: egui::Pos2) {
     harness.drag_at(from);
     harness.run_steps(2);
     for step in 1..=4 {
@@ -106,6 +103,14 @@ fn dragging_a_row_reorders_the_regions() {
     }
     harness.drop_at(to);
     harness.run_steps(3);
+}
+
+#[test]
+fn dragging_a_row_reorders_the_regions() {
+    let mut harness = app();
+    let from = harness.get_by_label("Region Tree").rect().center();
+    let to = harness.get_by_label("Region Sky").rect().center_bottom() - egui::vec2(0.0, 4.0);
+    drag(&mut harness, from, to);
     let names: Vec<_> = harness
         .app()
         .document()
@@ -124,14 +129,7 @@ fn a_row_dropped_on_the_background_is_the_lowest_region() {
         .get_by_role_and_label(Role::ListBoxOption, "Background")
         .rect()
         .center();
-    harness.drag_at(from);
-    harness.run_steps(2);
-    for step in 1..=4 {
-        harness.hover_at(from + (to - from) * (step as f32 / 4.0));
-        harness.run_steps(2);
-    }
-    harness.drop_at(to);
-    harness.run_steps(3);
+    drag(&mut harness, from, to);
     assert_eq!(harness.app().document().regions[0].name, "Tree");
 }
 
@@ -140,12 +138,7 @@ fn a_row_dropped_far_from_the_list_stays() {
     let mut harness = app();
     let from = harness.get_by_label("Region Tree").rect().center();
     let to = harness.get_by_label("Region Sky").rect().center() - egui::vec2(500.0, 0.0);
-    harness.drag_at(from);
-    harness.run_steps(2);
-    harness.hover_at(to);
-    harness.run_steps(2);
-    harness.drop_at(to);
-    harness.run_steps(3);
+    drag(&mut harness, from, to);
     assert_eq!(harness.app().document().regions[3].name, "Tree");
 }
 

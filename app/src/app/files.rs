@@ -1,6 +1,9 @@
 //! Files: opening, saving, exporting, and the system's dialogs; whatever waits does so on a thread of its own.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, bounded};
 use eframe::egui;
@@ -13,6 +16,7 @@ use crate::{
     dialogs::{
         Dialog,
         export::{ExportFormat, ExportRequest},
+        file_path::{FilePathDialog, FilePurpose},
     },
     document::{BackgroundField, Document, Edit, RegionLayer},
     kept_frames::{CanvasNumber, Entry},
@@ -32,14 +36,15 @@ use crate::{
     },
 };
 
-/// What a chosen file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Open,
-    Background,
-    Save,
-    Export,
-    Model,
+/// Nobody closes a window so soon: the desktop has not shown any.
+const NO_WINDOW_WITHIN: Duration = Duration::from_millis(250);
+
+/// What the system's dialog brought.
+enum Chosen {
+    File(PathBuf),
+    Nothing,
+    /// There is no such dialog, as on desktops without a portal.
+    NoDialog,
 }
 
 /// A job of the thread "file-io" whose result the app waits for.
@@ -137,7 +142,7 @@ impl PinSource {
 
 /// The system dialog that is open, and the jobs that run.
 pub(super) struct Files {
-    choosing: Option<(Purpose, Receiver<Option<PathBuf>>)>,
+    choosing: Option<(FilePurpose, Receiver<Chosen>)>,
     thread: anyhow::Result<TaskThread>,
     jobs: Vec<Job>,
     /// What was copied last is on the clipboard as long as this is there.
@@ -161,7 +166,7 @@ impl Files {
     }
 
     pub(super) fn browse_model(&mut self, ctx: &egui::Context) {
-        self.browse(ctx, Purpose::Model, |dialog| {
+        self.browse(ctx, FilePurpose::Model, |dialog| {
             dialog
                 .add_filter("Checkpoints", &["safetensors"])
                 .set_title("Choose a checkpoint")
@@ -173,7 +178,7 @@ impl Files {
     fn browse(
         &mut self,
         ctx: &egui::Context,
-        purpose: Purpose,
+        purpose: FilePurpose,
         show: impl FnOnce(rfd::FileDialog) -> Option<PathBuf> + Send + 'static,
     ) {
         if self.choosing.is_some() {
@@ -184,8 +189,14 @@ impl Files {
         let thread = std::thread::Builder::new()
             .name("file-dialog".to_owned())
             .spawn(move || {
+                let asked = Instant::now();
+                let chosen = match show(rfd::FileDialog::new()) {
+                    Some(path) => Chosen::File(path),
+                    None if asked.elapsed() < NO_WINDOW_WITHIN => Chosen::NoDialog,
+                    None => Chosen::Nothing,
+                };
                 // A receiver that is gone means that the app has ended.
-                drop(sender.send(show(rfd::FileDialog::new())));
+                drop(sender.send(chosen));
                 ctx.request_repaint();
             });
         match thread {
@@ -269,23 +280,48 @@ impl App {
         let Ok(chosen) = receiver.try_recv() else { return };
         let purpose = *purpose;
         self.files.choosing = None;
-        let Some(path) = chosen else { return };
+        match chosen {
+            Chosen::File(path) => self.use_file(purpose, path),
+            Chosen::Nothing => {}
+            Chosen::NoDialog => self.ask_for_path(purpose),
+        }
+        ctx.request_repaint();
+    }
+
+    /// Asks for a file's path by hand; what has a field of its own for it only needs a word.
+    pub fn ask_for_path(&mut self, purpose: FilePurpose) {
+        if self.dialog.is_some() {
+            let text = "This desktop shows no window to choose files: write the path into the field.";
+            self.notifications.push(Level::Info, text);
+            return;
+        }
+        let path = match purpose {
+            FilePurpose::Save => self
+                .canvases
+                .path()
+                .map_or_else(|| self.export_path().with_extension("wordbrush"), Path::to_owned),
+            _ => PathBuf::new(),
+        };
+        self.dialog = Some(Dialog::FilePath(FilePathDialog::new(purpose, &path)));
+    }
+
+    /// Does with a file what it was chosen for.
+    pub(super) fn use_file(&mut self, purpose: FilePurpose, path: PathBuf) {
         match purpose {
-            Purpose::Open => self.open_path(&path),
-            Purpose::Background => self.drop_path(&path, true),
-            Purpose::Save => self.save_to(path),
-            Purpose::Export => {
+            FilePurpose::Open => self.open_path(&path),
+            FilePurpose::Background => self.drop_path(&path, true),
+            FilePurpose::Save => self.save_to(path),
+            FilePurpose::Export => {
                 if let Some(Dialog::Export(dialog)) = &mut self.dialog {
                     dialog.set_path(&path);
                 }
             }
-            Purpose::Model => {
+            FilePurpose::Model => {
                 if let Some(Dialog::Model(dialog)) = &mut self.dialog {
                     dialog.set_path(&path);
                 }
             }
         }
-        ctx.request_repaint();
     }
 
     fn take_done(&mut self, done: Done) {
@@ -421,7 +457,7 @@ impl App {
     }
 
     pub(super) fn browse_open(&mut self, ctx: &egui::Context) {
-        self.files.browse(ctx, Purpose::Open, |dialog| {
+        self.files.browse(ctx, FilePurpose::Open, |dialog| {
             let kinds = ["wordbrush", "ora", "png", "jpg", "jpeg", "webp", "json"];
             dialog
                 .add_filter("Canvases and pictures", &kinds)
@@ -431,7 +467,7 @@ impl App {
     }
 
     pub(super) fn browse_background(&mut self, ctx: &egui::Context) {
-        self.files.browse(ctx, Purpose::Background, |dialog| {
+        self.files.browse(ctx, FilePurpose::Background, |dialog| {
             dialog
                 .add_filter("Pictures", &["png", "jpg", "jpeg", "webp"])
                 .set_title("Background picture")
@@ -441,7 +477,7 @@ impl App {
 
     pub(super) fn browse_save(&mut self, ctx: &egui::Context) {
         let name = format!("{}.wordbrush", self.canvases.title());
-        self.files.browse(ctx, Purpose::Save, move |dialog| {
+        self.files.browse(ctx, FilePurpose::Save, move |dialog| {
             dialog
                 .add_filter("Wordbrush project", &["wordbrush"])
                 .add_filter("OpenRaster", &["ora"])
@@ -453,7 +489,7 @@ impl App {
 
     pub(super) fn browse_export(&mut self, ctx: &egui::Context) {
         let name = format!("{}.png", self.canvases.title());
-        self.files.browse(ctx, Purpose::Export, move |dialog| {
+        self.files.browse(ctx, FilePurpose::Export, move |dialog| {
             dialog
                 .add_filter("Pictures", &["png", "jpg", "webp", "ora"])
                 .set_file_name(name)

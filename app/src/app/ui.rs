@@ -253,6 +253,7 @@ impl App {
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
+            Dialog::FilePath(state) => state.ui(ctx, outbox),
             Dialog::Model(state) => state.ui(ctx, &self.link, &known_models.unwrap_or_default(), outbox),
             Dialog::Recover(state) => {
                 let (is_closed, recovery) = state.ui(ctx);

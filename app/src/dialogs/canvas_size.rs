@@ -3,7 +3,7 @@
 use eframe::egui::{self, DragValue, Ui, vec2};
 use wordbrush_engine::api::CanvasSize;
 
-use super::{buttons_ui, window_ui};
+use super::{buttons_ui, is_confirmed, window_ui};
 use crate::{
     document::{Document, Edit, ResizeMode},
     panels::outbox::{Intent, Outbox},
@@ -49,11 +49,12 @@ impl CanvasSizeDialog {
     /// Draws the window for a new canvas; returns whether it is to be closed.
     pub fn new_canvas_ui(&mut self, ctx: &egui::Context, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
+        let is_confirmed = is_confirmed(ctx);
         let is_closed = window_ui(ctx, "New canvas", 460.0, |ui| {
             self.size_ui(ui);
             hint(ui, "The canvas in hand is kept in the history strip.");
             buttons_ui(ui, |ui| {
-                if primary_button(ui, icons::FILE_PLUS, "Create").clicked()
+                if (primary_button(ui, icons::FILE_PLUS, "Create").clicked() || is_confirmed)
                     && let Some(size) = self.size()
                 {
                     outbox.push(Intent::NewCanvas(size));
@@ -68,6 +69,7 @@ impl CanvasSizeDialog {
     /// Draws the window for the canvas in hand; returns whether it is to be closed.
     pub fn resize_ui(&mut self, ctx: &egui::Context, document: &Document, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
+        let is_confirmed = is_confirmed(ctx);
         let is_closed = window_ui(ctx, "Canvas size", 460.0, |ui| {
             self.size_ui(ui);
             caption(ui, "What is painted");
@@ -90,7 +92,7 @@ impl CanvasSizeDialog {
             ];
             segmented(ui, "Resize", &mut self.mode, &modes);
             buttons_ui(ui, |ui| {
-                if primary_button(ui, icons::SCALING, "Change size").clicked()
+                if (primary_button(ui, icons::SCALING, "Change size").clicked() || is_confirmed)
                     && let Some(size) = self.size()
                 {
                     outbox.edit(Edit::resize(document, size, self.mode), "Canvas size");

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{self, Key, TextEdit};
+use eframe::egui;
 
-use super::{buttons_ui, error_ui, window_ui};
+use super::{buttons_ui, error_ui, path_field_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -118,7 +118,7 @@ impl ExportDialog {
     pub fn ui(&mut self, ctx: &egui::Context, has_picture: bool, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
         let mut is_confirmed = false;
-        let is_closed = window_ui(ctx, "Export picture", 500.0, |ui| {
+        let is_closed = window_ui(ctx, "Export picture", 560.0, |ui| {
             caption(ui, "Format");
             let formats = [
                 (
@@ -156,15 +156,8 @@ impl ExportDialog {
             }
             caption(ui, "File");
             ui.horizontal(|ui| {
-                let id = egui::Id::unique("export path");
                 let width = ui.available_width() - 104.0;
-                let field = ui.add(TextEdit::singleline(&mut self.path).id(id).desired_width(width));
-                if std::mem::take(&mut self.is_new) {
-                    field.request_focus();
-                }
-                is_confirmed = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
-                ui.ctx()
-                    .accesskit_node_builder(id, |node| node.set_label("Export file".to_owned()));
+                is_confirmed = path_field_ui(ui, "Export file", &mut self.path, &mut self.is_new, width);
                 if action_button(ui, icons::FOLDER_OPEN, "Browse…").clicked() {
                     outbox.push(Intent::BrowseExport);
                 }

@@ -3,6 +3,7 @@
 pub mod canvas_size;
 pub mod command_palette;
 pub mod export;
+pub mod file_path;
 pub mod gallery;
 pub mod help;
 pub mod model;
@@ -10,7 +11,9 @@ pub mod palettes;
 pub mod recover;
 pub mod settings;
 
-use eframe::egui::{self, Align, Frame, Id, Layout, Margin, Modal, RichText, Stroke, Ui};
+use eframe::egui::{
+    self, Align, AreaState, Frame, Id, Key, Layout, Margin, Modal, RichText, Stroke, TextEdit, Ui,
+};
 
 use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
 
@@ -25,6 +28,8 @@ pub enum Dialog {
     Gallery,
     /// Writing the picture.
     Export(export::ExportDialog),
+    /// A file's path by hand.
+    FilePath(file_path::FilePathDialog),
     /// The library of palettes.
     Palettes(palettes::PalettesDialog),
     /// Choosing the model.
@@ -43,25 +48,54 @@ pub enum Dialog {
 pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnOnce(&mut Ui)) -> bool {
     let mut is_closed = false;
     let room = ctx.content_rect();
-    let response = Modal::new(Id::unique(name))
-        .frame(window_frame(ctx))
-        .show(ctx, |ui| {
-            ui.set_width(width.min(room.width() - 64.0));
-            ui.horizontal(|ui| {
-                ui.label(RichText::new(name).text_style(title()));
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    is_closed = icon_button(ui, icons::X, "Close", "").clicked();
-                });
-            });
-            ui.add_space(8.0);
-            egui::ScrollArea::vertical()
-                .max_height(room.height() - 150.0)
-                // Else it would shrink to what a small area has room for.
-                .min_scrolled_height(room.height() - 150.0)
-                .auto_shrink([false, true])
-                .show(ui, contents);
+    let id = Id::unique(name);
+    let size_before = AreaState::load(ctx, id).and_then(|state| state.size);
+    if size_before.is_none() {
+        // What had the keyboard below the window would take its Enter.
+        ctx.memory_mut(|memory| {
+            if let Some(focused) = memory.focused() {
+                memory.surrender_focus(focused);
+            }
         });
+    }
+    let response = Modal::new(id).frame(window_frame(ctx)).show(ctx, |ui| {
+        ui.set_width(width.min(room.width() - 64.0));
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(name).text_style(title()));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                is_closed = icon_button(ui, icons::X, "Close", "").clicked();
+            });
+        });
+        ui.add_space(8.0);
+        egui::ScrollArea::vertical()
+            .max_height(room.height() - 150.0)
+            // Else it would shrink to what a small area has room for.
+            .min_scrolled_height(room.height() - 150.0)
+            .auto_shrink([false, true])
+            .show(ui, contents);
+    });
+    if size_before.is_some_and(|size| size != response.response.rect.size()) {
+        // It stands in the middle only once its new size is known.
+        ctx.request_repaint();
+    }
     is_closed || response.should_close()
+}
+
+/// Whether Enter means the window's main button: it does unless a control has the keyboard.
+pub fn is_confirmed(ctx: &egui::Context) -> bool {
+    ctx.memory(|memory| memory.focused().is_none()) && ctx.input(|input| input.key_pressed(Key::Enter))
+}
+
+/// A field for a file's path, which gets the keyboard at the first look; returns whether Enter was pressed in it.
+pub fn path_field_ui(ui: &mut Ui, name: &str, path: &mut String, is_new: &mut bool, width: f32) -> bool {
+    let id = Id::unique(("path field", name));
+    let field = ui.add(TextEdit::singleline(path).id(id).desired_width(width));
+    ui.ctx()
+        .accesskit_node_builder(id, |node| node.set_label(name.to_owned()));
+    if std::mem::take(is_new) {
+        field.request_focus();
+    }
+    field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter))
 }
 
 fn window_frame(ctx: &egui::Context) -> Frame {

@@ -48,6 +48,8 @@ pub enum Intent {
     NewCanvas(wordbrush_engine::api::CanvasSize),
     /// Write the picture.
     Export(crate::dialogs::export::ExportRequest),
+    /// Take a file whose path was written by hand.
+    UseFile(crate::dialogs::file_path::FilePurpose, std::path::PathBuf),
     /// Ask for the export's place by the system's dialog.
     BrowseExport,
     /// Do something with the library of palettes.

@@ -1,5 +1,7 @@
 //! How the stream runs: hold or dream, steps, seed, guidance; the rest folded away.
 
+use std::ops::RangeInclusive;
+
 use eframe::egui::{self, Align, CollapsingHeader, Layout, RichText, Ui};
 use wordbrush_engine::api::{
     BackgroundNoise, Centring, EditPolicy, Gaps, Guidance, MaskMode, PassOrder, PictureMode, Seed, StepList,
@@ -12,7 +14,10 @@ use crate::{
     document::{Document, Edit},
     theme::{
         icons, space,
-        widgets::{COUNT, PER_CENT, PLAIN, caption, hint, icon_button, panel_heading, segmented, slider_row},
+        widgets::{
+            COUNT, NumberFormat, PER_CENT, PLAIN, caption, hint, icon_button, panel_heading, segmented,
+            slider_row,
+        },
     },
 };
 
@@ -40,21 +45,21 @@ pub fn stream_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
     }
     ui.add_space(space::S);
 
-    let mut steps = settings.steps.count() as f32;
-    let response = slider_row(
+    let slider = Slider {
+        label: "Steps",
+        hint: "Few steps answer sooner, more steps draw finer. Five is what the method was made for.",
+        range: 1.0..=12.0,
+        format: COUNT,
+    };
+    slider.ui(
         ui,
-        "Steps",
-        "Few steps answer sooner, more steps draw finer. Five is what the method was made for.",
-        &mut steps,
-        1.0..=12.0,
-        COUNT,
+        outbox,
+        settings,
+        settings.steps.count() as f32,
+        |new, steps| {
+            new.steps = StepList::with_count(steps.round() as usize);
+        },
     );
-    if response.changed() {
-        let mut new = settings.clone();
-        new.steps = StepList::with_count(steps.round() as usize);
-        outbox.edit_by(&response, Edit::Settings(new), "Steps");
-    }
-    outbox.end_with(&response);
 
     seed_ui(ui, document, outbox);
     ui.add_space(space::S);
@@ -85,21 +90,21 @@ pub fn stream_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
     }
     ui.add_space(space::S);
 
-    let mut bootstrap = f32::from(settings.bootstrap_steps);
-    let response = slider_row(
+    let slider = Slider {
+        label: "Bootstrap steps",
+        hint: "In these first steps each region is drawn alone on white, so that its object forms inside its mask.",
+        range: 0.0..=3.0,
+        format: COUNT,
+    };
+    slider.ui(
         ui,
-        "Bootstrap steps",
-        "In these first steps each region is drawn alone on white, so that its object forms inside its mask.",
-        &mut bootstrap,
-        0.0..=3.0,
-        COUNT,
+        outbox,
+        settings,
+        f32::from(settings.bootstrap_steps),
+        |new, steps| {
+            new.bootstrap_steps = steps.round() as u8;
+        },
     );
-    if response.changed() {
-        let mut new = settings.clone();
-        new.bootstrap_steps = bootstrap.round() as u8;
-        outbox.edit_by(&response, Edit::Settings(new), "Bootstrap steps");
-    }
-    outbox.end_with(&response);
 
     CollapsingHeader::new("Advanced").show_unindented(ui, |ui| advanced_ui(ui, settings, outbox));
 }
@@ -113,6 +118,33 @@ fn change(
     let mut new = settings.clone();
     set(&mut new);
     outbox.edit(Edit::Settings(new), label);
+}
+
+/// A slider of one setting; a drag of it is one undo step.
+struct Slider {
+    label: &'static str,
+    hint: &'static str,
+    range: RangeInclusive<f32>,
+    format: NumberFormat<'static>,
+}
+
+impl Slider {
+    fn ui(
+        self,
+        ui: &mut Ui,
+        outbox: &mut Outbox,
+        settings: &StreamSettings,
+        mut value: f32,
+        set: impl FnOnce(&mut StreamSettings, f32),
+    ) {
+        let response = slider_row(ui, self.label, self.hint, &mut value, self.range, self.format);
+        if response.changed() {
+            let mut new = settings.clone();
+            set(&mut new, value);
+            outbox.edit_in(response.id, Edit::Settings(new), self.label);
+        }
+        outbox.end_with(&response);
+    }
 }
 
 fn seed_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
@@ -193,43 +225,27 @@ fn guidance_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
     if kind == Kind::None {
         return;
     }
-    let mut value = scale;
-    let response = slider_row(
-        ui,
-        "Guidance scale",
-        "How strongly the negative prompt pushes away.",
-        &mut value,
-        1.0..=8.0,
-        PLAIN,
-    );
-    if response.changed() {
-        let new = StreamSettings {
-            guidance: build(kind, value, delta),
-            ..settings.clone()
-        };
-        outbox.edit_by(&response, Edit::Settings(new), "Guidance scale");
-    }
-    outbox.end_with(&response);
+    let slider = Slider {
+        label: "Guidance scale",
+        hint: "How strongly the negative prompt pushes away.",
+        range: 1.0..=8.0,
+        format: PLAIN,
+    };
+    slider.ui(ui, outbox, settings, scale, |new, scale| {
+        new.guidance = build(kind, scale, delta);
+    });
     if kind == Kind::Full {
         return;
     }
-    let mut value = delta;
-    let response = slider_row(
-        ui,
-        "Guidance delta",
-        "Weight of the stock noise.",
-        &mut value,
-        0.0..=2.0,
-        PLAIN,
-    );
-    if response.changed() {
-        let new = StreamSettings {
-            guidance: build(kind, scale, value),
-            ..settings.clone()
-        };
-        outbox.edit_by(&response, Edit::Settings(new), "Guidance delta");
-    }
-    outbox.end_with(&response);
+    let slider = Slider {
+        label: "Guidance delta",
+        hint: "Weight of the stock noise.",
+        range: 0.0..=2.0,
+        format: PLAIN,
+    };
+    slider.ui(ui, outbox, settings, delta, |new, delta| {
+        new.guidance = build(kind, scale, delta);
+    });
 }
 
 fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
@@ -326,40 +342,30 @@ fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
     if segmented(ui, "Centring", &mut centring, &kinds) {
         change(outbox, settings, "Centring", |new| new.centring = centring);
     }
-    let mut value = settings.bootstrap_mix_steps;
-    let response = slider_row(
+    let slider = Slider {
+        label: "White mix",
+        hint: "How many of the first steps mix white into the background.",
+        range: 0.0..=3.0,
+        format: PLAIN,
+    };
+    slider.ui(
         ui,
-        "White mix",
-        "How many of the first steps mix white into the background.",
-        &mut value,
-        0.0..=3.0,
-        PLAIN,
+        outbox,
+        settings,
+        settings.bootstrap_mix_steps,
+        |new, steps| {
+            new.bootstrap_mix_steps = steps;
+        },
     );
-    if response.changed() {
-        let new = StreamSettings {
-            bootstrap_mix_steps: value,
-            ..settings.clone()
-        };
-        outbox.edit_by(&response, Edit::Settings(new), "White mix");
-    }
-    outbox.end_with(&response);
-    let mut value = settings.cover_alpha;
-    let response = slider_row(
-        ui,
-        "Covered masks",
-        "What remains of a mask under another one.",
-        &mut value,
-        0.0..=1.0,
-        PER_CENT,
-    );
-    if response.changed() {
-        let new = StreamSettings {
-            cover_alpha: value,
-            ..settings.clone()
-        };
-        outbox.edit_by(&response, Edit::Settings(new), "Covered masks");
-    }
-    outbox.end_with(&response);
+    let slider = Slider {
+        label: "Covered masks",
+        hint: "What remains of a mask under another one.",
+        range: 0.0..=1.0,
+        format: PER_CENT,
+    };
+    slider.ui(ui, outbox, settings, settings.cover_alpha, |new, alpha| {
+        new.cover_alpha = alpha
+    });
     ui.horizontal(|ui| {
         if ui.button(RichText::new("Back to the defaults")).clicked() {
             outbox.edit(

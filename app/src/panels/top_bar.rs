@@ -1,8 +1,8 @@
 //! Menus, the canvas' title, the stream's controls and the freshness light.
 
 use eframe::egui::{
-    self, Align, Button, Color32, Label, Layout, MenuBar, Pos2, RichText, Role, Sense, Shape, Stroke, Ui,
-    WidgetInfo, vec2,
+    self, Align, Button, Color32, Label, Layout, MenuBar, Pos2, RichText, Role, Sense, Shape, Stroke,
+    TextFormat, TextStyle, Ui, WidgetInfo, text::LayoutJob, vec2,
 };
 use wordbrush_engine::api::{PictureMode, RunState};
 
@@ -76,18 +76,13 @@ fn menu_ui(ui: &mut Ui, menu: Menu, view: TopBarView<'_>, outbox: &mut Outbox) {
             AppCommand::Redo => named(spec.label, view.history.redo_label()),
             _ => spec.label.to_owned(),
         };
-        let glyph = if spec.icon.is_empty() {
-            "     ".to_owned()
-        } else {
-            format!("{}  ", spec.icon)
-        };
         let is_enabled = match command {
             AppCommand::Undo => view.history.undo_label().is_some(),
             AppCommand::Redo => view.history.redo_label().is_some(),
             AppCommand::RemoveBackgroundImage => view.document.background.image.is_some(),
             _ => true,
         };
-        let button = Button::new(format!("{glyph}{label}")).shortcut_text(view.keymap.name(command));
+        let button = Button::new(entry_text(ui, spec.icon, &label)).shortcut_text(view.keymap.name(command));
         let response = ui.add_enabled(is_enabled, button);
         response.widget_info(|| WidgetInfo::labeled(Role::Button, is_enabled, &label));
         if response.on_hover_text(spec.hint).clicked() {
@@ -95,6 +90,20 @@ fn menu_ui(ui: &mut Ui, menu: Menu, view: TopBarView<'_>, outbox: &mut Outbox) {
             ui.close();
         }
     }
+}
+
+/// A glyph and a name; without a glyph the name begins where the others do.
+fn entry_text(ui: &Ui, glyph: &str, label: &str) -> LayoutJob {
+    let (glyph, ink) = if glyph.is_empty() {
+        (icons::CIRCLE, Color32::TRANSPARENT)
+    } else {
+        (glyph, Color32::PLACEHOLDER)
+    };
+    let font = TextStyle::Button.resolve(ui.style());
+    let mut text = LayoutJob::default();
+    text.append(glyph, 0.0, TextFormat::simple(font.clone(), ink));
+    text.append(label, space::S, TextFormat::simple(font, Color32::PLACEHOLDER));
+    text
 }
 
 fn named(verb: &str, what: Option<&str>) -> String {

@@ -11,7 +11,6 @@ use eframe::{
     egui_wgpu::{Callback, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor},
 };
 use parking_lot::Mutex;
-use wgpu::util::DeviceExt as _;
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 use super::{
@@ -22,6 +21,8 @@ use super::{
 
 /// At most two panes are drawn at once.
 const PANES: usize = 2;
+/// Bytes from one pane's uniforms to the next; no card asks for a wider alignment.
+const PANE_STRIDE: u64 = 256;
 
 /// Proof that the renderer can draw panes.
 #[derive(Clone, Copy, Debug)]
@@ -137,10 +138,14 @@ impl CallbackTrait for PaneCallback {
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
         if let Some(canvas) = resources.get_mut::<CanvasResources>() {
-            canvas.frame.show(device, queue, self.frame.as_ref());
-            canvas.background.show(device, queue, self.background.as_ref());
-            canvas.regions.bring_up_to_date(device, queue, &self.overlay);
-            canvas.bind(device, queue, self.pane, &self.uniforms);
+            let is_remade = canvas.frame.show(device, queue, self.frame.as_ref())
+                | canvas.background.show(device, queue, self.background.as_ref())
+                | canvas.regions.bring_up_to_date(device, queue, &self.overlay);
+            if is_remade || canvas.bind_group.is_none() {
+                canvas.bind(device);
+            }
+            let place = self.pane as u64 * PANE_STRIDE;
+            queue.write_buffer(&canvas.uniforms, place, bytemuck::bytes_of(&self.uniforms));
         }
         Vec::new()
     }
@@ -154,9 +159,9 @@ impl CallbackTrait for PaneCallback {
         let Some(canvas) = resources.get::<CanvasResources>() else {
             return;
         };
-        if let Some(bind_group) = &canvas.bind_groups[self.pane] {
+        if let Some(bind_group) = &canvas.bind_group {
             render_pass.set_pipeline(&canvas.pipeline);
-            render_pass.set_bind_group(0, bind_group, &[]);
+            render_pass.set_bind_group(0, bind_group, &[self.pane as u32 * PANE_STRIDE as u32]);
             render_pass.draw(0..3, 0..1);
         }
     }
@@ -167,8 +172,10 @@ struct CanvasResources {
     pipeline: wgpu::RenderPipeline,
     layout: wgpu::BindGroupLayout,
     sampler: wgpu::Sampler,
-    uniforms: [wgpu::Buffer; PANES],
-    bind_groups: [Option<wgpu::BindGroup>; PANES],
+    /// The blocks of all panes, [`PANE_STRIDE`] apart.
+    uniforms: wgpu::Buffer,
+    /// Made anew only with a texture: some drivers compile code for each, and keep it.
+    bind_group: Option<wgpu::BindGroup>,
     frame: PictureTexture,
     background: PictureTexture,
     regions: OverlayTextures,
@@ -214,27 +221,25 @@ impl CanvasResources {
             min_filter: wgpu::FilterMode::Linear,
             ..wgpu::SamplerDescriptor::default()
         });
-        let uniforms = std::array::from_fn(|_| {
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some("canvas pane"),
-                contents: &[0; size_of::<PaneUniforms>()],
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            })
+        let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("canvas panes"),
+            size: PANES as u64 * PANE_STRIDE,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
         });
         Self {
             pipeline,
             layout,
             sampler,
             uniforms,
-            bind_groups: std::array::from_fn(|_| None),
+            bind_group: None,
             frame: PictureTexture::new(device, "frame"),
             background: PictureTexture::new(device, "background"),
             regions: OverlayTextures::new(device),
         }
     }
 
-    fn bind(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, pane: usize, uniforms: &PaneUniforms) {
-        queue.write_buffer(&self.uniforms[pane], 0, bytemuck::bytes_of(uniforms));
+    fn bind(&mut self, device: &wgpu::Device) {
         let textures = [
             &self.frame.texture,
             &self.background.texture,
@@ -246,13 +251,17 @@ impl CanvasResources {
             binding: 2 + index as u32,
             resource: wgpu::BindingResource::TextureView(&views[index]),
         };
-        self.bind_groups[pane] = Some(device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("canvas pane"),
+        self.bind_group = Some(device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("canvas"),
             layout: &self.layout,
             entries: &[
                 wgpu::BindGroupEntry {
                     binding: 0,
-                    resource: self.uniforms[pane].as_entire_binding(),
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &self.uniforms,
+                        offset: 0,
+                        size: pane_size(),
+                    }),
                 },
                 wgpu::BindGroupEntry {
                     binding: 1,
@@ -265,6 +274,10 @@ impl CanvasResources {
             ],
         }));
     }
+}
+
+fn pane_size() -> Option<NonZeroU64> {
+    NonZeroU64::new(size_of::<PaneUniforms>() as u64)
 }
 
 fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
@@ -315,22 +328,25 @@ impl PictureTexture {
         }
     }
 
-    fn show(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, picture: Option<&Picture>) {
-        let Some(picture) = picture else { return };
+    /// Uploads another picture; returns whether that took another texture.
+    fn show(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, picture: Option<&Picture>) -> bool {
+        let Some(picture) = picture else { return false };
         if self.shown.as_ref().is_some_and(|shown| shown.is_same(picture)) {
-            return;
+            return false;
         }
         let size = <(u32, u32)>::from(picture.size());
         if size.0.max(size.1) > device.limits().max_texture_dimension_2d {
             tracing::warn!(?size, "the picture is too large for the graphics card");
             self.shown = Some(picture.clone());
-            return;
+            return false;
         }
-        if (self.texture.width(), self.texture.height()) != size {
+        let is_other_size = (self.texture.width(), self.texture.height()) != size;
+        if is_other_size {
             self.texture = texture(device, self.label, size, wgpu::TextureFormat::Rgba8Unorm);
         }
         write_texture(queue, &self.texture, (0, 0), size, picture.rgba());
         self.shown = Some(picture.clone());
+        is_other_size
     }
 }
 
@@ -352,10 +368,17 @@ impl OverlayTextures {
         }
     }
 
-    fn bring_up_to_date(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, overlay: &Mutex<Overlay>) {
+    /// Uploads what changed; returns whether that took other textures.
+    fn bring_up_to_date(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        overlay: &Mutex<Overlay>,
+    ) -> bool {
         let mut overlay = overlay.lock();
         let size = <(u32, u32)>::from(overlay.size());
-        if (self.colours.width(), self.colours.height()) != size {
+        let is_other_size = (self.colours.width(), self.colours.height()) != size;
+        if is_other_size {
             *self = Self::with_size(device, size);
             overlay.mark_all();
         }
@@ -367,6 +390,7 @@ impl OverlayTextures {
             write_texture(queue, &self.colours, corner, size, &patch.rgba);
             write_texture(queue, &self.marks, corner, size, &patch.marks);
         }
+        is_other_size
     }
 }
 
