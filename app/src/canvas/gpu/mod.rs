@@ -299,8 +299,8 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
                 0,
                 wgpu::BindingType::Buffer {
                     ty: wgpu::BufferBindingType::Uniform,
-                    has_dynamic_offset: false,
-                    min_binding_size: NonZeroU64::new(size_of::<PaneUniforms>() as u64),
+                    has_dynamic_offset: true,
+                    min_binding_size: pane_size(),
                 },
             ),
             entry(1, wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering)),
