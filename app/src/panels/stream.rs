@@ -364,7 +364,7 @@ fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
         format: PER_CENT,
     };
     slider.ui(ui, outbox, settings, settings.cover_alpha, |new, alpha| {
-        new.cover_alpha = alpha
+        new.cover_alpha = alpha;
     });
     ui.horizontal(|ui| {
         if ui.button(RichText::new("Back to the defaults")).clicked() {
