@@ -141,7 +141,7 @@ fn print(write: impl FnOnce(&mut StdoutLock<'_>) -> std::io::Result<()>) -> Resu
     Ok(())
 }
 
-/// As [`print`], in JSON.
+/// As [`print()`], in JSON.
 fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(result)?;
     print(|out| writeln!(out, "{json}"))

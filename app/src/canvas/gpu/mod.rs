@@ -174,7 +174,7 @@ struct CanvasResources {
     sampler: wgpu::Sampler,
     /// The blocks of all panes, [`PANE_STRIDE`] apart.
     uniforms: wgpu::Buffer,
-    /// Made anew only with a texture: some drivers compile code for each, and keep it.
+    /// Of the textures as they are now; made anew only with one of them.
     bind_group: Option<wgpu::BindGroup>,
     frame: PictureTexture,
     background: PictureTexture,
