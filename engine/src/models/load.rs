@@ -320,10 +320,13 @@ fn spec(blueprint: &Blueprint) -> Result<ModelSpec> {
     })
 }
 
-/// How many cells on a side a model still makes sense of. One that was made for few has seen no picture in which a thing is
-/// much larger than its largest kernel: objects of the pocket model fall apart beyond half as much again.
+/// Models that were trained for no more cells on a side are small ones, such as the pocket model.
+const SMALL_MODEL_CELLS: u32 = 32;
+
+/// Cells on a side of the largest latent that a model still makes sense of. Objects of the pocket model lose their form
+/// beyond half as much again as it was trained for; larger models bear more.
 fn largest_cells(native: u32) -> u32 {
-    if native <= 32 {
+    if native <= SMALL_MODEL_CELLS {
         native + native / 2
     } else {
         native * 4
@@ -537,6 +540,12 @@ mod tests {
             .err()
             .unwrap();
         assert!(matches!(error, Error::Weight { .. }), "{error}");
+    }
+
+    #[test]
+    fn small_models_are_shown_less_of_a_canvas() {
+        assert_eq!(largest_cells(32) * 8, 384);
+        assert_eq!(largest_cells(64) * 8, 2048);
     }
 
     #[test]
