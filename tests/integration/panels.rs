@@ -209,7 +209,7 @@ fn the_stream_panel_changes_every_setting() {
     let mut harness = app_of_size(1280.0, 1400.0);
     harness.get_by_label("Panel: Stream").click();
     harness.run_steps(3);
-    for choice in ["Picture: Dream", "Mask mode: Soft", "Guidance: Self"] {
+    for choice in ["Hold or dream: Dream", "Mask mode: Soft", "Guidance: Self"] {
         harness.get_by_label(choice).click();
         harness.run_steps(3);
     }
@@ -222,7 +222,7 @@ fn the_stream_panel_changes_every_setting() {
     harness.run_steps(3);
     harness.get_by_label("Advanced").click();
     harness.run_steps(60);
-    for choice in ["Edits: Start over", "Pass order: Batch"] {
+    for choice in ["Edit policy: Start over", "Pass order: Batch"] {
         harness.get_by_label(choice).click();
         harness.run_steps(3);
     }

@@ -26,25 +26,8 @@ pub fn stream_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
     panel_heading(ui, "Stream", |_| {});
     let settings = &document.settings;
 
-    caption(ui, "When nothing is edited");
-    let mut picture = settings.picture;
-    let modes = [
-        (
-            PictureMode::Held,
-            "Hold",
-            "The picture settles and nothing is computed until you change something.",
-        ),
-        (
-            PictureMode::Dream,
-            "Dream",
-            "New noise at every step: endless variation.",
-        ),
-    ];
-    if segmented(ui, "Picture", &mut picture, &modes) {
-        change(outbox, settings, "Hold or dream", |new| new.picture = picture);
-    }
+    PICTURE.ui(ui, outbox, settings);
     ui.add_space(space::S);
-
     let slider = Slider {
         label: "Steps",
         hint: "Few steps answer sooner, more steps draw finer. Five is what the method was made for.",
@@ -65,29 +48,7 @@ pub fn stream_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
     ui.add_space(space::S);
     guidance_ui(ui, settings, outbox);
     ui.add_space(space::S);
-
-    caption(ui, "How soft masks meet");
-    let mut mode = settings.mask_mode;
-    let modes = [
-        (
-            MaskMode::Discrete,
-            "Stepped",
-            "A pixel joins its region at the first step whose noise is below its coverage.",
-        ),
-        (
-            MaskMode::SemiContinuous,
-            "Half soft",
-            "As stepped, with a soft last step.",
-        ),
-        (
-            MaskMode::Continuous,
-            "Soft",
-            "Regions fade into each other at every step.",
-        ),
-    ];
-    if segmented(ui, "Mask mode", &mut mode, &modes) {
-        change(outbox, settings, "Mask mode", |new| new.mask_mode = mode);
-    }
+    MASK_MODE.ui(ui, outbox, settings);
     ui.add_space(space::S);
 
     let slider = Slider {
@@ -109,16 +70,176 @@ pub fn stream_ui(ui: &mut Ui, document: &Document, outbox: &mut Outbox) {
     CollapsingHeader::new("Advanced").show_unindented(ui, |ui| advanced_ui(ui, settings, outbox));
 }
 
-fn change(
-    outbox: &mut Outbox,
-    settings: &StreamSettings,
-    label: &'static str,
-    set: impl FnOnce(&mut StreamSettings),
-) {
-    let mut new = settings.clone();
-    set(&mut new);
-    outbox.edit(Edit::Settings(new), label);
+/// A setting that is one of a few words; choosing one is one undo step.
+struct Choice<T: 'static> {
+    caption: &'static str,
+    /// What undo and a screen reader call it.
+    name: &'static str,
+    /// Each value with its word and what it does.
+    options: &'static [(T, &'static str, &'static str)],
+    of: fn(&StreamSettings) -> T,
+    set: fn(&mut StreamSettings, T),
 }
+
+impl<T: Copy + PartialEq> Choice<T> {
+    fn ui(&self, ui: &mut Ui, outbox: &mut Outbox, settings: &StreamSettings) {
+        caption(ui, self.caption);
+        let mut value = (self.of)(settings);
+        if segmented(ui, self.name, &mut value, self.options) {
+            let mut new = settings.clone();
+            (self.set)(&mut new, value);
+            outbox.edit(Edit::Settings(new), self.name);
+        }
+    }
+}
+
+const PICTURE: Choice<PictureMode> = Choice {
+    caption: "When nothing is edited",
+    name: "Hold or dream",
+    options: &[
+        (
+            PictureMode::Held,
+            "Hold",
+            "The picture settles and nothing is computed until you change something.",
+        ),
+        (
+            PictureMode::Dream,
+            "Dream",
+            "New noise at every step: endless variation.",
+        ),
+    ],
+    of: |settings| settings.picture,
+    set: |settings, picture| settings.picture = picture,
+};
+
+const MASK_MODE: Choice<MaskMode> = Choice {
+    caption: "How soft masks meet",
+    name: "Mask mode",
+    options: &[
+        (
+            MaskMode::Discrete,
+            "Stepped",
+            "A pixel joins its region at the first step whose noise is below its coverage.",
+        ),
+        (
+            MaskMode::SemiContinuous,
+            "Half soft",
+            "As stepped, with a soft last step.",
+        ),
+        (
+            MaskMode::Continuous,
+            "Soft",
+            "Regions fade into each other at every step.",
+        ),
+    ],
+    of: |settings| settings.mask_mode,
+    set: |settings, mode| settings.mask_mode = mode,
+};
+
+const EDITS: Choice<EditPolicy> = Choice {
+    caption: "Edits and unfinished pictures",
+    name: "Edit policy",
+    options: &[
+        (
+            EditPolicy::FlowThrough,
+            "Flow through",
+            "Unfinished pictures go on with the edit; frames never stop.",
+        ),
+        (
+            EditPolicy::Flush,
+            "Start over",
+            "Unfinished pictures are thrown away.",
+        ),
+    ],
+    of: |settings| settings.edits,
+    set: |settings, edits| settings.edits = edits,
+};
+
+const PASS_ORDER: Choice<PassOrder> = Choice {
+    caption: "Order of the passes",
+    name: "Pass order",
+    options: &[
+        (
+            PassOrder::Auto,
+            "Auto",
+            "Whichever a short measurement finds sooner.",
+        ),
+        (
+            PassOrder::StreamBatch,
+            "Batch",
+            "All noise levels at once: a frame at every step.",
+        ),
+        (
+            PassOrder::Sequential,
+            "Sequence",
+            "One noise level after the other: the earliest answer.",
+        ),
+    ],
+    of: |settings| settings.pass_order,
+    set: |settings, order| settings.pass_order = order,
+};
+
+const BACKGROUND_NOISE: Choice<BackgroundNoise> = Choice {
+    caption: "Background noise",
+    name: "Background noise",
+    options: &[
+        (
+            BackgroundNoise::Corrected,
+            "Corrected",
+            "The noise level of the next step.",
+        ),
+        (
+            BackgroundNoise::Reference,
+            "Reference",
+            "Nearly clean, as the method's authors do it.",
+        ),
+    ],
+    of: |settings| settings.background_noise,
+    set: |settings, noise| settings.background_noise = noise,
+};
+
+const GAPS: Choice<Gaps> = Choice {
+    caption: "Between regions",
+    name: "Between regions",
+    options: &[
+        (
+            Gaps::Closed,
+            "Closed",
+            "Where soft edges meet, the stronger region goes on.",
+        ),
+        (
+            Gaps::Background,
+            "Background",
+            "The background shows between soft edges, as the method's authors do it.",
+        ),
+    ],
+    of: |settings| settings.gaps,
+    set: |settings, gaps| settings.gaps = gaps,
+};
+
+const CENTRING: Choice<Centring> = Choice {
+    caption: "What is drawn as one object",
+    name: "Centring",
+    options: &[
+        (
+            Centring::Patches,
+            "Patches",
+            "Each separate patch of a region: two patches of a tree are two trees.",
+        ),
+        (
+            Centring::Objects,
+            "Regions",
+            "Each region, also where it lies in several patches.",
+        ),
+        (
+            Centring::Always,
+            "Reference",
+            "Each region, and scenery is moved to the middle too, as the method's authors do it.",
+        ),
+    ],
+    of: |settings| settings.centring,
+    set: |settings, centring| settings.centring = centring,
+};
 
 /// A slider of one setting; a drag of it is one undo step.
 struct Slider {
@@ -218,9 +339,9 @@ fn guidance_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
         ),
     ];
     if segmented(ui, "Guidance", &mut chosen, &kinds) {
-        change(outbox, settings, "Guidance", |new| {
-            new.guidance = build(chosen, scale, delta);
-        });
+        let mut new = settings.clone();
+        new.guidance = build(chosen, scale, delta);
+        outbox.edit(Edit::Settings(new), "Guidance");
     }
     if kind == Kind::None {
         return;
@@ -250,98 +371,11 @@ fn guidance_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
 
 fn advanced_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {
     hint(ui, "The defaults are good; these are for the curious.");
-    caption(ui, "Edits and unfinished pictures");
-    let mut edits = settings.edits;
-    let policies = [
-        (
-            EditPolicy::FlowThrough,
-            "Flow through",
-            "Unfinished pictures go on with the edit; frames never stop.",
-        ),
-        (
-            EditPolicy::Flush,
-            "Start over",
-            "Unfinished pictures are thrown away.",
-        ),
-    ];
-    if segmented(ui, "Edits", &mut edits, &policies) {
-        change(outbox, settings, "Edit policy", |new| new.edits = edits);
-    }
-    caption(ui, "Order of the passes");
-    let mut order = settings.pass_order;
-    let orders = [
-        (
-            PassOrder::Auto,
-            "Auto",
-            "Whichever a short measurement finds sooner.",
-        ),
-        (
-            PassOrder::StreamBatch,
-            "Batch",
-            "All noise levels at once: a frame at every step.",
-        ),
-        (
-            PassOrder::Sequential,
-            "Sequence",
-            "One noise level after the other: the earliest answer.",
-        ),
-    ];
-    if segmented(ui, "Pass order", &mut order, &orders) {
-        change(outbox, settings, "Pass order", |new| new.pass_order = order);
-    }
-    caption(ui, "Background noise");
-    let mut noise = settings.background_noise;
-    let noises = [
-        (
-            BackgroundNoise::Corrected,
-            "Corrected",
-            "The noise level of the next step.",
-        ),
-        (
-            BackgroundNoise::Reference,
-            "Reference",
-            "Nearly clean, as the method's authors do it.",
-        ),
-    ];
-    if segmented(ui, "Background noise", &mut noise, &noises) {
-        change(outbox, settings, "Background noise", |new| {
-            new.background_noise = noise;
-        });
-    }
-    caption(ui, "Between regions");
-    let mut gaps = settings.gaps;
-    let kinds = [
-        (
-            Gaps::Closed,
-            "Closed",
-            "Where soft edges meet, the stronger region goes on.",
-        ),
-        (
-            Gaps::Background,
-            "Background",
-            "The background shows between soft edges, as the method's authors do it.",
-        ),
-    ];
-    if segmented(ui, "Between regions", &mut gaps, &kinds) {
-        change(outbox, settings, "Between regions", |new| new.gaps = gaps);
-    }
-    caption(ui, "Drawn in the middle of the canvas");
-    let mut centring = settings.centring;
-    let kinds = [
-        (
-            Centring::Objects,
-            "Objects",
-            "Regions that do not reach from border to border: objects like to form in the middle.",
-        ),
-        (
-            Centring::Always,
-            "All",
-            "Every region, as the method's authors do it.",
-        ),
-    ];
-    if segmented(ui, "Centring", &mut centring, &kinds) {
-        change(outbox, settings, "Centring", |new| new.centring = centring);
-    }
+    EDITS.ui(ui, outbox, settings);
+    PASS_ORDER.ui(ui, outbox, settings);
+    BACKGROUND_NOISE.ui(ui, outbox, settings);
+    GAPS.ui(ui, outbox, settings);
+    CENTRING.ui(ui, outbox, settings);
     let slider = Slider {
         label: "White mix",
         hint: "How many of the first steps mix white into the background.",
