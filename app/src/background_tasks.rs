@@ -30,6 +30,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
 
 /// Jobs that may wait; more at once is a bug of the caller, and answered with an error.
 const MAX_WAITING_JOBS: usize = 64;
@@ -67,6 +68,7 @@ pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
     is_cancelled: AtomicBool,
+    hindrance: Mutex<Option<String>>,
 }
 
 /// The error of a job that was cancelled; `error.is::<Cancelled>()` tells it from failures.
@@ -199,6 +201,16 @@ impl Progress {
             self.done.load(Ordering::Relaxed),
             self.total.load(Ordering::Relaxed),
         )
+    }
+
+    /// Tells what the job waits for, such as a server that does not answer; `None` when it goes on.
+    pub fn set_hindrance(&self, hindrance: Option<String>) {
+        *self.hindrance.lock() = hindrance;
+    }
+
+    /// What the job waits for, if it does not get on.
+    pub fn hindrance(&self) -> Option<String> {
+        self.hindrance.lock().clone()
     }
 
     /// Asks the job to end.

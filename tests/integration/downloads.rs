@@ -462,9 +462,12 @@ fn a_busy_hub_is_asked_again_when_it_says() {
         Answer::Status(503, "Retry-After: 0\r\n"),
         Answer::Whole,
     ]);
+    let progress = Progress::default();
+    let downloader = Downloader::new(&server.endpoint, None, patient());
     // The longest wait bounds what the hub may ask for.
-    place.pull(&server).unwrap();
+    place.pull_with(&downloader, &progress).unwrap();
     place.assert_fetched();
+    assert_eq!(progress.hindrance(), None, "it went on");
 }
 
 #[test]
@@ -492,7 +495,9 @@ fn a_cancelled_download_keeps_what_it_has() {
     let progress = Progress::default();
     std::thread::scope(|scope| {
         let pulling = scope.spawn(|| place.pull_with(&downloader, &progress));
-        while slow.requests().len() < 2 {
+        let waits = "the hub answers with error 503; trying again in 60 s";
+        while progress.hindrance().as_deref() != Some(waits) {
+            assert!(!pulling.is_finished(), "it waits for the hub");
             std::thread::yield_now();
         }
         progress.cancel();
@@ -576,7 +581,7 @@ fn secrets_are_neither_logged_nor_shown() {
     let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{told}");
     let log = std::fs::read_to_string(home.path().join("wordbrush.log")).unwrap();
-    assert!(log.contains("next attempt"), "something was logged: {log}");
+    assert!(log.contains("trying again in"), "something was logged: {log}");
     assert!(told.contains("refused: the hub has no such file"), "{told}");
     for secret in SECRETS {
         assert!(!log.contains(secret), "{log}");

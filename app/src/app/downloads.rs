@@ -6,7 +6,7 @@ use super::App;
 use crate::{
     background_tasks::{Task, TaskThread},
     command::AppCommand,
-    dialogs::model::KnownModelRow,
+    dialogs::model::{DownloadProgress, KnownModelRow},
     models_store::{Downloader, KnownModel, ModelState, ModelStore, PullError},
     notifications::Level,
     storage::folders::Folders,
@@ -60,7 +60,7 @@ impl App {
             choice: store.choice(model),
             progress: running
                 .filter(|(known, _)| known.name == model.name)
-                .map(|(_, task)| task.progress().amounts()),
+                .map(|(_, task)| DownloadProgress::of(task.progress())),
         };
         self.downloads.states.iter().map(row).collect()
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, print, print_json};
+use super::{Failure, print, print_json, say};
 use crate::{
     background_tasks::{Progress, TaskThread},
     models_store::{Check, Downloader, KnownModel, ModelState, ModelStore},
@@ -172,7 +172,15 @@ fn pull(store: &ModelStore, names: &[String]) -> Result<(), Failure> {
             Downloader::from_environment().pull(&store, &model, progress)?;
             Ok(())
         });
+        let mut told = None;
         let result = loop {
+            let hindrance = task.progress().hindrance();
+            if hindrance != told {
+                if let Some(hindrance) = &hindrance {
+                    bar.suspend(|| say(&format!("wordbrush: {hindrance}")));
+                }
+                told = hindrance;
+            }
             let (done, total) = task.progress().amounts();
             bar.set_length(total.max(1));
             bar.set_position(done);

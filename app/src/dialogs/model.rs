@@ -10,6 +10,7 @@ use wordbrush_engine::{
 
 use super::{error_ui, window_ui};
 use crate::{
+    background_tasks::Progress,
     engine_link::EngineLink,
     models_store::ModelState,
     panels::{
@@ -197,8 +198,31 @@ pub struct KnownModelRow {
     pub state: ModelState,
     /// How to load it.
     pub choice: ModelChoice,
-    /// Bytes that have come and bytes in all, while it is being downloaded.
-    pub progress: Option<(u64, u64)>,
+    /// While it is being downloaded.
+    pub progress: Option<DownloadProgress>,
+}
+
+/// How far a download is.
+#[derive(Clone, Debug)]
+pub struct DownloadProgress {
+    /// Bytes that have come.
+    pub done: u64,
+    /// Bytes in all; 0 if it is not known.
+    pub total: u64,
+    /// Why nothing comes at the moment.
+    pub hindrance: Option<String>,
+}
+
+impl DownloadProgress {
+    /// As the download's thread tells it.
+    pub fn of(progress: &Progress) -> Self {
+        let (done, total) = progress.amounts();
+        Self {
+            done,
+            total,
+            hindrance: progress.hindrance(),
+        }
+    }
 }
 
 fn known_models_ui(ui: &mut Ui, known: &[KnownModelRow], outbox: &mut Outbox) {
@@ -266,14 +290,22 @@ fn known_model_ui(ui: &mut Ui, model: &KnownModelRow, outbox: &mut Outbox) {
             &model.licence_url,
         );
     });
-    if let Some((done, total)) = model.progress {
-        let fraction = if total > 0 {
-            done as f32 / total as f32
+    if let Some(DownloadProgress {
+        done,
+        total,
+        hindrance,
+    }) = &model.progress
+    {
+        let fraction = if *total > 0 {
+            *done as f32 / *total as f32
         } else {
             0.0
         };
-        let text = format!("{} of {}", megabytes(done), megabytes(total));
+        let text = format!("{} of {}", megabytes(*done), megabytes(*total));
         ui.add(egui::ProgressBar::new(fraction).text(text));
+        if let Some(hindrance) = hindrance {
+            hint(ui, hindrance);
+        }
     }
 }
 

@@ -194,11 +194,13 @@ impl Downloader {
                 _ => return Err(failure.error),
             };
             let wait = wait.min(self.retry.longest_wait);
-            tracing::warn!(
-                "download of {}: {}; next attempt in {wait:?}",
-                file.path,
-                failure.error
+            let hindrance = format!(
+                "{}; trying again in {} s",
+                failure.error.in_short(),
+                wait.as_secs_f64().ceil()
             );
+            tracing::warn!("download of {}: {hindrance}", file.path);
+            progress.set_hindrance(Some(hindrance));
             sleep(wait, progress)?;
         }
     }
@@ -230,6 +232,7 @@ impl Downloader {
             }
             status => return Err(failure_of_status(status, file, url, response.headers())),
         }
+        progress.set_hindrance(None);
         part.note_version(announced.version.as_deref())?;
         let expected = announced
             .bytes

@@ -101,6 +101,18 @@ pub enum PullError {
     Cancelled(#[from] Cancelled),
 }
 
+impl PullError {
+    /// What happened, without what to do: for one that is tried again by itself.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::TooManyRequests => "the hub has had too many requests from here".to_owned(),
+            Self::Server { status, .. } => format!("the hub answers with error {status}"),
+            Self::Connection { reason } => format!("the connection failed ({reason})"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A failure of the disk.
 pub(super) fn io_error(path: &Path, reason: std::io::Error) -> PullError {
     PullError::Io {
