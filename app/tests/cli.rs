@@ -419,6 +419,9 @@ fn a_result_that_finds_no_room_is_told() {
         &["models", "list"],
         &["models", "path"],
         &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["help", "render"],
     ] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = place.command(arguments).stdout(full).output().unwrap();

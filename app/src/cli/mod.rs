@@ -92,11 +92,7 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
             say("wordbrush: the window opens one file, and the first word is no command (see --help)");
             return ExitCode::from(2);
         }
-        Err(wrong) => {
-            // Nothing can be said any more if stderr is closed.
-            drop(wrong.print());
-            return ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2));
-        }
+        Err(told) => return tell(&told),
     };
     if arguments.command.is_some() {
         end_between_writes();
@@ -121,6 +117,21 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
             say(&format!("wordbrush: {message} (see --help)"));
             ExitCode::from(2)
         }
+    }
+}
+
+/// What the parser has to say: help and the version on stdout, wrong usage on stderr.
+fn tell(told: &clap::Error) -> ExitCode {
+    let printed = told.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(error) if !told.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            say(&format!(
+                "wordbrush: cannot write to the standard output: {error}"
+            ));
+            ExitCode::FAILURE
+        }
+        // Nothing can be said any more if stderr is closed.
+        _ => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
     }
 }
 
