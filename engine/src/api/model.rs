@@ -108,7 +108,8 @@ pub struct ModelSummary {
     pub name: String,
     /// Family, such as "Stable Diffusion 1.5".
     pub family: String,
-    /// First ten hex digits of the SHA-256 of the denoiser's weights header and length, to tell files apart.
+    /// First ten hex digits of the SHA-256 of the denoiser's header, length and the beginning of every weight, to tell
+    /// files apart.
     pub fingerprint: String,
     /// Side in pixels the model was trained for.
     pub native_side: u32,

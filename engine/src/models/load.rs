@@ -256,7 +256,7 @@ fn fingerprint(supply: &Supply) -> String {
         Supply::Random => None,
     };
     if let Some(weights) = denoiser {
-        weights.digest_headers(&mut digest);
+        weights.digest_samples(&mut digest);
     }
     let bytes = digest.finalize();
     let number = bytes[..5]

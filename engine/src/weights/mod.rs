@@ -160,12 +160,12 @@ impl Weights {
     }
 
     /// Adds what tells these files from others to a digest.
-    pub(crate) fn digest_headers(&self, digest: &mut Sha256) {
+    pub(crate) fn digest_samples(&self, digest: &mut Sha256) {
         let mut seen: Vec<&Path> = Vec::new();
         for entry in self.entries.values() {
             if !seen.contains(&entry.file.path()) {
                 seen.push(entry.file.path());
-                entry.file.digest_header(digest);
+                entry.file.digest_sample(digest);
             }
         }
     }
