@@ -154,6 +154,26 @@ const REGION_LABELS: [(&str, &str, &[&str]); 9] = [
 ];
 
 impl AppCommand {
+    /// Whether holding its key down asks for it again and again.
+    pub fn repeats(self) -> bool {
+        matches!(
+            self,
+            Self::Undo
+                | Self::Redo
+                | Self::BrushLarger
+                | Self::BrushSmaller
+                | Self::BrushHarder
+                | Self::BrushSofter
+                | Self::ZoomIn
+                | Self::ZoomOut
+                | Self::RotateLeft
+                | Self::RotateRight
+                | Self::RaiseRegion
+                | Self::LowerRegion
+                | Self::Step
+        )
+    }
+
     /// Every command, in menu order.
     #[rustfmt::skip] // A list, not a column.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -236,11 +236,20 @@ impl Keymap {
                         physical_key,
                         pressed: true,
                         modifiers,
-                        ..
-                    } => self.find(*key, *physical_key, *modifiers, focus),
-                    // Window systems turn Ctrl+C and Ctrl+V into these; there is text only when the clipboard holds no picture.
+                        repeat,
+                    } => {
+                        let command = self.find(*key, *physical_key, *modifiers, focus);
+                        // A key that is held down must not switch something to and fro; its repetitions are swallowed.
+                        if *repeat && command.is_some_and(|command| !command.repeats()) {
+                            return false;
+                        }
+                        command
+                    }
+                    // Window systems turn Ctrl+C and Ctrl+V into these.
                     Event::Copy if focus != Focus::Text => Some(AppCommand::CopyPicture),
-                    Event::Paste(_) if focus != Focus::Text => Some(AppCommand::PasteBackground),
+                    Event::Paste(_) | Event::PasteImage(_) if focus != Focus::Text => {
+                        Some(AppCommand::PasteBackground)
+                    }
                     _ => None,
                 };
                 pressed.extend(command);
@@ -433,6 +442,37 @@ mod tests {
         assert_eq!(typing(Key::F5, Modifiers::NONE), Some(AppCommand::ToggleRun));
         let painting = keymap.find(Key::B, None, Modifiers::NONE, Focus::None);
         assert_eq!(painting, Some(AppCommand::ToolBrush));
+    }
+
+    #[test]
+    fn a_held_key_repeats_what_goes_in_steps_and_nothing_else() {
+        let keymap = Keymap::new(KeyPreset::Wordbrush);
+        let held = |key| {
+            let ctx = egui::Context::default();
+            let event = |repeat| Event::Key {
+                key,
+                physical_key: None,
+                pressed: true,
+                repeat,
+                modifiers: Modifiers::NONE,
+            };
+            ctx.input_mut(|input| input.events = vec![event(false), event(true), event(true)]);
+            let pressed = keymap.take_pressed(&ctx);
+            assert!(ctx.input(|input| input.events.is_empty()));
+            pressed
+        };
+        assert_eq!(held(Key::CloseBracket), [AppCommand::BrushLarger; 3]);
+        assert_eq!(held(Key::E), [AppCommand::ToolEraser]);
+        assert_eq!(held(Key::Delete), [AppCommand::DeleteRegion]);
+    }
+
+    #[test]
+    fn a_picture_is_pasted_unless_a_text_field_has_the_keyboard() {
+        let keymap = Keymap::new(KeyPreset::Wordbrush);
+        let ctx = egui::Context::default();
+        let picture = egui::ColorImage::filled([1, 1], egui::Color32::RED);
+        ctx.input_mut(|input| input.events = vec![Event::PasteImage(picture.into())]);
+        assert_eq!(keymap.take_pressed(&ctx), [AppCommand::PasteBackground]);
     }
 
     #[test]

@@ -202,9 +202,6 @@ impl App {
                 self.change_region("Reroll region", |_| RegionField::Seed(Some(seed)));
             }
             C::SwapRegions => self.select(self.previous_target()),
-            C::SelectRegion(5) if self.canvas.view().rotation() != 0.0 => {
-                self.canvas.reset_rotation();
-            }
             C::SelectRegion(number) => self.select_place(number),
             C::SelectBackground => self.select(Target::Background),
             C::ToolBrush => self.pen.tool = Tool::Brush,

@@ -53,7 +53,17 @@ impl App {
             // A window on top has the keyboard.
             return Vec::new();
         }
-        self.keymap.take_pressed(ctx)
+        let mut commands = self.keymap.take_pressed(ctx);
+        // The key 5 alone stands for both; menus and other keys say which they mean.
+        let is_turned = self.canvas.view().rotation() != 0.0;
+        if is_turned && self.keymap.name(AppCommand::SelectRegion(5)) == "5" {
+            for command in &mut commands {
+                if *command == AppCommand::SelectRegion(5) {
+                    *command = AppCommand::ResetRotation;
+                }
+            }
+        }
+        commands
     }
 
     fn take_engine(&mut self, ctx: &egui::Context, polled: Polled) {

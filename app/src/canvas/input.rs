@@ -93,9 +93,11 @@ impl InputReader {
                 Event::Touch { phase, force, .. } => {
                     self.force = match phase {
                         TouchPhase::Start | TouchPhase::Move => *force,
-                        TouchPhase::End | TouchPhase::Cancel => None,
+                        // The release that follows belongs to the same touch.
+                        TouchPhase::End | TouchPhase::Cancel => self.force,
                     };
                 }
+                Event::PointerGone => self.force = None,
                 Event::Key {
                     key: Key::Space,
                     pressed,
@@ -210,6 +212,12 @@ mod tests {
     fn a_pen_presses_as_hard_as_its_last_touch_said() {
         let mut reader = InputReader::default();
         let moved = Event::PointerMoved(pos2(1.0, 1.0));
+        let released = Event::PointerButton {
+            pos: pos2(1.0, 1.0),
+            button: PointerButton::Primary,
+            pressed: false,
+            modifiers: Modifiers::NONE,
+        };
         let timed = reader.timed(
             &[
                 touch(TouchPhase::Start, Some(0.25)),
@@ -217,13 +225,19 @@ mod tests {
                 touch(TouchPhase::Move, Some(0.5)),
                 moved.clone(),
                 touch(TouchPhase::End, Some(0.0)),
+                released,
+                Event::PointerGone,
                 moved,
             ],
             1.0,
             false,
         );
-        let pressures: Vec<f32> = timed.iter().map(|event| event.pressure).collect();
-        assert_eq!(pressures, [0.25, 0.5, 1.0]);
+        let pressures: Vec<f32> = timed
+            .iter()
+            .filter(|event| event.event != PointerEvent::Lost)
+            .map(|event| event.pressure)
+            .collect();
+        assert_eq!(pressures, [0.25, 0.5, 0.5, 1.0]);
     }
 
     #[test]

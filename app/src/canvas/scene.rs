@@ -1,6 +1,6 @@
 //! What is around the tools: where the canvas lies in the window, and what is meant for it.
 
-use eframe::egui::{self, LayerId, Pos2, Rect, Ui};
+use eframe::egui::{self, LayerId, Popup, Pos2, Rect, Ui};
 
 use super::{
     CanvasInputs, CanvasLayout,
@@ -14,16 +14,17 @@ pub(super) struct Scene<'a> {
     pub(super) inputs: &'a CanvasInputs<'a>,
     pub(super) rect: Rect,
     pub(super) pixels_per_point: f32,
-    /// Whether nothing modal lies above the canvas.
+    /// Whether nothing lies above the canvas that a press would go to.
     pub(super) is_reachable: bool,
     pub(super) layer: LayerId,
     pub(super) context: &'a egui::Context,
 }
 
-/// Whether the canvas may take presses: it is enabled and no modal window is open above it.
+/// Whether the canvas may take presses: it is enabled, no modal window is open above it, and no menu, which a press beside
+/// it closes.
 pub(super) fn is_reachable(ui: &Ui) -> bool {
     let modal = ui.ctx().memory(|memory| memory.top_modal_layer());
-    ui.is_enabled() && modal.is_none_or(|layer| layer == ui.layer_id())
+    ui.is_enabled() && modal.is_none_or(|layer| layer == ui.layer_id()) && !Popup::is_any_open(ui.ctx())
 }
 
 impl Scene<'_> {

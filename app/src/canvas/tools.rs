@@ -144,6 +144,12 @@ impl Tools {
                 modifiers,
             } => {
                 if self.drag.is_none() && scene.is_free(position) {
+                    // A stroke is no click, which alone would take the keyboard from a prompt field.
+                    scene.context.memory_mut(|memory| {
+                        if let Some(id) = memory.focused() {
+                            memory.surrender_focus(id);
+                        }
+                    });
                     let pane = scene.pane_at(position, *wipe);
                     let kind = self.pressed(scene, modifiers, button, position, timed, view, *wipe, actions);
                     self.drag = kind.map(|kind| Drag {
@@ -509,7 +515,10 @@ impl Tools {
         };
         let pane = scene.pane_at(at, wipe);
         let placement = scene.placement(view, pane.view_rect);
-        if let (true, None, Some((_, from))) = (input.modifiers.shift, &self.drag, self.last_end) {
+        let last_end = self
+            .last_end
+            .filter(|(region, _)| inputs.target == Target::Region(*region));
+        if let (true, None, Some((_, from))) = (input.modifiers.shift, &self.drag, last_end) {
             decorations::shape_preview(
                 painter,
                 &placement,

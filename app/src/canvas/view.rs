@@ -83,6 +83,10 @@ impl View {
         let angle = if self.is_mirrored { -angle } else { angle };
         if angle.is_finite() {
             self.rotation = (self.rotation + angle + PI).rem_euclid(TAU) - PI;
+            // Turned to and fro, it stands upright again, not nearly so.
+            if self.rotation.abs() < 1e-4 {
+                self.rotation = 0.0;
+            }
         }
     }
 
