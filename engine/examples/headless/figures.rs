@@ -28,13 +28,14 @@ use crate::{
 
 type Figure = fn(&mut Stream, CanvasSize) -> Result<Picture>;
 
-const FIGURES: [(&str, Figure); 12] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("background-noise", background_noise),
     ("stock-noise", stock_noise),
     ("entering-noise", entering_noise),
     ("queued-edits", queued_edits),
     ("cover", cover),
     ("gaps-and-centring", gaps_and_centring),
+    ("patches", patches),
     ("blur-window", blur_window),
     ("mask-defaults", mask_defaults),
     ("background-prompt", background_prompt),
@@ -111,6 +112,33 @@ fn gaps_and_centring(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
                 for (region, prompt) in scene.regions.iter_mut().zip(prompts) {
                     prompt.clone_into(&mut region.prompt);
                 }
+                scene.settings.gaps = gaps;
+                scene.settings.centring = centring;
+                ours(stream, &scene)
+            })
+            .collect::<Result<Vec<_>>>()
+    });
+    sheet(&rows.into_iter().collect::<Result<Vec<_>>>()?)
+}
+
+/// One region in two places: an object in each, one object in both, and the same with the reference's gaps and centring.
+fn patches(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
+    let ways = [
+        (Gaps::Closed, Centring::Patches),
+        (Gaps::Closed, Centring::Objects),
+        (Gaps::Background, Centring::Always),
+    ];
+    let rows = ["tree", "house", "flower"].map(|prompt| {
+        let mut scene = landscape(size)?;
+        let tree = index_of(&scene, TREE);
+        prompt.clone_into(&mut scene.regions[tree].prompt);
+        scene.regions[tree].mask = painted(size, &|x, y| {
+            let is_near = ((x - 0.27) / 0.2).hypot((y - 0.54) / 0.32) < 1.0;
+            let is_far = ((x - 0.75) / 0.17).hypot((y - 0.66) / 0.2) < 1.0;
+            is_near || is_far
+        })?;
+        ways.iter()
+            .map(|&(gaps, centring)| {
                 scene.settings.gaps = gaps;
                 scene.settings.centring = centring;
                 ours(stream, &scene)

@@ -191,14 +191,17 @@ pub enum Gaps {
     Background,
 }
 
-/// Which regions are rolled to the middle of the canvas while they are denoised.
+/// What is an object of its own, and which of them are rolled to the middle of the canvas while they are denoised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Centring {
-    /// Those that do not reach from border to border.
+    /// Each separate patch of a region is an object; those are rolled that do not reach from border to border.
     #[default]
+    Patches,
+    /// Each region is an object, also where it lies in several patches; those are rolled that do not reach from border to
+    /// border.
     Objects,
-    /// All, as in the reference: a sky that is rolled has the ground above it.
+    /// Each region is an object, and all are rolled, as in the reference: a sky that is rolled has the ground above it.
     Always,
 }
 
@@ -232,7 +235,7 @@ pub struct StreamSettings {
     /// What shows between regions with soft edges.
     #[serde(skip_serializing_if = "is_default")]
     pub gaps: Gaps,
-    /// Which regions are centred.
+    /// What is an object of its own, and centred.
     #[serde(skip_serializing_if = "is_default")]
     pub centring: Centring,
 }

@@ -18,6 +18,7 @@ pub mod mask_set;
 pub mod masks;
 pub mod noise;
 pub mod noise_field;
+pub mod patches;
 pub mod reference;
 pub mod step;
 

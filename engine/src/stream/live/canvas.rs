@@ -19,6 +19,7 @@ use crate::{
         mask_set::MaskSet,
         masks::{MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
+        patches::Patches,
         step::{Painting, needs_negative_prompts},
     },
 };
@@ -32,6 +33,8 @@ pub(super) struct Canvas {
     pub(super) masks: MaskSet,
     /// Cut masks of each region that is shown, `T` planes of `[h, w]`.
     pub(super) cut: Vec<Arc<Vec<f32>>>,
+    /// What is denoised by itself of each region that is shown.
+    patches: Vec<Patches>,
     pub(super) regions: Vec<Prompts>,
     pub(super) background_prompt: Prompts,
     pub(super) background: Tensor,
@@ -124,29 +127,27 @@ impl Canvas {
                 && same_shape.is_some()
                 && same_cut(&before.scene.settings, settings)
         });
-        let device_masks = match before {
-            Some(before) if has_same_masks => before.painting.masks.clone(),
+        let (patches, device_masks) = match before {
+            Some(before) if has_same_masks => (before.patches.clone(), before.painting.masks.clone()),
             _ => {
-                let planes: Vec<&[f32]> = cut.iter().map(|planes| planes.as_slice()).collect();
-                let mut planes = MaskPlanes::new(geometry.latent, table.count(), &planes);
-                let layers = masks.layers().iter().zip(&shown);
-                let coverage: Vec<Vec<f32>> = layers
-                    .map(|(layer, region)| weighted(&layer.coverage, region))
+                let patches: Vec<Patches> = masks
+                    .layers()
+                    .iter()
+                    .map(|layer| match settings.centring {
+                        Centring::Patches => Patches::of(&layer.coverage, geometry.latent),
+                        Centring::Objects | Centring::Always => Patches::WHOLE,
+                    })
                     .collect();
-                let mut masks = match settings.gaps {
-                    Gaps::Closed => {
-                        planes.close_gaps(&coverage, settings.mask_mode, &table);
-                        Masks::new(&planes, &parts.device)
-                    }
-                    Gaps::Background => {
-                        Masks::cut(&planes, &coverage, settings.mask_mode, &table, &parts.device)
-                    }
+                let mut coverage = Vec::new();
+                let mut planes = Vec::new();
+                for (place, patches) in patches.iter().enumerate() {
+                    let whole = weighted(&masks.layers()[place].coverage, shown[place]);
+                    coverage.extend((0..patches.count()).map(|patch| patches.part(&whole, patch)));
+                    planes.extend((0..patches.count()).map(|patch| patches.part(&cut[place], patch)));
                 }
-                .doing("preparing the masks")?;
-                if settings.centring == Centring::Objects {
-                    masks.centre_objects(&coverage);
-                }
-                masks
+                let device_masks = device_masks(settings, &geometry, &table, &coverage, &planes, parts)
+                    .doing("preparing the masks")?;
+                (patches, device_masks)
             }
         };
         let painting = Painting {
@@ -154,6 +155,8 @@ impl Canvas {
             prompts: regions
                 .iter()
                 .filter_map(|prompts| prompts.prepared.clone())
+                .zip(&patches)
+                .flat_map(|(prompt, patches)| std::iter::repeat_n(prompt, patches.count()))
                 .collect(),
             background: background.clone(),
             white: white.clone(),
@@ -186,6 +189,7 @@ impl Canvas {
             table,
             masks,
             cut,
+            patches,
             regions,
             background_prompt,
             background,
@@ -261,6 +265,34 @@ fn cut_masks(
             })
         })
         .collect()
+}
+
+/// The masks of everything that is denoised by itself.
+///
+/// # Shapes
+/// - `coverage`: `[h, w]` each
+/// - `cut`: the same, cut at every noise level, `T` planes of `[h, w]` each
+fn device_masks(
+    settings: &StreamSettings,
+    geometry: &Geometry,
+    table: &SlotTable,
+    coverage: &[Vec<f32>],
+    cut: &[Vec<f32>],
+    parts: &ModelParts,
+) -> candle_core::Result<Masks> {
+    let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
+    let mut planes = MaskPlanes::new(geometry.latent, table.count(), &cut);
+    let mut masks = match settings.gaps {
+        Gaps::Closed => {
+            planes.close_gaps(coverage, settings.mask_mode, table);
+            Masks::new(&planes, &parts.device)
+        }
+        Gaps::Background => Masks::cut(&planes, coverage, settings.mask_mode, table, &parts.device),
+    }?;
+    if settings.centring != Centring::Always {
+        masks.centre_objects(coverage);
+    }
+    Ok(masks)
 }
 
 /// A layer's coverage times its region's weight.
