@@ -303,6 +303,54 @@ fn single_keys_do_nothing_while_a_prompt_is_typed() {
 }
 
 #[test]
+fn a_stroke_takes_the_keyboard_from_the_prompt() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .type_text("moon");
+    harness.run_steps(3);
+    let regions = harness.app().document().regions.len();
+    let middle = harness.get_by_label("Canvas").rect().center();
+    harness.drag_at(middle);
+    harness.run_steps(2);
+    harness.hover_at(middle + egui::vec2(40.0, 0.0));
+    harness.run_steps(2);
+    harness.drop_at(middle + egui::vec2(40.0, 0.0));
+    harness.run_steps(2);
+    let painted = painted_area(&harness);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(2);
+    let document = harness.app().document();
+    assert!(painted > 0, "the stroke is there");
+    assert_eq!(painted_area(&harness), 0, "the stroke was undone");
+    assert_eq!(document.regions.len(), regions);
+    assert_eq!(document.regions.last().unwrap().prompt, "moon");
+}
+
+#[test]
+fn a_press_that_closes_a_menu_paints_nothing() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let before = harness.app().document().clone();
+    harness.get_by_label("File").click();
+    harness.run_steps(3);
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    let stroke = |harness: &mut egui_kittest::Harness<'static, _>| {
+        harness.drag_at(middle);
+        harness.run_steps(2);
+        harness.drop_at(middle);
+        harness.run_steps(3);
+    };
+    stroke(&mut harness);
+    assert!(*harness.app().document() == before);
+    stroke(&mut harness);
+    assert!(*harness.app().document() != before, "the next one paints");
+}
+
+#[test]
 fn tab_hides_the_panels_and_brings_them_back() {
     let mut harness = app();
     harness.key_press(Key::Tab);

@@ -34,7 +34,7 @@ impl App {
             Intent::Select(target) => self.select(target),
             Intent::RunOn(target, command) => self.run_on(ctx, target, command),
             Intent::Edit { edit, label, gesture } => self.apply(edit, label, gesture),
-            Intent::EndGesture => self.history.end_gesture(),
+            Intent::EndGesture(gesture) => self.history.end_gesture_of(gesture),
             Intent::RestoreFrame(number) => self.restore_frame(number),
             Intent::PinFrame(number) => self.pin_frame(number),
             Intent::LoadModel(choice) => self.link.send(Command::LoadModel(choice)),

@@ -105,6 +105,14 @@ impl History {
         self.open_gesture = None;
     }
 
+    /// As [`Self::end_gesture`], unless another gesture has begun since: a field that loses the keyboard to a stroke must not
+    /// cut the stroke in two.
+    pub fn end_gesture_of(&mut self, gesture: Gesture) {
+        if self.open_gesture == Some(gesture) {
+            self.end_gesture();
+        }
+    }
+
     /// Whether the newest entry belongs to this gesture.
     pub fn is_of_newest(&self, gesture: Gesture) -> bool {
         self.open_gesture == Some(gesture) && !self.undo.is_empty()

@@ -27,7 +27,7 @@ pub enum Intent {
         gesture: Option<Gesture>,
     },
     /// The drag or the typing is over.
-    EndGesture,
+    EndGesture(Gesture),
     /// Bring back a frame of the history strip.
     RestoreFrame(u64),
     /// Keep a frame of the history strip, or let it go.
@@ -103,7 +103,7 @@ impl Outbox {
     /// Ends the undo step of a control that rests now.
     pub fn end_with(&mut self, response: &Response) {
         if response.drag_stopped() || response.lost_focus() {
-            self.push(Intent::EndGesture);
+            self.push(Intent::EndGesture(Gesture(response.id.value())));
         }
     }
 
