@@ -331,12 +331,10 @@ fn a_stroke_takes_the_keyboard_from_the_prompt() {
 }
 
 #[test]
-fn a_press_that_closes_a_menu_paints_nothing() {
+fn a_press_that_closes_a_menu_or_the_palette_paints_nothing() {
     let mut harness = app();
     harness.run_until_fresh();
     let before = harness.app().document().clone();
-    harness.get_by_label("File").click();
-    harness.run_steps(3);
     let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
     let stroke = |harness: &mut egui_kittest::Harness<'static, _>| {
         harness.drag_at(middle);
@@ -344,8 +342,15 @@ fn a_press_that_closes_a_menu_paints_nothing() {
         harness.drop_at(middle);
         harness.run_steps(3);
     };
+    harness.get_by_label("File").click();
+    harness.run_steps(3);
     stroke(&mut harness);
-    assert!(*harness.app().document() == before);
+    assert!(*harness.app().document() == before, "it closes the menu");
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    stroke(&mut harness);
+    assert!(harness.query_by_label("Find command").is_none());
+    assert!(*harness.app().document() == before, "it closes the palette");
     stroke(&mut harness);
     assert!(*harness.app().document() != before, "the next one paints");
 }

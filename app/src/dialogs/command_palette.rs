@@ -104,6 +104,8 @@ impl CommandPalette {
                     });
             })
             .response;
+        // What is pressed beside it closes it, and does nothing else.
+        ctx.memory_mut(|memory| memory.set_modal_layer(response.layer_id));
         is_done || response.clicked_elsewhere()
     }
 }
