@@ -32,8 +32,8 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Sky", "blue sky", Shape::Above { y: 0.62, wave: 0.02 }, 10.0),
             region("Meadow", "grass", Shape::Below { y: 0.58, wave: 0.035 }, 6.0),
-            region("Sun", "sun", ellipse(0.8, 0.2, 0.13, 0.16), 4.0),
-            region("Tree", "tree", ellipse(0.3, 0.5, 0.22, 0.34), 4.0),
+            region("Sun", "sun", ellipse(0.8, 0.2, 0.13, 0.16), 8.0),
+            region("Tree", "tree", ellipse(0.3, 0.5, 0.22, 0.34), 8.0),
         ],
     },
     Sample {
@@ -44,7 +44,7 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Sky", "sunset", Shape::Above { y: 0.52, wave: 0.0 }, 10.0),
             region("Sea", "sea", Shape::Below { y: 0.5, wave: 0.012 }, 6.0),
-            region("Boat", "boat", ellipse(0.36, 0.48, 0.2, 0.26), 4.0),
+            region("Boat", "boat", ellipse(0.36, 0.48, 0.2, 0.26), 8.0),
         ],
     },
     Sample {
@@ -55,9 +55,9 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Night", "night sky", Shape::Above { y: 0.6, wave: 0.03 }, 12.0),
             region("Snow", "snow", Shape::Below { y: 0.56, wave: 0.05 }, 10.0),
-            region("Moon", "crescent moon", ellipse(0.82, 0.18, 0.1, 0.13), 4.0),
-            region("Pine tree", "pine tree", ellipse(0.2, 0.5, 0.16, 0.3), 4.0),
-            region("Snowman", "snowman", ellipse(0.62, 0.6, 0.17, 0.27), 4.0),
+            region("Moon", "crescent moon", ellipse(0.82, 0.18, 0.1, 0.13), 8.0),
+            region("Pine tree", "pine tree", ellipse(0.2, 0.5, 0.16, 0.3), 8.0),
+            region("Snowman", "snowman", ellipse(0.62, 0.6, 0.17, 0.27), 8.0),
         ],
     },
     Sample {
@@ -68,8 +68,8 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Sky", "clouds", Shape::Above { y: 0.5, wave: 0.03 }, 10.0),
             region("Hills", "hills", Shape::Below { y: 0.48, wave: 0.06 }, 8.0),
-            region("Rainbow", "rainbow", ellipse(0.28, 0.3, 0.22, 0.2), 6.0),
-            region("Castle", "castle", ellipse(0.62, 0.46, 0.24, 0.32), 4.0),
+            region("Rainbow", "rainbow", ellipse(0.28, 0.3, 0.22, 0.2), 8.0),
+            region("Castle", "castle", ellipse(0.62, 0.46, 0.24, 0.32), 8.0),
         ],
     },
     Sample {
@@ -80,9 +80,9 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Wall", "teal paper", Shape::Above { y: 0.66, wave: 0.0 }, 10.0),
             region("Table", "wood", Shape::Below { y: 0.64, wave: 0.0 }, 4.0),
-            region("Apple", "red apple", ellipse(0.24, 0.56, 0.16, 0.21), 4.0),
-            region("Lemon", "lemon", ellipse(0.76, 0.62, 0.14, 0.17), 4.0),
-            region("Flower", "pink flower", ellipse(0.5, 0.42, 0.17, 0.3), 4.0),
+            region("Apple", "red apple", ellipse(0.24, 0.56, 0.16, 0.21), 8.0),
+            region("Lemon", "lemon", ellipse(0.76, 0.62, 0.14, 0.17), 8.0),
+            region("Flower", "pink flower", ellipse(0.5, 0.42, 0.17, 0.3), 8.0),
         ],
     },
     Sample {
@@ -93,8 +93,8 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Forest", "forest", Shape::Above { y: 0.7, wave: 0.03 }, 10.0),
             region("Moss", "moss", Shape::Below { y: 0.62, wave: 0.04 }, 8.0),
-            region("Mushroom", "mushroom", ellipse(0.34, 0.58, 0.19, 0.27), 4.0),
-            region("Fox", "fox", ellipse(0.74, 0.6, 0.16, 0.24), 4.0),
+            region("Mushroom", "mushroom", ellipse(0.34, 0.58, 0.19, 0.27), 8.0),
+            region("Fox", "fox", ellipse(0.74, 0.6, 0.16, 0.24), 8.0),
         ],
     },
     Sample {
@@ -132,9 +132,9 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Water", "water", EVERYWHERE, 0.0),
             region("Sand", "sand", Shape::Below { y: 0.82, wave: 0.03 }, 8.0),
-            region("Orange fish", "orange fish", ellipse(0.3, 0.4, 0.2, 0.2), 6.0),
-            region("Turtle", "turtle", ellipse(0.72, 0.32, 0.17, 0.2), 6.0),
-            region("Crab", "crab", ellipse(0.62, 0.78, 0.14, 0.17), 6.0),
+            region("Orange fish", "orange fish", ellipse(0.3, 0.4, 0.2, 0.2), 8.0),
+            region("Turtle", "turtle", ellipse(0.72, 0.32, 0.17, 0.2), 8.0),
+            region("Crab", "crab", ellipse(0.62, 0.78, 0.14, 0.17), 8.0),
         ],
     },
     Sample {
@@ -144,9 +144,9 @@ pub const SAMPLES: &[Sample] = &[
         seed: 8,
         regions: &[
             region("Galaxy", "galaxy", EVERYWHERE, 0.0),
-            region("Planet", "planet", ellipse(0.24, 0.34, 0.18, 0.22), 4.0),
-            region("Rocket", "rocket", ellipse(0.6, 0.52, 0.2, 0.34), 4.0),
-            region("UFO", "ufo", ellipse(0.86, 0.22, 0.12, 0.14), 4.0),
+            region("Planet", "planet", ellipse(0.24, 0.34, 0.18, 0.22), 8.0),
+            region("Rocket", "rocket", ellipse(0.6, 0.52, 0.2, 0.34), 8.0),
+            region("UFO", "ufo", ellipse(0.86, 0.22, 0.12, 0.14), 8.0),
         ],
     },
     Sample {
@@ -157,8 +157,8 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Sky", "blue sky", Shape::Above { y: 0.52, wave: 0.01 }, 10.0),
             region("Desert", "desert", Shape::Below { y: 0.5, wave: 0.04 }, 8.0),
-            region("Sun", "sun", ellipse(0.8, 0.2, 0.12, 0.15), 4.0),
-            region("Cactus", "cactus", ellipse(0.28, 0.52, 0.18, 0.32), 4.0),
+            region("Sun", "sun", ellipse(0.8, 0.2, 0.12, 0.15), 8.0),
+            region("Cactus", "cactus", ellipse(0.28, 0.52, 0.18, 0.32), 8.0),
         ],
     },
     Sample {
@@ -169,9 +169,9 @@ pub const SAMPLES: &[Sample] = &[
         regions: &[
             region("Wall", "polka dots", Shape::Above { y: 0.7, wave: 0.0 }, 8.0),
             region("Floor", "wood", Shape::Below { y: 0.68, wave: 0.0 }, 4.0),
-            region("Cupcake", "cupcake", ellipse(0.5, 0.6, 0.2, 0.26), 4.0),
-            region("Gift", "gift", ellipse(0.2, 0.68, 0.14, 0.18), 4.0),
-            region("Balloon", "red balloon", ellipse(0.82, 0.34, 0.13, 0.26), 4.0),
+            region("Cupcake", "cupcake", ellipse(0.5, 0.6, 0.2, 0.26), 8.0),
+            region("Gift", "gift", ellipse(0.2, 0.68, 0.14, 0.18), 8.0),
+            region("Balloon", "red balloon", ellipse(0.82, 0.34, 0.13, 0.26), 8.0),
         ],
     },
     Sample {
