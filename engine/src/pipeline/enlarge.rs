@@ -46,6 +46,8 @@ pub(super) struct Enlargement<'a> {
     geometry: Geometry,
     table: SlotTable,
     views: Views,
+    /// Cells of all latents of one call of the denoiser together, at most.
+    cells_per_call: usize,
 }
 
 /// The regions of a scene at the size of a pass.
@@ -62,7 +64,12 @@ impl<'a> Enlargement<'a> {
     ///
     /// # Errors
     /// If the scene has no valid steps.
-    pub(super) fn new(scene: &'a Scene, size: CanvasSize, parts: &ModelParts) -> Result<Self> {
+    pub(super) fn new(
+        scene: &'a Scene,
+        size: CanvasSize,
+        cells_per_call: usize,
+        parts: &ModelParts,
+    ) -> Result<Self> {
         let spec = &parts.spec;
         let geometry = Geometry::at_size(scene.size, size, spec);
         let window = (spec.native_side as usize / spec.downscale.max(1)).max(1);
@@ -72,6 +79,7 @@ impl<'a> Enlargement<'a> {
             table: SlotTable::for_model(spec, &steps, scene.settings.background_noise),
             views: Views::evenly_spread(geometry.latent, window, window * OVERLAP.0 / OVERLAP.1),
             geometry,
+            cells_per_call,
         })
     }
 
@@ -289,7 +297,7 @@ impl<'a> Enlargement<'a> {
         };
         let options = StepOptions {
             rows: RowChoice::Needed,
-            max_rows: (super::MOST_CELLS_PER_CALL / view.size.area()).max(1),
+            max_rows: (self.cells_per_call / view.size.area()).max(1),
             dtype: parts.dtype,
             crop: None,
             probe: None,
@@ -456,7 +464,7 @@ mod tests {
         };
         let prompts: Encoded = ["red", ""].into_iter().map(encoded).collect();
         let larger = CanvasSize::new(256, 256).unwrap();
-        let enlargement = Enlargement::new(&scene, larger, &parts).unwrap();
+        let enlargement = Enlargement::new(&scene, larger, usize::MAX, &parts).unwrap();
         let layers = enlargement.layers(&prompts, &parts).unwrap();
         assert!(layers.planes.background().iter().all(|&share| share == 0.0));
     }

@@ -346,6 +346,7 @@ impl Painter {
             &mut self.parts,
             &job.scene,
             job.size,
+            self.session.cells_per_call(),
             &encode,
             progress,
             is_cancelled,
