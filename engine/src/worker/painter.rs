@@ -330,6 +330,13 @@ impl Painter {
         self.parts.codec.halve_pieces() || has_fewer_rows
     }
 
+    /// As [`Self::take_less_memory`], where a render had too little.
+    pub(super) fn take_less_memory_for(&mut self, job: &RenderJob) -> bool {
+        give_back_memory(&self.parts.device);
+        let has_fewer_rows = self.session.halve_calls_of_render(&job.scene);
+        self.parts.codec.halve_pieces() || has_fewer_rows
+    }
+
     /// Renders a picture from scratch.
     ///
     /// # Errors
