@@ -193,7 +193,9 @@ impl Painter {
         let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
         let applied = self.session.apply(revision, scene, &find, &self.parts)?;
         self.missing = applied.missing_prompts;
-        self.prompts.want(&self.missing);
+        // A positive and a negative one each, the background's too.
+        let scene_prompts = 2 * (scene.regions.len() + 1);
+        self.prompts.want(&self.missing, scene_prompts);
         self.preparation_ms += millis(start.elapsed());
         if self.missing.is_empty() {
             self.shown_revision = Some(revision);
