@@ -386,7 +386,7 @@ impl Worker {
         let result = painter.render(
             &job,
             &mut |done, total| {
-                outlet.report(Event::RenderProgress {
+                outlet.mention(Event::RenderProgress {
                     job: job.id,
                     done,
                     total,
