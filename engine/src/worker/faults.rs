@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -146,6 +146,11 @@ struct Bench {
 impl Bench {
     /// A worker in the middle of its work, with parts of its model replaced.
     fn new(change: impl FnOnce(&mut Loaded)) -> Self {
+        Self::waking(|| (), change)
+    }
+
+    /// As [`Self::new`], for an app that is woken so.
+    fn waking(wake: impl Fn() + Send + Sync + 'static, change: impl FnOnce(&mut Loaded)) -> Self {
         let (mailbox, status) = (
             Arc::new(Mailbox::default()),
             Arc::new(Mutex::new(Status::default())),
@@ -156,7 +161,7 @@ impl Bench {
             frames.clone(),
             event_sender,
             Arc::clone(&status),
-            || (),
+            wake,
         );
         let choice = ModelChoice::plain(ModelSource::Toy);
         let compute = Compute::cpu();
@@ -406,6 +411,33 @@ fn a_render_takes_no_larger_calls_than_the_stream_has_learnt() {
     let is_done = matches!(events.last(), Some(Event::RenderDone { .. }));
     let is_told_again = events.iter().any(|event| matches!(event, Event::Notice(_)));
     assert!(is_done && !is_told_again, "{events:?}");
+}
+
+#[test]
+fn a_scene_is_kept_when_something_else_that_came_with_it_ends_unexpectedly() {
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let mut bench = Bench::waking(
+        {
+            let is_armed = Arc::clone(&is_armed);
+            move || assert!(!is_armed.swap(false, Ordering::Relaxed), "the app broke")
+        },
+        |_| (),
+    );
+    bench.mailbox.push(Command::Render(Box::new(RenderJob {
+        id: JobId(1),
+        scene: scene(),
+        size: scene().size,
+    })));
+    bench.mailbox.push(Command::CancelRender(JobId(1)));
+    bench
+        .mailbox
+        .push(Command::SetScene(Revision(7), Box::new(scene())));
+    is_armed.store(true, Ordering::Relaxed);
+    let batch = bench.mailbox.take().unwrap();
+    bench.worker.guarded_turn(batch);
+    assert_eq!(bench.restarts(), 1);
+    let kept = bench.worker.scene.as_ref().map(|(revision, _)| *revision);
+    assert_eq!(kept, Some(Revision(7)));
 }
 
 fn broken(loaded: &mut Loaded) {

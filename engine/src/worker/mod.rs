@@ -201,6 +201,11 @@ impl Worker {
     }
 
     fn take_orders(&mut self, batch: CommandBatch) {
+        // First of all, so that it is not lost if something else that was asked for ends unexpectedly.
+        let is_scene_new = batch.scene.is_some();
+        if is_scene_new {
+            self.scene = batch.scene;
+        }
         if let Some(state) = batch.run {
             self.run = state;
         }
@@ -234,7 +239,7 @@ impl Worker {
             }
             Some(ModelRequest::Cancel) | None => {}
         }
-        if let Some(scene) = batch.scene {
+        if is_scene_new {
             self.is_stuck = false;
             if self.painter.is_none() && self.loader.is_none() && self.restarts >= MAX_RESTARTS {
                 // The user changed something after the engine had given up: that may have been the reason.
@@ -243,7 +248,6 @@ impl Worker {
                     self.load(choice);
                 }
             }
-            self.scene = Some(scene);
             if let Some(painter) = &mut self.painter {
                 painter.expect_scene();
             }
