@@ -228,13 +228,15 @@ impl Painter {
             return false;
         };
         let levels = scene.settings.steps.count();
-        match calibration::measure(
+        let measured = calibration::measure(
             &mut self.parts,
             &conditioning,
             &geometry,
             scene.regions.len(),
             levels,
-        ) {
+            self.session.most_rows(),
+        );
+        match measured.doing("measuring the device") {
             Ok(Some(throughput)) => {
                 tracing::info!(
                     one_level = throughput.one_level,
@@ -248,6 +250,10 @@ impl Painter {
             // The stream meets the same failure at its first step and reports it there.
             Err(error) => {
                 tracing::warn!("the device could not be measured: {error}");
+                if matches!(error, Error::OutOfMemory { .. }) {
+                    // The first step may need less, and is not to fail for what this one left behind.
+                    give_back_memory(&self.parts.device);
+                }
                 false
             }
         }
