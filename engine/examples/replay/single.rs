@@ -26,7 +26,7 @@ use wordbrush_engine::{
 };
 
 use super::{
-    case::{Case, usizes},
+    case::{Case, steps_below, usizes},
     masks::{mask_mode, masks_by_region, one_or_each},
 };
 
@@ -491,7 +491,7 @@ impl CallSettings {
 
     fn bootstrap(&self) -> Result<Bootstrap> {
         Ok(Bootstrap {
-            steps: self.number("bootstrap_steps", "default_bootstrap_steps")? as usize,
+            steps: steps_below(self.number("bootstrap_steps", "default_bootstrap_steps")?),
             mix_steps: self.number("boostrap_mix_steps", "default_boostrap_mix_steps")?,
             leak_sensitivity: self
                 .number("bootstrap_leak_sensitivity", "default_bootstrap_leak_sensitivity")?,

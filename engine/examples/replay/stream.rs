@@ -29,7 +29,7 @@ use wordbrush_engine::{
 };
 
 use super::{
-    case::{Case, Masks, usizes},
+    case::{Case, Masks, steps_below, usizes},
     image_prep::resized_to,
     masks::{mask_mode, one_or_each},
 };
@@ -112,7 +112,7 @@ impl<'a> Replay<'a> {
             default_mask_std: self.number("default_mask_std")? as f32,
             default_mask_strength: self.number("default_mask_strength")? as f32,
             default_prompt_strength: self.number("default_prompt_strength")? as f32,
-            bootstrap_steps: self.number("bootstrap_steps")? as usize,
+            bootstrap_steps: steps_below(self.number("bootstrap_steps")?),
             bootstrap_mix_steps: self.number("bootstrap_mix_steps")?,
             cover_alpha: self.number("preprocess_mask_cover_alpha")? as f32,
             mask_mode: mask_mode(&self.settings["mask_type"])?,
