@@ -27,7 +27,7 @@ use wordbrush_engine::{
 
 use super::{
     case::{Case, steps_below, usizes},
-    masks::{mask_mode, masks_by_region, one_or_each},
+    masks::{exactly_each, mask_mode, masks_by_region},
 };
 
 /// Pixels per latent cell.
@@ -405,8 +405,8 @@ impl CallSettings {
                 "preprocess_mask_cover_alpha",
                 "default_preprocess_mask_cover_alpha",
             )? as f32,
-            stds_px: one_or_each(self.value("mask_stds", "default_mask_std")?, count)?,
-            strengths: one_or_each(self.value("mask_strengths", "default_mask_strength")?, count)?,
+            stds_px: exactly_each(self.value("mask_stds", "default_mask_std")?, count)?,
+            strengths: exactly_each(self.value("mask_strengths", "default_mask_strength")?, count)?,
         })
     }
 
@@ -466,7 +466,7 @@ impl CallSettings {
                 "raw_uncond_embeds",
                 std::iter::once(negative_behind).chain(&negative),
             )?;
-            let strengths = one_or_each(
+            let strengths = exactly_each(
                 self.value("prompt_strengths", "default_prompt_strength")?,
                 texts.len(),
             )?;

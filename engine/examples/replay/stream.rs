@@ -3,7 +3,7 @@
 //! Each case is replayed twice: with masks of our own, and with the case's masks, which the case expects to come much
 //! nearer to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -491,6 +491,8 @@ struct Recorder<'a> {
     operation: usize,
     names: Vec<String>,
     recorded_masks: BTreeMap<String, Tensor>,
+    /// Strengths and deviations that were recorded as one for all layers.
+    shared: BTreeSet<String>,
     settings: Option<ReferenceSettings>,
     white: Option<Tensor>,
     last_state: Option<usize>,
@@ -516,6 +518,14 @@ impl<'a> Recorder<'a> {
             .filter(|name| matches!(name.rsplit_once('.'), Some((_, "masks" | "counts"))))
             .filter_map(|name| Some((name.clone(), case.recorded(name)?.clone())))
             .collect();
+        const OF_LAYERS: [&str; 3] = ["prompt_strengths", "mask_strengths", "mask_stds"];
+        let is_one = |name: &str| case.recorded(name).is_some_and(|tensor| tensor.elem_count() == 1);
+        let shared = names
+            .iter()
+            .filter(|name| matches!(name.rsplit_once('.'), Some((_, member)) if OF_LAYERS.contains(&member)))
+            .filter(|name| is_one(name))
+            .cloned()
+            .collect();
         Ok(Self {
             masks,
             compute,
@@ -523,6 +533,7 @@ impl<'a> Recorder<'a> {
             operation: 0,
             names,
             recorded_masks,
+            shared,
             settings: None,
             white: None,
             last_state: None,
@@ -615,6 +626,8 @@ impl<'a> Recorder<'a> {
         }
         for (member, tensor) in members {
             if let Some(name) = self.newest(index, member) {
+                let is_one = self.shared.contains(&name) && tensor.dim(0)? > 1;
+                let tensor = if is_one { tensor.narrow(0, 0, 1)? } else { tensor };
                 self.found.push((name, tensor));
             }
         }
