@@ -53,6 +53,7 @@ pub(super) struct Enlargement<'a> {
 /// The regions of a scene at the size of a pass.
 struct Layers<'a> {
     regions: Vec<&'a Region>,
+    /// Of one slot, since the masks are the same in all of them: at this size a copy for each would be gigabytes.
     planes: MaskPlanes,
     noise: NoiseField,
     /// Prompts of all regions where they are the same in every window.
@@ -134,7 +135,7 @@ impl<'a> Enlargement<'a> {
                 let strength = unit(region.mask_strength, 1.0);
                 let weighted: Vec<f32> = layer.coverage.iter().map(|value| value * strength).collect();
                 let planes = quantise(&weighted, settings.mask_mode, &stream);
-                planes[planes.len() - area..].repeat(self.table.count())
+                planes[planes.len() - area..].to_vec()
             })
             .collect();
         let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
@@ -158,7 +159,7 @@ impl<'a> Enlargement<'a> {
             Some(regions.iter().map(prepare).collect::<Result<_>>()?)
         };
         Ok(Layers {
-            planes: MaskPlanes::new(self.geometry.latent, self.table.count(), &cut),
+            planes: MaskPlanes::new(self.geometry.latent, 1, &cut),
             regions,
             noise,
             prompts,
@@ -276,7 +277,7 @@ impl<'a> Enlargement<'a> {
         parts: &mut ModelParts,
     ) -> Result<Tensor> {
         const DOING: &str = "denoising a window";
-        let (shown, planes) = planes_in_view(&layers.planes, view);
+        let (shown, planes) = planes_in_view(&layers.planes, view, self.table.count());
         let chosen = shown
             .iter()
             .map(|&region| match &layers.prompts {
@@ -353,20 +354,18 @@ fn later_steps(steps: &StepList) -> Result<StepList> {
     StepList::new((0..count).map(|step| FIRST_INDEX + step * rest / count).collect())
 }
 
-/// The masks in a window, of those regions that have any paint there.
-fn planes_in_view(planes: &MaskPlanes, view: &View) -> (Vec<usize>, MaskPlanes) {
+/// The masks in a window, of those regions that have any paint there, for each of some slots: those of the first.
+fn planes_in_view(planes: &MaskPlanes, view: &View, slots: usize) -> (Vec<usize>, MaskPlanes) {
     let (mut shown, mut cut) = (Vec::new(), Vec::new());
     for region in 0..planes.regions {
-        let part: Vec<f32> = (0..planes.slots)
-            .flat_map(|slot| view.of_plane(planes.row(slot * planes.regions + region), planes.size.width))
-            .collect();
+        let part = view.of_plane(planes.row(region), planes.size.width);
         if part.iter().any(|&value| value > 0.0) {
             shown.push(region);
-            cut.push(part);
+            cut.push(part.repeat(slots));
         }
     }
     let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
-    (shown, MaskPlanes::new(view.size, planes.slots, &cut))
+    (shown, MaskPlanes::new(view.size, slots, &cut))
 }
 
 /// Encodes a picture that is too large for the codec window by window.
@@ -466,6 +465,7 @@ mod tests {
         let larger = CanvasSize::new(256, 256).unwrap();
         let enlargement = Enlargement::new(&scene, larger, usize::MAX, &parts).unwrap();
         let layers = enlargement.layers(&prompts, &parts).unwrap();
+        assert_eq!(layers.planes.slots, 1, "however many steps there are");
         assert!(layers.planes.background().iter().all(|&share| share == 0.0));
     }
 
