@@ -102,7 +102,7 @@ impl Painter {
         // Every prompt means something else now.
         self.prompts =
             PromptEncoder::start(Arc::clone(&self.parts.text_encoder), &self.parts.device, mailbox)?;
-        self.session = Session::new(&self.parts);
+        self.session = self.session.renewed(&self.parts);
         self.undecoded = None;
         self.missing.clear();
         self.shown_revision = None;

@@ -98,6 +98,15 @@ impl Session {
         }
     }
 
+    /// A stream of nothing yet that knows what this one has learnt of the device.
+    pub fn renewed(&self, parts: &ModelParts) -> Self {
+        Self {
+            throughput: self.throughput,
+            cells_per_call: self.cells_per_call,
+            ..Self::new(parts)
+        }
+    }
+
     /// Gives the denoiser half as many rows in a call from now on. `false` if there is one row already.
     pub fn halve_calls(&mut self) -> bool {
         let Some(canvas) = &self.canvas else { return false };
