@@ -15,7 +15,7 @@ use image::{DynamicImage, ImageFormat, RgbaImage, imageops::FilterType};
 use wordbrush::samples::{SAMPLES, document};
 use wordbrush_engine::{
     api::{ModelChoice, ModelSource, Seed},
-    low_level::{Compute, LoadProgress, LoadWatch, models, pipeline::render},
+    low_level::{Compute, LoadProgress, LoadWatch, models, pipeline::render, stream::Session},
 };
 
 /// Paints the gallery.
@@ -61,7 +61,16 @@ fn main() -> Result<()> {
                 encoder.encode(prompt).expect("the samples' prompts are short"),
             ))
         };
-        let picture = render(&mut parts, &scene, scene.size, &encode, &mut |_, _| {}, &|| false)?;
+        let cells = Session::new(&parts).cells_per_call();
+        let picture = render(
+            &mut parts,
+            &scene,
+            scene.size,
+            cells,
+            &encode,
+            &mut |_, _| {},
+            &|| false,
+        )?;
         let (width, height) = (picture.size().width(), picture.size().height());
         let whole = RgbaImage::from_raw(width, height, picture.rgba().to_vec())
             .context("a picture has four bytes a pixel")?;

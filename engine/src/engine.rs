@@ -94,6 +94,8 @@ impl Engine {
     /// [`Error::Stopped`] if the thread had ended by a panic.
     pub fn shutdown(mut self) -> Result<()> {
         self.mailbox.close();
+        // Where events have piled up, the thread waits for somebody to take one: nobody will.
+        self.events = crossbeam_channel::never();
         self.thread
             .take()
             .map_or(Ok(()), |thread| thread.join().map_err(|_panic| Error::Stopped))
@@ -103,5 +105,50 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.mailbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::{
+        CanvasSize, DeviceChoice, JobId, ModelChoice, ModelSource, RenderJob, Scene, StreamSettings,
+    };
+
+    #[test]
+    fn an_engine_whose_events_nobody_takes_still_ends() {
+        let size = CanvasSize::new(8, 8).unwrap();
+        let config = EngineConfig {
+            device: DeviceChoice::Cpu,
+            model: Some(ModelChoice::plain(ModelSource::Toy)),
+            ..EngineConfig::default()
+        };
+        let (sender, woken) = crossbeam_channel::unbounded();
+        let engine = Engine::start(config, move || sender.send(()).unwrap_or_default()).unwrap();
+        for id in 0..2 * EVENT_CAPACITY as u64 {
+            let scene = Scene {
+                size,
+                background: Default::default(),
+                regions: Vec::new(),
+                seed: Default::default(),
+                settings: StreamSettings::default(),
+            };
+            engine.send(Command::Render(Box::new(RenderJob {
+                id: JobId(id),
+                scene,
+                size,
+            })));
+        }
+        while engine.events.len() < EVENT_CAPACITY {
+            woken.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+        let (sender, ended) = bounded(1);
+        std::thread::Builder::new()
+            .name("ending".to_owned())
+            .spawn(move || sender.send(engine.shutdown()))
+            .unwrap();
+        ended.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
     }
 }

@@ -352,6 +352,11 @@ pub(crate) fn with_folder<T>(
     read(&ModelFolder::on_disk(path, compute, &watch))
 }
 
+/// How many steps have a number below this one, which may be a fraction; the first step's is 0.
+pub(crate) fn steps_below(number: f64) -> usize {
+    number.ceil() as usize
+}
+
 /// A list of whole numbers.
 pub(crate) fn usizes(list: &Value) -> Result<Vec<usize>> {
     list.as_array()
@@ -361,4 +366,17 @@ pub(crate) fn usizes(list: &Value) -> Result<Vec<usize>> {
                 .collect::<Option<Vec<usize>>>()
         })
         .with_context(|| format!("{list} is not a list of whole numbers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_step_is_a_step() {
+        for (number, steps) in [(-1.0, 0), (0.0, 0), (0.5, 1), (1.0, 1), (1.5, 2), (3.0, 3)] {
+            assert_eq!(steps_below(number), steps);
+            assert_eq!((0..10).filter(|&step| number > f64::from(step)).count(), steps);
+        }
+    }
 }

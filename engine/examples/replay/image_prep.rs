@@ -1,7 +1,7 @@
 //! Kind `image-prep`: resizing of pictures and mask pictures to the canvas.
 
-use anyhow::Result;
-use candle_core::{Device, Tensor};
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
 use wordbrush_engine::low_level::image::{Filter, resize};
 
 use super::case::Case;
@@ -44,9 +44,22 @@ fn resize_tensor<const C: usize>(
     target: &str,
     filter: Filter,
 ) -> Result<Tensor> {
-    let (_, _, height, width) = source.dims4()?;
-    let (new_height, new_width) = case.recorded_size(target)?;
+    resized_to::<C>(source, case.recorded_size(target)?, filter)
+}
+
+/// Resizes `[1, C, H, W]` in 0..1 to a height and width, by way of bytes as Pillow does.
+pub(crate) fn resized_to<const C: usize>(
+    source: &Tensor,
+    (new_height, new_width): (usize, usize),
+    filter: Filter,
+) -> Result<Tensor> {
+    let (_, channels, height, width) = source.dims4()?;
+    if channels != C || height == 0 || width == 0 {
+        bail!("{:?} is no picture of {C} channels", source.dims());
+    }
     let pixels: Vec<u8> = source
+        .to_device(&Device::Cpu)?
+        .to_dtype(DType::F32)?
         .squeeze(0)?
         .permute((1, 2, 0))?
         .flatten_all()?
@@ -59,6 +72,8 @@ fn resize_tensor<const C: usize>(
     Ok(
         Tensor::from_vec(values, (new_height, new_width, C), &Device::Cpu)?
             .permute((2, 0, 1))?
-            .unsqueeze(0)?,
+            .unsqueeze(0)?
+            .contiguous()?
+            .to_device(source.device())?,
     )
 }

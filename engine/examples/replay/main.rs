@@ -23,7 +23,12 @@ mod single_file;
 mod stream;
 mod text;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
@@ -92,7 +97,7 @@ fn main() -> ExitCode {
     let mut failed = 0;
     for path in &options.cases {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        match Case::open(path, &compute.device).and_then(|case| replay(case, &compute)) {
+        match guarded(|| Case::open(path, &compute.device).and_then(|case| replay(case, &compute))) {
             Ok(checks) => {
                 let is_good = report(&name, &checks, options.verbose);
                 failed += u32::from(!is_good);
@@ -113,6 +118,19 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Replays a case, whose panic is a failure of its own and does not keep others from being replayed.
+fn guarded<T>(replay: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(replay)).unwrap_or_else(|panic| bail!("a panic: {}", panic_text(&*panic)))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown reason")
 }
 
 /// Computes everything that a case expects and compares it.
@@ -154,4 +172,18 @@ fn report(name: &str, checks: &[Check], is_verbose: bool) -> bool {
     let worst = worst.map_or_else(|| "nothing to compare".to_owned(), Check::line);
     println!("{verdict}  {name}: {} tensors, worst {worst}", checks.len());
     is_good && !checks.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_that_panics_is_a_failure_that_says_why() {
+        let failure = guarded(|| -> Result<()> { panic!("no {}", "layers") }).unwrap_err();
+        assert_eq!(failure.to_string(), "a panic: no layers");
+        let failure = guarded(|| -> Result<()> { bail!("no masks") }).unwrap_err();
+        assert_eq!(failure.to_string(), "no masks");
+        assert_eq!(guarded(|| Ok(3)).unwrap(), 3);
+    }
 }

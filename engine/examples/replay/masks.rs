@@ -1,6 +1,6 @@
 //! Kind `masks`: cover, blur, strength, quantisation, sampling.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use wordbrush_engine::{
@@ -36,8 +36,8 @@ fn replay_one(case: &mut Case, name: &str, sub_case: &Value) -> Result<()> {
     let masks = masks.flatten_from(1)?.to_vec2::<f32>()?;
     let request = MaskRequest {
         cover_alpha: sub_case["preprocess_mask_cover_alpha"].as_f64().unwrap_or(0.0) as f32,
-        stds_px: one_or_each(&sub_case["mask_std"], count)?,
-        strengths: one_or_each(&sub_case["mask_strength"], count)?,
+        stds_px: exactly_each(&sub_case["mask_std"], count)?,
+        strengths: exactly_each(&sub_case["mask_strength"], count)?,
     };
     let mode = mask_mode(&sub_case["mask_type"])?;
 
@@ -109,17 +109,47 @@ pub(crate) fn mask_mode(name: &Value) -> Result<MaskMode> {
     serde_json::from_value(name.clone()).with_context(|| format!("mask type {name}"))
 }
 
-/// One number for all, or a list of one each.
+/// One number for all, alone or in a list, or a list of one each.
 pub(crate) fn one_or_each(value: &Value, count: usize) -> Result<Vec<f32>> {
     if let Some(all) = value.as_f64() {
         return Ok(vec![all as f32; count]);
     }
-    value
+    let list = value
         .as_array()
         .and_then(|list| {
             list.iter()
                 .map(|value| value.as_f64().map(|value| value as f32))
                 .collect::<Option<Vec<f32>>>()
         })
-        .with_context(|| format!("{value} is neither a number nor a list of numbers"))
+        .with_context(|| format!("{value} is neither a number nor a list of numbers"))?;
+    Ok(match list[..] {
+        [all] => vec![all; count],
+        _ => list,
+    })
+}
+
+/// As [`one_or_each`], where there must be one for each.
+pub(crate) fn exactly_each(value: &Value, count: usize) -> Result<Vec<f32>> {
+    let list = one_or_each(value, count)?;
+    if list.len() != count {
+        bail!("{value} has not one number for each of {count}");
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_single_number_is_that_of_all_also_in_a_list() {
+        for value in [json!(0.5), json!([0.5])] {
+            assert_eq!(one_or_each(&value, 3).unwrap(), [0.5; 3]);
+        }
+        assert_eq!(one_or_each(&json!([1, 2, 3]), 3).unwrap(), [1.0, 2.0, 3.0]);
+        assert!(exactly_each(&json!([1, 2]), 3).is_err());
+        assert!(one_or_each(&json!(["one"]), 1).is_err());
+    }
 }

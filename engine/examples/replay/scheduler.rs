@@ -117,6 +117,10 @@ fn inference(case: &mut Case, schedule: &NoiseSchedule, steps: usize) -> Result<
         return Ok(());
     }
 
+    let model = case.settings["denoise_model"]
+        .as_str()
+        .context("case.json has no denoise_model")?;
+    let (of_noise, of_latent) = (factor_of(model, "denoiseN.eps[i]")?, factor_of(model, "x")?);
     let all: Vec<StepIndex> = (0..steps).map(StepIndex).collect();
     let slots = grid.slots(schedule, &all, Prediction::Epsilon, BackgroundNoise::Reference)?;
     let recorded = case.input(&format!("denoise{steps}.eps"))?.clone();
@@ -124,7 +128,7 @@ fn inference(case: &mut Case, schedule: &NoiseSchedule, steps: usize) -> Result<
     let mut latent = case.input(&format!("denoise{steps}.initial"))?.clone();
     let (mut latents, mut predictions) = (Vec::new(), Vec::new());
     for (step, slot) in slots.slots().iter().enumerate() {
-        let epsilon = ((recorded.get(step)? * 0.5)? + (&latent * 0.6)?)?;
+        let epsilon = ((recorded.get(step)? * of_noise)? + (&latent * of_latent)?)?;
         let clean = ((&latent * slot.result.latent)? + (epsilon * slot.result.prediction)?)?;
         latent = if step + 1 < steps {
             slot.onward.apply(&clean, &step_noise.get(step)?)?
@@ -142,4 +146,35 @@ fn inference(case: &mut Case, schedule: &NoiseSchedule, steps: usize) -> Result<
         &format!("denoise{steps}.denoised"),
         &Tensor::stack(&predictions, 0)?,
     )
+}
+
+/// The number that a sentence such as "... is 0.5 * denoiseN.eps[i] + 0.6 * x; ..." multiplies something with.
+fn factor_of(sentence: &str, what: &str) -> Result<f64> {
+    let words: Vec<&str> = sentence
+        .split(|letter: char| letter.is_whitespace() || letter == ';' || letter == ',')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let place = (1..words.len().saturating_sub(1))
+        .find(|&place| words[place] == "*" && words[place + 1] == what)
+        .with_context(|| format!("denoise_model multiplies nothing with {what:?}: {sentence:?}"))?;
+    let factor: f64 = words[place - 1]
+        .parse()
+        .with_context(|| format!("denoise_model has no number before {what:?}: {sentence:?}"))?;
+    let is_taken_away = place >= 2 && words[place - 2] == "-";
+    Ok(if is_taken_away { -factor } else { factor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_those_that_the_case_says() {
+        let model = "model output at step i (0-based) for sample x is 0.25 * denoiseN.eps[i] - 1e-1 * x; step noise i";
+        assert_eq!(factor_of(model, "denoiseN.eps[i]").unwrap(), 0.25);
+        assert_eq!(factor_of(model, "x").unwrap(), -0.1);
+        assert!(factor_of("is denoiseN.eps[i] + x", "x").is_err());
+        assert!(factor_of("is half * x", "x").is_err());
+        assert!(factor_of("", "x").is_err());
+    }
 }

@@ -3,7 +3,7 @@
 //! Each case is replayed twice: with masks of our own, and with the case's masks, which the case expects to come much
 //! nearer to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -11,7 +11,9 @@ use serde_json::Value;
 use wordbrush_engine::{
     api::{BackgroundNoise, Guidance, LoraSource, ModelChoice, ModelSource},
     low_level::{
-        Compute, LoadProgress, LoadWatch, models,
+        Compute, LoadProgress, LoadWatch,
+        image::Filter,
+        models,
         schedule::{NoiseSchedule, StepIndex, Timestep, euler, lcm},
         stream::{
             masks::LatentSize,
@@ -27,7 +29,8 @@ use wordbrush_engine::{
 };
 
 use super::{
-    case::{Case, Masks, usizes},
+    case::{Case, Masks, steps_below, usizes},
+    image_prep::resized_to,
     masks::{mask_mode, one_or_each},
 };
 
@@ -109,7 +112,7 @@ impl<'a> Replay<'a> {
             default_mask_std: self.number("default_mask_std")? as f32,
             default_mask_strength: self.number("default_mask_strength")? as f32,
             default_prompt_strength: self.number("default_prompt_strength")? as f32,
-            bootstrap_steps: self.number("bootstrap_steps")? as usize,
+            bootstrap_steps: steps_below(self.number("bootstrap_steps")?),
             bootstrap_mix_steps: self.number("bootstrap_mix_steps")?,
             cover_alpha: self.number("preprocess_mask_cover_alpha")? as f32,
             mask_mode: mask_mode(&self.settings["mask_type"])?,
@@ -265,7 +268,7 @@ impl<'a> Replay<'a> {
     fn background(&self, operation: &Value, image: &str, prefix: &str) -> Result<BackgroundUpdate> {
         Ok(BackgroundUpdate {
             image: text(&operation[image])
-                .map(|name| self.case.input(&format!("image.{name}")).cloned())
+                .map(|name| self.image(&name))
                 .transpose()?,
             prompt: text(&operation[format!("{prefix}prompt").as_str()]),
             negative_prompt: text(&operation[format!("{prefix}negative_prompt").as_str()]),
@@ -310,10 +313,40 @@ impl<'a> Replay<'a> {
         })
     }
 
-    fn mask(&self, name: &str) -> Result<Vec<f32>> {
-        let mask = self.case.input(&format!("mask.{name}"))?;
-        Ok(mask.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    /// A picture at the canvas' size.
+    fn image(&self, name: &str) -> Result<Tensor> {
+        picture_at(self.case.input(&format!("image.{name}"))?, self.canvas()?)
     }
+
+    /// A mask at the canvas' size.
+    fn mask(&self, name: &str) -> Result<Vec<f32>> {
+        mask_at(self.case.input(&format!("mask.{name}"))?, self.canvas()?)
+    }
+
+    /// Height and width in pixels.
+    fn canvas(&self) -> Result<(usize, usize)> {
+        Ok((self.number("height")? as usize, self.number("width")? as usize))
+    }
+}
+
+/// A picture `[1, 3, H, W]` at another size, resized as the reference does.
+fn picture_at(picture: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+    let (_, _, height, width) = picture.dims4()?;
+    if (height, width) == size {
+        return Ok(picture.clone());
+    }
+    resized_to::<3>(picture, size, Filter::Bicubic)
+}
+
+/// A mask `[1, 1, H, W]` at another size. The reference resizes mask pictures, which are dark where the mask is.
+fn mask_at(mask: &Tensor, size: (usize, usize)) -> Result<Vec<f32>> {
+    let (_, _, height, width) = mask.dims4()?;
+    let mask = if (height, width) == size {
+        mask.clone()
+    } else {
+        resized_to::<1>(&mask.affine(-1.0, 1.0)?, size, Filter::Bilinear)?.affine(-1.0, 1.0)?
+    };
+    Ok(mask.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 fn numbers(values: impl Iterator<Item = f32>) -> candle_core::Result<Tensor> {
@@ -458,6 +491,8 @@ struct Recorder<'a> {
     operation: usize,
     names: Vec<String>,
     recorded_masks: BTreeMap<String, Tensor>,
+    /// Strengths and deviations that were recorded as one for all layers.
+    shared: BTreeSet<String>,
     settings: Option<ReferenceSettings>,
     white: Option<Tensor>,
     last_state: Option<usize>,
@@ -483,6 +518,14 @@ impl<'a> Recorder<'a> {
             .filter(|name| matches!(name.rsplit_once('.'), Some((_, "masks" | "counts"))))
             .filter_map(|name| Some((name.clone(), case.recorded(name)?.clone())))
             .collect();
+        const OF_LAYERS: [&str; 3] = ["prompt_strengths", "mask_strengths", "mask_stds"];
+        let is_one = |name: &str| case.recorded(name).is_some_and(|tensor| tensor.elem_count() == 1);
+        let shared = names
+            .iter()
+            .filter(|name| matches!(name.rsplit_once('.'), Some((_, member)) if OF_LAYERS.contains(&member)))
+            .filter(|name| is_one(name))
+            .cloned()
+            .collect();
         Ok(Self {
             masks,
             compute,
@@ -490,6 +533,7 @@ impl<'a> Recorder<'a> {
             operation: 0,
             names,
             recorded_masks,
+            shared,
             settings: None,
             white: None,
             last_state: None,
@@ -582,6 +626,8 @@ impl<'a> Recorder<'a> {
         }
         for (member, tensor) in members {
             if let Some(name) = self.newest(index, member) {
+                let is_one = self.shared.contains(&name) && tensor.dim(0)? > 1;
+                let tensor = if is_one { tensor.narrow(0, 0, 1)? } else { tensor };
                 self.found.push((name, tensor));
             }
         }
@@ -673,5 +719,47 @@ impl Watch for Recorder<'_> {
         self.buffers.push(buffer.clone());
         self.stocks.push(stock.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_and_masks_of_another_size_are_brought_to_the_canvas() {
+        let size = (16, 24);
+        let flat = |channels: usize, height: usize, width: usize, value: f64| {
+            let ones = Tensor::ones((1, channels, height, width), DType::F32, &Device::Cpu);
+            (ones.unwrap() * value).unwrap()
+        };
+        let picture = picture_at(&flat(3, 10, 7, 51.0 / 255.0), size).unwrap();
+        assert_eq!(picture.dims(), [1, 3, 16, 24]);
+        let values: Vec<f32> = picture.flatten_all().unwrap().to_vec1().unwrap();
+        assert!(values.iter().all(|value| (value - 0.2).abs() < 1e-6));
+        // Left half inside.
+        let half = Tensor::cat(&[flat(1, 32, 24, 1.0), flat(1, 32, 24, 0.0)], 3).unwrap();
+        let mask = mask_at(&half, size).unwrap();
+        assert_eq!(mask.len(), 16 * 24);
+        assert!(
+            mask.chunks_exact(24)
+                .all(|row| row[..11].iter().all(|&value| value == 1.0))
+        );
+        assert!(
+            mask.chunks_exact(24)
+                .all(|row| row[13..].iter().all(|&value| value == 0.0))
+        );
+        // What has the size already stays as it is, to the bit.
+        let own = flat(1, 16, 24, 0.123_456);
+        assert!(
+            mask_at(&own, size)
+                .unwrap()
+                .iter()
+                .all(|&value| value == 0.123_456)
+        );
+        assert!(
+            picture_at(&flat(1, 10, 7, 1.0), size).is_err(),
+            "a picture of one channel"
+        );
     }
 }

@@ -46,11 +46,14 @@ pub(super) struct Enlargement<'a> {
     geometry: Geometry,
     table: SlotTable,
     views: Views,
+    /// Cells of all latents of one call of the denoiser together, at most.
+    cells_per_call: usize,
 }
 
 /// The regions of a scene at the size of a pass.
 struct Layers<'a> {
     regions: Vec<&'a Region>,
+    /// Of one slot, since the masks are the same in all of them: at this size a copy for each would be gigabytes.
     planes: MaskPlanes,
     noise: NoiseField,
     /// Prompts of all regions where they are the same in every window.
@@ -62,7 +65,12 @@ impl<'a> Enlargement<'a> {
     ///
     /// # Errors
     /// If the scene has no valid steps.
-    pub(super) fn new(scene: &'a Scene, size: CanvasSize, parts: &ModelParts) -> Result<Self> {
+    pub(super) fn new(
+        scene: &'a Scene,
+        size: CanvasSize,
+        cells_per_call: usize,
+        parts: &ModelParts,
+    ) -> Result<Self> {
         let spec = &parts.spec;
         let geometry = Geometry::at_size(scene.size, size, spec);
         let window = (spec.native_side as usize / spec.downscale.max(1)).max(1);
@@ -72,6 +80,7 @@ impl<'a> Enlargement<'a> {
             table: SlotTable::for_model(spec, &steps, scene.settings.background_noise),
             views: Views::evenly_spread(geometry.latent, window, window * OVERLAP.0 / OVERLAP.1),
             geometry,
+            cells_per_call,
         })
     }
 
@@ -126,7 +135,7 @@ impl<'a> Enlargement<'a> {
                 let strength = unit(region.mask_strength, 1.0);
                 let weighted: Vec<f32> = layer.coverage.iter().map(|value| value * strength).collect();
                 let planes = quantise(&weighted, settings.mask_mode, &stream);
-                planes[planes.len() - area..].repeat(self.table.count())
+                planes[planes.len() - area..].to_vec()
             })
             .collect();
         let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
@@ -150,7 +159,7 @@ impl<'a> Enlargement<'a> {
             Some(regions.iter().map(prepare).collect::<Result<_>>()?)
         };
         Ok(Layers {
-            planes: MaskPlanes::new(self.geometry.latent, self.table.count(), &cut),
+            planes: MaskPlanes::new(self.geometry.latent, 1, &cut),
             regions,
             noise,
             prompts,
@@ -268,7 +277,7 @@ impl<'a> Enlargement<'a> {
         parts: &mut ModelParts,
     ) -> Result<Tensor> {
         const DOING: &str = "denoising a window";
-        let (shown, planes) = planes_in_view(&layers.planes, view);
+        let (shown, planes) = planes_in_view(&layers.planes, view, self.table.count());
         let chosen = shown
             .iter()
             .map(|&region| match &layers.prompts {
@@ -289,7 +298,7 @@ impl<'a> Enlargement<'a> {
         };
         let options = StepOptions {
             rows: RowChoice::Needed,
-            max_rows: (super::MOST_CELLS_PER_CALL / view.size.area()).max(1),
+            max_rows: (self.cells_per_call / view.size.area()).max(1),
             dtype: parts.dtype,
             crop: None,
             probe: None,
@@ -345,20 +354,18 @@ fn later_steps(steps: &StepList) -> Result<StepList> {
     StepList::new((0..count).map(|step| FIRST_INDEX + step * rest / count).collect())
 }
 
-/// The masks in a window, of those regions that have any paint there.
-fn planes_in_view(planes: &MaskPlanes, view: &View) -> (Vec<usize>, MaskPlanes) {
+/// The masks in a window, of those regions that have any paint there, for each of some slots: those of the first.
+fn planes_in_view(planes: &MaskPlanes, view: &View, slots: usize) -> (Vec<usize>, MaskPlanes) {
     let (mut shown, mut cut) = (Vec::new(), Vec::new());
     for region in 0..planes.regions {
-        let part: Vec<f32> = (0..planes.slots)
-            .flat_map(|slot| view.of_plane(planes.row(slot * planes.regions + region), planes.size.width))
-            .collect();
+        let part = view.of_plane(planes.row(region), planes.size.width);
         if part.iter().any(|&value| value > 0.0) {
             shown.push(region);
-            cut.push(part);
+            cut.push(part.repeat(slots));
         }
     }
     let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
-    (shown, MaskPlanes::new(view.size, planes.slots, &cut))
+    (shown, MaskPlanes::new(view.size, slots, &cut))
 }
 
 /// Encodes a picture that is too large for the codec window by window.
@@ -456,8 +463,9 @@ mod tests {
         };
         let prompts: Encoded = ["red", ""].into_iter().map(encoded).collect();
         let larger = CanvasSize::new(256, 256).unwrap();
-        let enlargement = Enlargement::new(&scene, larger, &parts).unwrap();
+        let enlargement = Enlargement::new(&scene, larger, usize::MAX, &parts).unwrap();
         let layers = enlargement.layers(&prompts, &parts).unwrap();
+        assert_eq!(layers.planes.slots, 1, "however many steps there are");
         assert!(layers.planes.background().iter().all(|&share| share == 0.0));
     }
 

@@ -29,6 +29,3 @@ pub use prompt::{GuidedPrompt, averaged, mixed};
 pub use render::render;
 pub use views::{View, Views};
 pub use watch::{Unwatched, Watch};
-
-/// Latent cells of all rows of one call of the denoiser together, at most; more rows are computed in several calls.
-const MOST_CELLS_PER_CALL: usize = 1 << 20;

@@ -53,7 +53,8 @@ impl Course<'_> {
 
 /// Renders a scene from scratch.
 ///
-/// `size` is the picture's size; masks and background are scaled to it. `encode` encodes a prompt. `progress` is told how
+/// `size` is the picture's size; masks and background are scaled to it. `cells_per_call` is how many cells all latents of
+/// one call of the denoiser have together, at most ([`Session::cells_per_call`]). `encode` encodes a prompt. `progress` is told how
 /// many of how many steps are done; `is_cancelled` is asked between them. The same scene gives the same picture, with any
 /// number of threads.
 ///
@@ -64,6 +65,7 @@ pub fn render(
     parts: &mut ModelParts,
     scene: &Scene,
     size: CanvasSize,
+    cells_per_call: usize,
     encode: &dyn Fn(&str) -> Result<Arc<Conditioning>>,
     progress: &mut dyn FnMut(u32, u32),
     is_cancelled: &dyn Fn() -> bool,
@@ -80,12 +82,13 @@ pub fn render(
     let prompts = encode_prompts(&scene, encode, &course)?;
 
     let mut session = Session::new(parts);
+    session.limit_calls(cells_per_call);
     let find = |prompt: &str| prompts.get(prompt).cloned();
     session.apply(Revision(0), &scene, &find, parts)?;
     let working = session.geometry().ok_or(Error::NoModel)?.working;
     let mut enlargements = Vec::new();
     for size in sizes_between(working, size) {
-        enlargements.push(Enlargement::new(&scene, size, parts)?);
+        enlargements.push(Enlargement::new(&scene, size, cells_per_call, parts)?);
     }
     let calls: usize = enlargements.iter().map(Enlargement::calls).sum();
     course.total = (scene.settings.steps.count() + calls) as u32;
@@ -182,6 +185,7 @@ mod tests {
             toy,
             traits::{Denoiser, PreparedPrompt, Row},
         },
+        stream::live::MAX_CELLS_PER_CALL,
     };
 
     fn parts() -> ModelParts {
@@ -248,6 +252,7 @@ mod tests {
             parts,
             scene,
             to,
+            MAX_CELLS_PER_CALL,
             &|prompt| Ok(encoded(prompt)),
             &mut |_, _| {},
             &|| false,
@@ -343,6 +348,7 @@ mod tests {
             &mut parts(),
             &scene,
             size(128, 128),
+            MAX_CELLS_PER_CALL,
             &|prompt| Ok(encoded(prompt)),
             &mut note,
             &|| false,
@@ -366,6 +372,7 @@ mod tests {
                 &mut parts(),
                 &scene,
                 size(128, 64),
+                MAX_CELLS_PER_CALL,
                 &|prompt| Ok(encoded(prompt)),
                 &mut |_, _| {},
                 &is_cancelled,

@@ -15,6 +15,8 @@ pub struct Grid {
 impl Grid {
     /// Spaces `steps` timesteps evenly, the first at the end of the schedule.
     ///
+    /// For some numbers of steps there is one timestep more, as `numpy.arange` has it there.
+    ///
     /// # Errors
     /// If `steps` is 0 or more than the schedule has.
     pub fn new(schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
@@ -28,7 +30,9 @@ impl Grid {
         // NumPy's ranges count in multiples of the difference that their first two numbers have after rounding, which
         // decides where a number lies halfway between two timesteps, as in grids of 48.
         let stride = (end - end / steps as f64) - end;
-        let steps = (0..steps)
+        // Where the quotient comes out above a whole number, the range takes in its own end.
+        let count = (-end / -(end / steps as f64)).ceil() as usize;
+        let steps = (0..count)
             .map(|i| {
                 let timestep = Timestep((end + i as f64 * stride).round_ties_even() - 1.0);
                 (timestep, sigma(schedule, timestep))
@@ -121,5 +125,23 @@ mod tests {
         // `numpy.arange(1000, 0, -1000 / 48).round() - 1`, which has 937.4999... before rounding.
         let timesteps: Vec<f64> = grid.steps()[..5].iter().map(|step| step.0.0).collect();
         assert_eq!(timesteps, [999.0, 978.0, 957.0, 936.0, 916.0]);
+    }
+
+    #[test]
+    fn some_grids_have_a_timestep_more_as_numpy_ranges_do() {
+        let schedule = NoiseSchedule::scaled_linear(0.00085, 0.012, 1000);
+        let lengths = |steps: usize| Grid::new(&schedule, steps).unwrap().steps().len() - steps;
+        let longer: Vec<usize> = (1..=250).filter(|&steps| lengths(steps) == 1).collect();
+        // `[n for n in range(1, 251) if len(numpy.arange(1000, 0, -1000 / n)) > n]`
+        assert_eq!(
+            longer,
+            [61, 103, 121, 122, 201, 206, 217, 223, 227, 233, 242, 244]
+        );
+        let grid = Grid::new(&schedule, 61).unwrap();
+        let (last, sigma_of_last) = grid.steps()[61];
+        assert_eq!(last, Timestep(-1.0));
+        // Before its beginning, the schedule's first sigma counts.
+        assert_eq!(sigma_of_last, sigma(&schedule, Timestep(0.0)));
+        assert!((1..=1000).all(|steps| lengths(steps) <= 1));
     }
 }

@@ -2,14 +2,57 @@
 //!
 //! It computes what [`super::step`] does operation by operation, from the same cells and the same tables of the schedule.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
+use parking_lot::Mutex;
 
 use super::step::{Batch, Cell, Painting, StepOptions, bootstrap_mix, mask_row, predicted, scale_and_delta};
 use crate::{
+    device::keep_uploads,
     models::traits::Denoiser,
     ops::cuda::{self, Averaged, Fields, ROW, Tables},
     schedule::{Noising, SlotTable},
 };
+
+/// Tables of rows that are kept: those of two whole runs through five levels whose rows come in six calls each.
+const MOST_TABLES: usize = 64;
+
+/// Tables of rows on the device, the newest last, with what stands in them.
+///
+/// They hold where masks lie, so that there are ever new ones while somebody paints. What candle keeps of uploads it keeps
+/// as long as the thread lives; these go with their masks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RowTables(Arc<Mutex<Vec<RowTable>>>);
+
+#[derive(Debug)]
+struct RowTable {
+    numbers: (Vec<u32>, Vec<f32>),
+    uploaded: (Tensor, Tensor),
+}
+
+impl RowTables {
+    /// Tables with these numbers, `ROW` in a row of each.
+    fn on_device(&self, numbers: (Vec<u32>, Vec<f32>), device: &Device) -> Result<(Tensor, Tensor)> {
+        let mut tables = self.0.lock();
+        if let Some(known) = tables.iter().find(|known| known.numbers == numbers) {
+            return Ok(known.uploaded.clone());
+        }
+        let shape = (numbers.0.len() / ROW, ROW);
+        let uploaded = (
+            Tensor::from_slice(&numbers.0, shape, device)?,
+            Tensor::from_slice(&numbers.1, shape, device)?,
+        );
+        if tables.len() >= MOST_TABLES {
+            tables.remove(0);
+        }
+        tables.push(RowTable {
+            numbers,
+            uploaded: uploaded.clone(),
+        });
+        Ok(uploaded)
+    }
+}
 
 /// As [`super::step::advance`], for at least one cell.
 ///
@@ -34,16 +77,20 @@ pub(super) fn advance(
     };
     let device = latents.device();
     let mut results = None;
-    let calls: Vec<&[Cell]> = cells.chunks(options.max_rows.max(1)).collect();
-    for (number, cells) in calls.iter().enumerate() {
-        let batch = Batch::new(painting, cells);
-        let (whole, real) = rows_of(table, painting, &batch, device)?;
-        let tables = Tables {
-            whole: &whole,
-            real: &real,
-        };
+    let calls = cells
+        .chunks(options.max_rows.max(1))
+        .map(|cells| {
+            let batch = Batch::new(painting, cells);
+            let tables = rows_of(table, painting, &batch, device)?;
+            Ok((cells, batch, tables))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // Only now: see `RowTables`.
+    let _uploads = keep_uploads(device);
+    for (number, (cells, batch, (whole, real))) in calls.iter().enumerate() {
+        let tables = Tables { whole, real };
         let input = cuda::stream_rows(fields, tables, options.dtype)?;
-        let output = predicted(table, painting, &batch, &input, denoiser, &mut options)?;
+        let output = predicted(table, painting, batch, &input, denoiser, &mut options)?;
         // Of the batch, those rows that the average is made of come last.
         let negative = batch.negative.len();
         let own = Tables {
@@ -119,10 +166,7 @@ fn rows_of(
             .map(|number| number as f32),
         );
     }
-    Ok((
-        Tensor::from_vec(whole, (count, ROW), device)?,
-        Tensor::from_vec(real, (count, ROW), device)?,
-    ))
+    painting.masks.tables.on_device((whole, real), device)
 }
 
 /// The tables of the slots: which rows are theirs, and what lies behind them.
@@ -142,4 +186,29 @@ fn slots_of(table: &SlotTable, slots: &[usize], cells: &[Cell], device: &Device)
         Tensor::from_vec(whole, (slots.len(), 4), device)?,
         Tensor::from_vec(real, (slots.len(), 2), device)?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_uploaded_once_and_go_with_their_masks() {
+        let (whole, real) = (vec![3_u32; 2 * ROW], vec![0.5_f32; 2 * ROW]);
+        let tables = RowTables::default();
+        let upload = |first: u32| {
+            let mut whole = whole.clone();
+            whole[0] = first;
+            tables.on_device((whole, real.clone()), &Device::Cpu).unwrap()
+        };
+        let first = upload(0);
+        assert_eq!(first.0.dims(), [2, ROW]);
+        assert_eq!(upload(0).0.id(), first.0.id());
+        assert_eq!(upload(0).1.id(), first.1.id());
+        assert_ne!(upload(1).0.id(), first.0.id());
+        for other in 0..3 * MOST_TABLES as u32 {
+            upload(other);
+        }
+        assert_eq!(tables.0.lock().len(), MOST_TABLES);
+    }
 }

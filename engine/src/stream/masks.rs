@@ -11,6 +11,7 @@ use candle_core::{Device, Result, Tensor};
 use super::{
     blur::{Kernel, Plane, blur_at},
     centering::{Shift, extent_of_mask},
+    fused::RowTables,
 };
 use crate::{
     api::MaskMode,
@@ -251,6 +252,8 @@ pub struct Masks {
     pub shifts: Vec<Shift>,
     /// How large each row's mask is.
     pub extents: Vec<LatentSize>,
+    /// What calls with these masks have uploaded.
+    pub(super) tables: RowTables,
 }
 
 impl Masks {
@@ -351,6 +354,7 @@ impl Masks {
             extents: (0..rows)
                 .map(|row| extent_of_mask(planes.row(row), planes.size))
                 .collect(),
+            tables: RowTables::default(),
         }
     }
 }

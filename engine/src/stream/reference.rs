@@ -116,10 +116,12 @@ impl LayerUpdate {
         }
     }
 
+    /// Whether it asks for nothing; a suffix without a prompt to put it behind does not count.
     fn is_empty(&self) -> bool {
         *self
             == Self {
                 index: self.index,
+                suffix: self.suffix.clone(),
                 ..Self::default()
             }
     }
@@ -741,5 +743,25 @@ struct StepProbe<'a> {
 impl Probe for StepProbe<'_> {
     fn predicted(&mut self, input: &Tensor, timesteps: &[f64], output: &Tensor) {
         self.watch.predicted(self.step, input, timesteps, output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suffix_alone_is_no_request() {
+        let suffix = LayerUpdate {
+            index: Some(1),
+            suffix: Some(", in oil".to_owned()),
+            ..LayerUpdate::default()
+        };
+        assert!(suffix.is_empty());
+        let prompt = LayerUpdate {
+            prompt: Some("a boat".to_owned()),
+            ..suffix
+        };
+        assert!(!prompt.is_empty());
     }
 }

@@ -218,11 +218,11 @@ pub fn advance(
     mut options: StepOptions<'_>,
 ) -> Result<Tensor> {
     let device = latents.device();
-    let _uploads = keep_uploads(device);
     let cells = choose_cells(painting, slots, options.rows);
     if cuda::are_used_on(device) && !cells.is_empty() {
         return fused::advance(table, painting, slots, &cells, latents, stock, denoiser, options);
     }
+    let _uploads = keep_uploads(device);
     let mut sums = latents.zeros_like()?;
     for cells in cells.chunks(options.max_rows.max(1)) {
         let x = bootstrapped(table, painting, latents, stock, cells)?; // [rows, c, h, w]

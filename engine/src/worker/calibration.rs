@@ -11,10 +11,13 @@ use crate::{
 
 /// A call that takes longer settles the question: a batch of several such calls would answer an edit far too late.
 const TOO_SLOW: Duration = Duration::from_millis(1500);
+/// A batch that would take longer is not measured: nothing can interrupt the call, and edits wait for its end.
+const TOO_LONG: Duration = Duration::from_secs(4);
 
-/// Rows per second with the rows of one noise level and of all levels in a call.
+/// Rows per second with the rows of one noise level and of all levels in a call, of which there are `most_rows` at most.
 ///
-/// `conditioning` is any encoded prompt. `None` if a single level takes so long that a batch is out of the question.
+/// `conditioning` is any encoded prompt. `None` if a single level, or a batch of all, takes so long that a batch is out of
+/// the question.
 ///
 /// # Errors
 /// If the denoiser fails.
@@ -24,10 +27,13 @@ pub(super) fn measure(
     geometry: &Geometry,
     regions: usize,
     levels: usize,
+    most_rows: usize,
 ) -> Result<Option<Throughput>> {
     let prompt = parts.denoiser.prepare(conditioning)?;
     let (height, width) = (geometry.latent.height, geometry.latent.width);
     let mut rows_per_second = |count: usize| -> Result<f64> {
+        // The stream's own calls are no larger either.
+        let count = count.clamp(1, most_rows.max(1));
         let shape = (count, parts.spec.latent_channels, height, width);
         let latents = Tensor::zeros(shape, DType::F32, &parts.device)?.to_dtype(parts.dtype)?;
         let rows = vec![
@@ -52,7 +58,8 @@ pub(super) fn measure(
     };
     let regions = regions.max(1);
     let one_level = rows_per_second(regions)?;
-    if regions as f64 / one_level > TOO_SLOW.as_secs_f64() {
+    let seconds = |rows: usize| rows as f64 / one_level;
+    if seconds(regions) > TOO_SLOW.as_secs_f64() || seconds(regions * levels) > TOO_LONG.as_secs_f64() {
         return Ok(None);
     }
     let all_levels = rows_per_second(regions * levels)?;
@@ -60,4 +67,81 @@ pub(super) fn measure(
         one_level,
         all_levels,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        api::{CanvasSize, ModelChoice, ModelSource},
+        device::Compute,
+        models::{
+            toy,
+            traits::{Denoiser, PreparedPrompt},
+        },
+    };
+
+    /// Takes its time for every row, and notes how many it was given at once.
+    struct Slow {
+        denoiser: Box<dyn Denoiser>,
+        a_row: Duration,
+        largest: Arc<AtomicUsize>,
+    }
+
+    impl Denoiser for Slow {
+        fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+            self.denoiser.prepare(conditioning)
+        }
+
+        fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+            self.largest.fetch_max(rows.len(), Ordering::Relaxed);
+            let begun = Instant::now();
+            while begun.elapsed() < self.a_row * rows.len() as u32 {
+                std::hint::spin_loop();
+            }
+            self.denoiser.predict(latents, rows)
+        }
+    }
+
+    /// What is measured, and the most rows of a call.
+    fn measured(a_row: Duration, levels: usize, most_rows: usize) -> (Option<Throughput>, usize) {
+        let choice = ModelChoice::plain(ModelSource::Toy);
+        let mut parts = toy::load(&choice, &Compute::cpu()).unwrap().parts;
+        let largest = Arc::new(AtomicUsize::new(0));
+        let denoiser = std::mem::replace(&mut parts.denoiser, Box::new(toy::ToyDenoiser::default()));
+        parts.denoiser = Box::new(Slow {
+            denoiser,
+            a_row,
+            largest: Arc::clone(&largest),
+        });
+        let conditioning = parts.text_encoder.encode("red").unwrap();
+        let geometry = Geometry::new(CanvasSize::new(64, 64).unwrap(), &parts.spec);
+        let found = measure(&mut parts, &conditioning, &geometry, 3, levels, most_rows).unwrap();
+        (found, largest.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn no_more_rows_are_measured_in_a_call_than_the_stream_may_give() {
+        let (found, largest) = measured(Duration::ZERO, 5, usize::MAX);
+        assert!(found.is_some());
+        assert_eq!(largest, 15);
+        for most_rows in [7, 2] {
+            let (found, largest) = measured(Duration::ZERO, 5, most_rows);
+            assert!(found.is_some());
+            assert_eq!(largest, most_rows);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_would_take_many_seconds_is_not_measured() {
+        // Three rows pass quickly; those of all levels would take six seconds.
+        let (found, largest) = measured(Duration::from_millis(10), 200, usize::MAX);
+        assert!(found.is_none());
+        assert_eq!(largest, 3);
+    }
 }

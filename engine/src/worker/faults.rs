@@ -1,7 +1,13 @@
 //! What happens when a device has too little memory, or is lost, or a model panics: a worker with a model that fails on
 //! purpose.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use candle_core::{Result, Tensor};
 use crossbeam_channel::{Receiver, bounded};
@@ -18,8 +24,9 @@ use crate::{
     mailbox::Mailbox,
     models::{
         toy,
-        traits::{Conditioning, Denoiser, ImageCodec, PreparedPrompt, Row},
+        traits::{Conditioning, Denoiser, ImageCodec, PreparedPrompt, Row, TextEncoder},
     },
+    tokenizer::PromptTokenizer,
 };
 
 /// Fails with a message where there are more rows than it takes.
@@ -80,6 +87,54 @@ impl ImageCodec for Small {
     }
 }
 
+/// Encodes only when it has got small pieces, or a new model: until then it fails with a message.
+struct SmallEncoder {
+    halvings_left: u32,
+    message: &'static str,
+}
+
+impl ImageCodec for SmallEncoder {
+    fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        if self.halvings_left > 0 {
+            candle_core::bail!("{}", self.message);
+        }
+        toy::ToyCodec.encode(pictures, noise)
+    }
+
+    fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
+        toy::ToyCodec.decode(latents)
+    }
+
+    fn halve_pieces(&mut self) -> bool {
+        let could = self.halvings_left > 0;
+        self.halvings_left = self.halvings_left.saturating_sub(1);
+        could
+    }
+}
+
+/// Fails with a message for some prompts, one after the other.
+struct Forgetful {
+    encoder: Arc<dyn TextEncoder>,
+    failures_left: AtomicU32,
+    message: &'static str,
+}
+
+impl TextEncoder for Forgetful {
+    fn encode(&self, prompt: &str) -> Result<Conditioning> {
+        let fails = self
+            .failures_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if fails.is_ok() {
+            candle_core::bail!("{}", self.message);
+        }
+        self.encoder.encode(prompt)
+    }
+
+    fn tokenizer(&self) -> Arc<PromptTokenizer> {
+        self.encoder.tokenizer()
+    }
+}
+
 struct Bench {
     worker: Worker,
     mailbox: Arc<Mailbox>,
@@ -91,6 +146,11 @@ struct Bench {
 impl Bench {
     /// A worker in the middle of its work, with parts of its model replaced.
     fn new(change: impl FnOnce(&mut Loaded)) -> Self {
+        Self::waking(|| (), change)
+    }
+
+    /// As [`Self::new`], for an app that is woken so.
+    fn waking(wake: impl Fn() + Send + Sync + 'static, change: impl FnOnce(&mut Loaded)) -> Self {
         let (mailbox, status) = (
             Arc::new(Mailbox::default()),
             Arc::new(Mutex::new(Status::default())),
@@ -101,7 +161,7 @@ impl Bench {
             frames.clone(),
             event_sender,
             Arc::clone(&status),
-            || (),
+            wake,
         );
         let choice = ModelChoice::plain(ModelSource::Toy);
         let compute = Compute::cpu();
@@ -153,6 +213,34 @@ impl Bench {
         }
         None
     }
+
+    /// Works until a render is answered: all events until then.
+    fn render(&mut self, job: RenderJob) -> Vec<Event> {
+        self.mailbox.push(Command::Render(Box::new(job)));
+        let mut events = Vec::new();
+        for _ in 0..1000 {
+            let batch = if self.worker.has_work() {
+                self.mailbox.take().unwrap()
+            } else {
+                self.mailbox
+                    .wait(Some(Duration::from_millis(100)))
+                    .unwrap_or_default()
+            };
+            self.worker.guarded_turn(batch);
+            events.extend(self.events.try_iter());
+            if let Some(Event::RenderDone { .. } | Event::RenderFailed { .. }) = events.last() {
+                break;
+            }
+        }
+        events
+    }
+
+    fn restarts(&self) -> usize {
+        let events = self.events.try_iter();
+        events
+            .filter(|event| matches!(event, Event::Restarted { .. }))
+            .count()
+    }
 }
 
 fn scene() -> Scene {
@@ -170,6 +258,7 @@ fn scene() -> Scene {
 }
 
 const OUT_OF_MEMORY: &str = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+const LOST: &str = "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")";
 
 fn narrow(loaded: &mut Loaded, most_rows: usize, message: &'static str) {
     let parts = &mut loaded.model.parts;
@@ -214,22 +303,141 @@ fn what_does_not_fit_in_the_smallest_pieces_is_a_failure() {
 #[test]
 fn a_lost_card_is_left_for_the_processor_with_everything_kept() {
     let mut bench = Bench::new(|loaded| {
-        narrow(
-            loaded,
-            0,
-            "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")",
-        );
+        narrow(loaded, 0, LOST);
     });
     let frame = bench.run().unwrap();
     assert_eq!(frame.revision, Revision(1));
     assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
     assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
-    let restarts: Vec<Event> = bench
-        .events
-        .try_iter()
-        .filter(|event| matches!(event, Event::Restarted { .. }))
-        .collect();
-    assert_eq!(restarts.len(), 1);
+    assert_eq!(bench.restarts(), 1);
+}
+
+fn encoding_fails(loaded: &mut Loaded, halvings_left: u32, message: &'static str) {
+    loaded.model.parts.codec = Box::new(SmallEncoder {
+        halvings_left,
+        message,
+    });
+}
+
+fn prompts_fail(loaded: &mut Loaded, failures: u32, message: &'static str) {
+    let encoder = &mut loaded.model.parts.text_encoder;
+    *encoder = Arc::new(Forgetful {
+        encoder: Arc::clone(encoder),
+        failures_left: AtomicU32::new(failures),
+        message,
+    });
+}
+
+#[test]
+fn a_scene_that_does_not_fit_is_prepared_in_smaller_pieces() {
+    let mut bench = Bench::new(|loaded| encoding_fails(loaded, 3, OUT_OF_MEMORY));
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+}
+
+#[test]
+fn a_card_that_is_lost_while_a_scene_is_prepared_is_left_for_the_processor() {
+    let mut bench = Bench::new(|loaded| encoding_fails(loaded, 1, LOST));
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+    assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
+    assert_eq!(bench.restarts(), 1);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_asked_for_again() {
+    let mut bench = Bench::new(|loaded| {
+        prompts_fail(loaded, 2, OUT_OF_MEMORY);
+        loaded.model.parts.codec = Box::new(Small {
+            codec: Box::new(toy::ToyCodec),
+            halvings_left: 5,
+        });
+    });
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+}
+
+#[test]
+fn a_card_that_is_lost_while_a_prompt_is_encoded_is_left_for_the_processor() {
+    let mut bench = Bench::new(|loaded| prompts_fail(loaded, 1, LOST));
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.revision, Revision(1));
+    assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
+    assert_eq!(bench.restarts(), 1);
+}
+
+#[test]
+fn a_render_is_made_in_smaller_calls_or_by_the_processor_where_the_card_has_failed() {
+    let size = CanvasSize::new(128, 128).unwrap();
+    let job = || RenderJob {
+        id: JobId(1),
+        scene: scene(),
+        size,
+    };
+    let picture = |events: &[Event]| match events.last() {
+        Some(Event::RenderDone { picture, .. }) => picture.clone(),
+        other => panic!("{other:?}"),
+    };
+    let expected = picture(&Bench::new(|_| ()).render(job()));
+    let events = Bench::new(|loaded| narrow(loaded, 1, OUT_OF_MEMORY)).render(job());
+    assert_eq!(picture(&events), expected);
+    let mut bench = Bench::new(|loaded| narrow(loaded, 0, LOST));
+    let events = bench.render(job());
+    assert_eq!(picture(&events), expected);
+    assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
+    // In vain, it is answered all the same.
+    let events = Bench::new(|loaded| narrow(loaded, 0, OUT_OF_MEMORY)).render(job());
+    assert!(matches!(
+        events.last(),
+        Some(Event::RenderFailed {
+            error: Error::OutOfMemory { .. },
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_render_takes_no_larger_calls_than_the_stream_has_learnt() {
+    let mut bench = Bench::new(|loaded| narrow(loaded, 1, OUT_OF_MEMORY));
+    bench.run().unwrap();
+    while bench.events.try_recv().is_ok() {}
+    let events = bench.render(RenderJob {
+        id: JobId(1),
+        scene: scene(),
+        size: CanvasSize::new(128, 128).unwrap(),
+    });
+    let is_done = matches!(events.last(), Some(Event::RenderDone { .. }));
+    let is_told_again = events.iter().any(|event| matches!(event, Event::Notice(_)));
+    assert!(is_done && !is_told_again, "{events:?}");
+}
+
+#[test]
+fn a_scene_is_kept_when_something_else_that_came_with_it_ends_unexpectedly() {
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let mut bench = Bench::waking(
+        {
+            let is_armed = Arc::clone(&is_armed);
+            move || assert!(!is_armed.swap(false, Ordering::Relaxed), "the app broke")
+        },
+        |_| (),
+    );
+    bench.mailbox.push(Command::Render(Box::new(RenderJob {
+        id: JobId(1),
+        scene: scene(),
+        size: scene().size,
+    })));
+    bench.mailbox.push(Command::CancelRender(JobId(1)));
+    bench
+        .mailbox
+        .push(Command::SetScene(Revision(7), Box::new(scene())));
+    is_armed.store(true, Ordering::Relaxed);
+    let batch = bench.mailbox.take().unwrap();
+    bench.worker.guarded_turn(batch);
+    assert_eq!(bench.restarts(), 1);
+    let kept = bench.worker.scene.as_ref().map(|(revision, _)| *revision);
+    assert_eq!(kept, Some(Revision(7)));
 }
 
 fn broken(loaded: &mut Loaded) {

@@ -173,7 +173,7 @@ impl Worker {
         if self.painter.is_some()
             && let Some(job) = self.renders.pop_front()
         {
-            self.render(&job);
+            self.render(job);
         } else if self.has_work() {
             self.step();
         }
@@ -201,6 +201,11 @@ impl Worker {
     }
 
     fn take_orders(&mut self, batch: CommandBatch) {
+        // First of all, so that it is not lost if something else that was asked for ends unexpectedly.
+        let is_scene_new = batch.scene.is_some();
+        if is_scene_new {
+            self.scene = batch.scene;
+        }
         if let Some(state) = batch.run {
             self.run = state;
         }
@@ -234,7 +239,7 @@ impl Worker {
             }
             Some(ModelRequest::Cancel) | None => {}
         }
-        if let Some(scene) = batch.scene {
+        if is_scene_new {
             self.is_stuck = false;
             if self.painter.is_none() && self.loader.is_none() && self.restarts >= MAX_RESTARTS {
                 // The user changed something after the engine had given up: that may have been the reason.
@@ -243,7 +248,6 @@ impl Worker {
                     self.load(choice);
                 }
             }
-            self.scene = Some(scene);
             if let Some(painter) = &mut self.painter {
                 painter.expect_scene();
             }
@@ -289,12 +293,26 @@ impl Worker {
             return;
         };
         if let Some(error) = painter.take_prompt_failure() {
-            self.outlet.report(Event::Failed(error));
+            if matches!(error, Error::DeviceLost { .. }) {
+                return self.give_up_step(error);
+            }
+            if goes_on_smaller(&self.outlet, &error, || painter.take_less_memory()) {
+                // The prompt is asked for again.
+                painter.expect_scene();
+            } else {
+                self.outlet.report(Event::Failed(error));
+            }
         }
         if !painter.wants_scene() {
             return;
         }
-        match painter.apply(*revision, scene) {
+        let applied = loop {
+            match painter.apply(*revision, scene) {
+                Err(error) if goes_on_smaller(&self.outlet, &error, || painter.take_less_memory()) => {}
+                applied => break applied,
+            }
+        };
+        match applied {
             Ok(unchanged) => {
                 self.is_stuck = false;
                 if let Some(frame) = unchanged {
@@ -307,6 +325,7 @@ impl Worker {
                     status.steps_until_settled = left;
                 });
             }
+            Err(error) if matches!(error, Error::DeviceLost { .. }) => self.give_up_step(error),
             Err(error) => self.outlet.report(Event::Failed(error)),
         }
     }
@@ -344,15 +363,9 @@ impl Worker {
     /// A step failed. Out of memory, smaller pieces are tried; a device that was lost is left for the processor;
     /// otherwise the stream rests until something changes.
     fn give_up_step(&mut self, error: Error) {
-        if matches!(error, Error::OutOfMemory { .. })
-            && self.painter.as_mut().is_some_and(Painter::take_less_memory)
+        if let Some(painter) = &mut self.painter
+            && goes_on_smaller(&self.outlet, &error, || painter.take_less_memory())
         {
-            tracing::warn!("{error}; going on in smaller pieces");
-            self.outlet.report(Event::Notice(Notice {
-                level: NoticeLevel::Warning,
-                text: "The device has too little memory: going on in smaller pieces, which is slower"
-                    .to_owned(),
-            }));
             return;
         }
         self.steps = 0;
@@ -368,16 +381,16 @@ impl Worker {
         }
     }
 
-    fn render(&mut self, job: &RenderJob) {
+    fn render(&mut self, job: RenderJob) {
         let Some(painter) = &mut self.painter else { return };
         self.rendering = Some(job.id);
         self.outlet
             .set_status(|status| status.phase = Phase::Rendering(job.id));
         let (outlet, mailbox) = (&self.outlet, &self.mailbox);
         let result = painter.render(
-            job,
+            &job,
             &mut |done, total| {
-                outlet.report(Event::RenderProgress {
+                outlet.mention(Event::RenderProgress {
                     job: job.id,
                     done,
                     total,
@@ -388,7 +401,18 @@ impl Worker {
         self.rendering = None;
         match result {
             Ok(picture) => self.outlet.report(Event::RenderDone { job: job.id, picture }),
-            Err(error) => self.outlet.report(Event::RenderFailed { job: job.id, error }),
+            Err(error) if matches!(error, Error::DeviceLost { .. }) => {
+                // It waits for the processor.
+                self.renders.push_front(job);
+                self.give_up_step(error);
+            }
+            Err(error) => {
+                if goes_on_smaller(&self.outlet, &error, || painter.take_less_memory_for(&job)) {
+                    self.renders.push_front(job);
+                } else {
+                    self.outlet.report(Event::RenderFailed { job: job.id, error });
+                }
+            }
         }
     }
 
@@ -435,6 +459,19 @@ impl Worker {
         self.outlet.set_status(|status| status.phase = phase);
         self.outlet.wake();
     }
+}
+
+/// Whether what failed is to be tried again in smaller pieces: it was for memory, and they do get smaller.
+fn goes_on_smaller(outlet: &Outlet, error: &Error, take_less_memory: impl FnOnce() -> bool) -> bool {
+    if !matches!(error, Error::OutOfMemory { .. }) || !take_less_memory() {
+        return false;
+    }
+    tracing::warn!("{error}; going on in smaller pieces");
+    outlet.report(Event::Notice(Notice {
+        level: NoticeLevel::Warning,
+        text: "The device has too little memory: going on in smaller pieces, which is slower".to_owned(),
+    }));
+    true
 }
 
 /// Whether the user gave a render up, or the app ends.

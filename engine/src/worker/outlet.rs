@@ -1,4 +1,5 @@
-//! The way up: frames (newest wins), events (all arrive), status (latest is enough).
+//! The way up: frames (newest wins), events (all arrive but those that only say how far something is), status (latest is
+//! enough).
 
 use std::sync::Arc;
 
@@ -50,6 +51,12 @@ impl Outlet {
         (self.wake)();
     }
 
+    /// Hands an event up that a later one makes good for: it is dropped where too many pile up.
+    pub(crate) fn mention(&self, event: Event) {
+        drop(self.events.try_send(event));
+        (self.wake)();
+    }
+
     /// Changes the status that the app reads.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock());
@@ -58,5 +65,27 @@ impl Outlet {
     /// Tells the app that there is something new to read.
     pub(crate) fn wake(&self) {
         (self.wake)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::api::JobId;
+
+    #[test]
+    fn how_far_a_render_is_waits_for_nobody() {
+        let ((frames, untaken), (sender, events)) = (bounded(1), bounded(2));
+        let outlet = Outlet::new(frames, untaken, sender, Arc::default(), || ());
+        for done in 1..=5 {
+            outlet.mention(Event::RenderProgress {
+                job: JobId(1),
+                done,
+                total: 5,
+            });
+        }
+        assert_eq!(events.len(), 2);
     }
 }

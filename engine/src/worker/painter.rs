@@ -102,7 +102,7 @@ impl Painter {
         // Every prompt means something else now.
         self.prompts =
             PromptEncoder::start(Arc::clone(&self.parts.text_encoder), &self.parts.device, mailbox)?;
-        self.session = Session::new(&self.parts);
+        self.session = self.session.renewed(&self.parts);
         self.undecoded = None;
         self.missing.clear();
         self.shown_revision = None;
@@ -193,7 +193,9 @@ impl Painter {
         let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
         let applied = self.session.apply(revision, scene, &find, &self.parts)?;
         self.missing = applied.missing_prompts;
-        self.prompts.want(&self.missing);
+        // A positive and a negative one each, the background's too.
+        let scene_prompts = 2 * (scene.regions.len() + 1);
+        self.prompts.want(&self.missing, scene_prompts);
         self.preparation_ms += millis(start.elapsed());
         if self.missing.is_empty() {
             self.shown_revision = Some(revision);
@@ -226,13 +228,15 @@ impl Painter {
             return false;
         };
         let levels = scene.settings.steps.count();
-        match calibration::measure(
+        let measured = calibration::measure(
             &mut self.parts,
             &conditioning,
             &geometry,
             scene.regions.len(),
             levels,
-        ) {
+            self.session.most_rows(),
+        );
+        match measured.doing("measuring the device") {
             Ok(Some(throughput)) => {
                 tracing::info!(
                     one_level = throughput.one_level,
@@ -246,6 +250,10 @@ impl Painter {
             // The stream meets the same failure at its first step and reports it there.
             Err(error) => {
                 tracing::warn!("the device could not be measured: {error}");
+                if matches!(error, Error::OutOfMemory { .. }) {
+                    // The first step may need less, and is not to fail for what this one left behind.
+                    give_back_memory(&self.parts.device);
+                }
                 false
             }
         }
@@ -330,6 +338,13 @@ impl Painter {
         self.parts.codec.halve_pieces() || has_fewer_rows
     }
 
+    /// As [`Self::take_less_memory`], where a render had too little.
+    pub(super) fn take_less_memory_for(&mut self, job: &RenderJob) -> bool {
+        give_back_memory(&self.parts.device);
+        let has_fewer_rows = self.session.halve_calls_of_render(&job.scene);
+        self.parts.codec.halve_pieces() || has_fewer_rows
+    }
+
     /// Renders a picture from scratch.
     ///
     /// # Errors
@@ -346,6 +361,7 @@ impl Painter {
             &mut self.parts,
             &job.scene,
             job.size,
+            self.session.cells_per_call(),
             &encode,
             progress,
             is_cancelled,

@@ -28,6 +28,12 @@ use crate::{
     },
 };
 
+/// Latent cells that are encoded or decoded at once; more are cut into tiles, since every resolution is held whole, with
+/// all its channels.
+const MAX_CELLS: usize = 160 * 160;
+/// Side of a tile in latent cells.
+const TILE: usize = 96;
+
 /// A tiny autoencoder on the processor.
 ///
 /// It remembers the last picture it decoded: where the next latent differs from the last one only in a part, only those
@@ -40,6 +46,8 @@ pub(crate) struct CpuTinyAutoencoder {
     downscale: usize,
     scaling_factor: f32,
     shift_factor: f32,
+    most_cells: usize,
+    tile: usize,
 }
 
 /// A latent with its picture.
@@ -116,7 +124,96 @@ impl CpuTinyAutoencoder {
             downscale: config.downscale(),
             scaling_factor: config.scaling_factor as f32,
             shift_factor: config.shift_factor as f32,
+            most_cells: MAX_CELLS,
+            tile: TILE,
         })
+    }
+
+    /// Encodes one picture tile by tile, each with a margin as wide as the encoder looks: exactly what encoding the whole
+    /// gives.
+    fn encode_tiles(
+        &self,
+        planes: &[f32],
+        size: Padded,
+        last: &(dyn Fn(f32) -> f32 + Sync),
+        output: &mut [f32],
+    ) {
+        let scale = self.downscale;
+        let cells = self.latent_size(size);
+        let mut pixels = Vec::new();
+        for tile in tiles(Window::whole(cells), self.tile) {
+            let around = tile.grown(self.network.encoder_reach().div_ceil(scale), cells);
+            let (top, left) = (around.top * scale, around.left * scale);
+            let window = Window {
+                top,
+                left,
+                height: (around.height * scale).min(size.height - top),
+                width: (around.width * scale).min(size.width - left),
+            };
+            part_of_planes(planes, size, window, &mut pixels);
+            let (latent, found) = self.network.encode(&self.workers, &pixels, window.size(), last);
+            debug_assert_eq!(found, around.size(), "a tile begins at a cell's first pixel");
+            let (y, x) = around.corner_of(tile);
+            let whole = output.chunks_exact_mut(cells.height * cells.width);
+            for (plane, part) in whole.zip(latent.chunks_exact(around.area())) {
+                for row in 0..tile.height {
+                    let from = &part[(y + row) * around.width + x..][..tile.width];
+                    plane[(tile.top + row) * cells.width + tile.left..][..tile.width].copy_from_slice(from);
+                }
+            }
+        }
+        self.network.release();
+    }
+
+    /// The size of the latent of a picture.
+    fn latent_size(&self, size: Padded) -> Padded {
+        Padded {
+            height: size.height.div_ceil(self.downscale),
+            width: size.width.div_ceil(self.downscale),
+        }
+    }
+
+    /// Computes the pixels of a plan, tile by tile if they are many.
+    fn decode_planned(
+        &self,
+        planes: &[f32],
+        size: Padded,
+        plan: &Plan,
+        first: &(dyn Fn(f32) -> f32 + Sync),
+        output: &mut [f32],
+    ) {
+        let (network, workers) = (&self.network, &self.workers);
+        if plan.result.area() <= self.most_cells * self.downscale * self.downscale {
+            return network.decode(workers, planes, size, plan, first, output);
+        }
+        for tile in tiles(plan.result, self.tile * self.downscale) {
+            let plan = network.plan_of(tile, size);
+            network.decode(workers, planes, size, &plan, first, output);
+        }
+        network.release();
+    }
+}
+
+/// A window in rows of squares, those at its right and lower edges cut.
+fn tiles(window: Window, side: usize) -> impl Iterator<Item = Window> {
+    let rows = (0..window.height).step_by(side);
+    rows.flat_map(move |y| {
+        (0..window.width).step_by(side).map(move |x| Window {
+            top: window.top + y,
+            left: window.left + x,
+            height: side.min(window.height - y),
+            width: side.min(window.width - x),
+        })
+    })
+}
+
+/// Copies a window of all planes of a picture.
+fn part_of_planes(planes: &[f32], size: Padded, window: Window, part: &mut Vec<f32>) {
+    part.clear();
+    for plane in planes.chunks_exact(size.height * size.width) {
+        for row in window.top..window.top + window.height {
+            part.extend_from_slice(&plane[row * size.width + window.left..][..window.width]);
+        }
     }
 }
 
@@ -132,10 +229,20 @@ impl ImageCodec for CpuTinyAutoencoder {
         let (scale, shift) = (self.scaling_factor, self.shift_factor);
         let size = Padded { height: h, width: w };
         let last = |value: f32| (value - shift) * scale;
-        let (output, size) = with_values(pictures, |planes| {
-            Ok(self.network.encode(&self.workers, planes, size, &last))
+        let cells = self.latent_size(size);
+        let output = with_values(pictures, |planes| {
+            if cells.height * cells.width <= self.most_cells {
+                return Ok(self.network.encode(&self.workers, planes, size, &last).0);
+            }
+            let length = self.latent_channels * cells.height * cells.width;
+            let mut output = vec![0.0; b * length];
+            let latents = output.chunks_exact_mut(length);
+            for (planes, latent) in planes.chunks_exact(c * h * w).zip(latents) {
+                self.encode_tiles(planes, size, &last, latent);
+            }
+            Ok(output)
         })?;
-        let shape = (b, self.latent_channels, size.height, size.width);
+        let shape = (b, self.latent_channels, cells.height, cells.width);
         Tensor::from_vec(output, shape, pictures.device())?.to_dtype(pictures.dtype())
     }
 
@@ -153,20 +260,24 @@ impl ImageCodec for CpuTinyAutoencoder {
         let size = Padded { height: h, width: w };
         let shape = (b, 3, h * self.downscale, w * self.downscale);
         let length = 3 * h * w * self.downscale * self.downscale;
-        let (network, workers) = (&self.network, &self.workers);
         if b > 1 {
             let mut output = vec![0.0; b * length];
             with_values(latents, |planes| {
-                let plan = network.plan(Window::whole(size), size);
+                let plan = self.network.plan(Window::whole(size), size);
                 let pictures = output.chunks_exact_mut(length);
                 for (planes, output) in planes.chunks_exact(c * h * w).zip(pictures) {
-                    network.decode(workers, planes, size, &plan, &first, output);
+                    self.decode_planned(planes, size, &plan, &first, output);
                 }
                 Ok(())
             })?;
             return Tensor::from_vec(output, shape, latents.device())?.to_dtype(latents.dtype());
         }
         let last = self.last.take().filter(|last| last.size == size);
+        if last.is_none() {
+            // Of another size: what that one needed is not kept.
+            self.network.release();
+        }
+        let network = &self.network;
         let decoded = with_values(latents, |planes| {
             let whole = network.plan(Window::whole(size), size);
             let mut output = Vec::new();
@@ -185,7 +296,7 @@ impl ImageCodec for CpuTinyAutoencoder {
                 Vec::new()
             };
             output.resize(length, 0.0);
-            network.decode(workers, planes, size, &plan, &first, &mut output);
+            self.decode_planned(planes, size, &plan, &first, &mut output);
             kept.clear();
             kept.extend_from_slice(planes);
             Ok(Decoded {
@@ -227,8 +338,12 @@ trait Network: Send {
         size: Padded,
         last: &(dyn Fn(f32) -> f32 + Sync),
     ) -> (Vec<f32>, Padded);
+    /// Pixels around a latent cell's own that the encoder sees.
+    fn encoder_reach(&self) -> usize;
     /// What must be computed where only `changed` of a latent of `size` is new.
     fn plan(&self, changed: Window, size: Padded) -> Plan;
+    /// What must be computed for some pixels of a latent of `size`.
+    fn plan_of(&self, result: Window, size: Padded) -> Plan;
     /// Computes the pixels of a plan; the others of `output`, three planes, stay.
     fn decode(
         &self,
@@ -239,6 +354,8 @@ trait Network: Send {
         first: &(dyn Fn(f32) -> f32 + Sync),
         output: &mut [f32],
     );
+    /// Gives back the memory that is kept from call to call.
+    fn release(&self);
 }
 
 struct Tiny<E> {
@@ -269,6 +386,8 @@ struct Scratch<E> {
     picture: Buffer<E>,
     between: [Buffer<E>; 2],
     last: Buffer<f32>,
+    /// Of the planes, where not all of them are read.
+    part: Vec<f32>,
 }
 
 /// Three convolutions and a shortcut.
@@ -367,6 +486,21 @@ impl<E: Element> Tiny<E> {
         })
     }
 
+    /// Every resolution of the decoder, for a latent of a size.
+    fn sizes(&self, latent: Padded) -> [Padded; MAX_LEVELS] {
+        let mut sizes = [latent; MAX_LEVELS];
+        for (index, level) in self.decoder.iter().enumerate() {
+            if level.double.is_some() {
+                let Padded { height, width } = sizes[index];
+                sizes[index + 1] = Padded {
+                    height: 2 * height,
+                    width: 2 * width,
+                };
+            }
+        }
+        sizes
+    }
+
     /// Puts a window of planes into `scratch.picture` after a first convolution.
     fn begin(
         team: Team<'_>,
@@ -379,13 +513,12 @@ impl<E: Element> Tiny<E> {
         scratch: &mut Scratch<E>,
     ) {
         let from = planes.len() / (size.height * size.width);
-        let [input, part] = &mut scratch.between;
-        let mut input = input.rows(size.positions(), from);
-        padded_from_planes(team, planes, 1, from, size, first, input);
-        if window != Window::whole(size) {
-            let part = part.rows(window.size().positions(), from);
-            padded_from_padded(team, input, Window::whole(size), window, from, part);
-            input = part;
+        let input = scratch.between[0].rows(window.size().positions(), from);
+        if window == Window::whole(size) {
+            padded_from_planes(team, planes, 1, from, size, first, input);
+        } else {
+            part_of_planes(planes, size, window, &mut scratch.part);
+            padded_from_planes(team, &scratch.part, 1, from, window.size(), first, input);
         }
         let size = window.size();
         let picture = scratch.picture.rows(size.positions(), conv.channels());
@@ -501,25 +634,36 @@ impl<E: Element> Network for Tiny<E> {
         (output, small)
     }
 
+    fn encoder_reach(&self) -> usize {
+        let mut reach = 1;
+        for level in self.encoder.iter().rev() {
+            reach += 3 * level.blocks.len();
+            if level.halve.is_some() {
+                reach = 2 * reach + 1;
+            }
+        }
+        reach + 1
+    }
+
     fn plan(&self, changed: Window, size: Padded) -> Plan {
         // A 3x3 convolution makes a change reach one pixel further. Forwards: which pixels are another.
-        let mut sizes = [size; MAX_LEVELS];
+        let sizes = self.sizes(size);
         let mut reached = changed.grown(1, size);
         for (index, level) in self.decoder.iter().enumerate() {
             reached = reached.grown(3 * level.blocks.len(), sizes[index]);
             if level.double.is_some() {
-                let Padded { height, width } = sizes[index];
-                sizes[index + 1] = Padded {
-                    height: 2 * height,
-                    width: 2 * width,
-                };
                 reached = reached.doubled().grown(1, sizes[index + 1]);
             }
         }
         let last = self.decoder.len().saturating_sub(1);
-        let result = reached.grown(1, sizes[last]);
-        // Backwards: what these are made of.
-        let mut levels = [(changed, changed); MAX_LEVELS];
+        self.plan_of(reached.grown(1, sizes[last]), size)
+    }
+
+    fn plan_of(&self, result: Window, size: Padded) -> Plan {
+        // Backwards: what the pixels are made of.
+        let sizes = self.sizes(size);
+        let last = self.decoder.len().saturating_sub(1);
+        let mut levels = [(result, result); MAX_LEVELS];
         let width = self.decoder_in.channels();
         let mut needed = result.grown(1, sizes[last]);
         let mut cost = 9 * width * needed.area() * self.decoder_out.channels();
@@ -594,6 +738,10 @@ impl<E: Element> Network for Tiny<E> {
             .run(team, picture, &[], 1, window.size(), finish, rows, Layout::List);
         let last = |value| 2.0 * value - 1.0;
         planes_from_window(team, rows, window, plan.result, channels, last, output, size);
+    }
+
+    fn release(&self) {
+        *self.scratch.lock() = Scratch::default();
     }
 }
 
@@ -675,6 +823,51 @@ mod tests {
                 let whole = bits(&mut codec, &after, size);
                 prop_assert!(in_part == whole, "{isa:?} {precision:?}");
                 prop_assert!(again == whole, "{isa:?} {precision:?} again");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+        #[test]
+        fn tiles_give_the_bytes_of_the_whole(
+            size in (1_usize..24, 1_usize..24),
+            odd in (0_usize..4, 0_usize..4),
+            tile in 4_usize..20,
+            seed: u32,
+        ) {
+            let (height, width) = size;
+            let before = numbers(seed, 4 * height * width);
+            let mut after = before.clone();
+            after[0] += 1.0;
+            // Pictures whose sides do not halve evenly, too.
+            let side = |cells: usize, odd: usize| 4 * cells - odd;
+            let shape = (1, 3, side(height, odd.0), side(width, odd.1));
+            let pixels = numbers(seed ^ 0x5555, shape.1 * shape.2 * shape.3);
+            let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu).unwrap();
+            for (isa, precision) in [
+                (Isa::best(), CpuPrecision::F32),
+                (Isa::best(), CpuPrecision::Bf16),
+                (Isa::Portable, CpuPrecision::F32),
+            ] {
+                let mut whole = codec(isa, precision);
+                let mut tiled = codec(isa, precision);
+                (tiled.most_cells, tiled.tile) = (0, tile);
+                prop_assert!(
+                    bits(&mut tiled, &before, size) == bits(&mut whole, &before, size),
+                    "{isa:?} {precision:?}"
+                );
+                prop_assert!(
+                    bits(&mut tiled, &after, size) == bits(&mut whole, &after, size),
+                    "{isa:?} {precision:?} in part"
+                );
+                let latents = |codec: &CpuTinyAutoencoder| -> Vec<u32> {
+                    let latents = codec.encode(&pixels, None).unwrap();
+                    let values: Vec<f32> = latents.flatten_all().unwrap().to_vec1().unwrap();
+                    values.into_iter().map(f32::to_bits).collect()
+                };
+                prop_assert!(latents(&tiled) == latents(&whole), "{isa:?} {precision:?} encoded");
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         Conv, Downsample, GroupNorm, ResnetBlock, ResnetConfig, TimestepEmbedding, Trace, Upsample, conv,
         group_norm, join_channels, linear, sinusoids,
     },
-    ops::cuda::{Recording, is_recorded_on, stop_recording},
+    ops::cuda::{Recording, channels_first, channels_last, give_recording_up, is_recorded_on},
 };
 
 /// A batch that comes so often will come again. The measurement of passes at the start stays below.
@@ -83,8 +83,16 @@ struct Batch {
     shape: Shape,
     /// Times it was computed.
     calls: usize,
-    /// What is computed from latents and time embedding, on a card; it reads the keys and values of `prompts`.
-    recording: Option<Recording>,
+    recording: Recorded,
+}
+
+/// What is computed from a batch's latents and time embedding, on a card; it reads the keys and values of its prompts.
+enum Recorded {
+    /// Not yet.
+    No,
+    As(Recording),
+    /// It cannot be: it is not tried again.
+    Refused,
 }
 
 /// A UNet2DConditionModel.
@@ -207,7 +215,7 @@ impl UNet {
         let out = if may_record {
             self.forward_or_launch(latents, &time, &mut batch)
         } else {
-            batch.recording = None;
+            batch.recording = Recorded::No;
             self.forward(latents, &time, &batch.prompts.layers, trace)
         };
         self.keep(batch, if may_record { ROWS_KEPT } else { 0 });
@@ -236,7 +244,7 @@ impl UNet {
             prompts: StackedPrompts::new(prompts)?,
             shape: shape.clone(),
             calls: 0,
-            recording: None,
+            recording: Recorded::No,
         })
     }
 
@@ -254,21 +262,31 @@ impl UNet {
 
     /// As [`Self::forward`], recorded once it has come often enough.
     fn forward_or_launch(&self, latents: &Tensor, time: &Tensor, batch: &mut Batch) -> Result<Tensor> {
-        if let Some(recording) = &batch.recording {
-            match recording.launch(&[latents, time]) {
+        // As the first convolution takes them: were they turned while recording, the strides of that copy would have to
+        // be uploaded, and a call to which they come so already has not done that.
+        let latents = channels_last(latents)?;
+        let inputs = [&latents, time];
+        if let Recorded::As(recording) = &batch.recording {
+            match recording.launch(&inputs) {
                 Ok(out) => return Ok(out),
-                Err(error) => stop_recording(&error.to_string()),
+                Err(error) => give_recording_up(&error),
             }
-            batch.recording = None;
+            batch.recording = Recorded::Refused;
         }
         let layers = &batch.prompts.layers;
-        let out = self.forward(latents, time, layers, &Trace::OFF)?;
+        let call = |latents: &Tensor, time: &Tensor| {
+            self.forward(&channels_first(latents)?, time, layers, &Trace::OFF)
+        };
+        let out = call(&latents, time)?;
         batch.calls += 1;
-        if batch.calls >= CALLS_BEFORE_RECORDING {
-            let call = |inputs: &[Tensor]| self.forward(&inputs[0], &inputs[1], layers, &Trace::OFF);
-            match Recording::of(&[latents, time], &out, call) {
-                Ok(recording) => batch.recording = recording,
-                Err(error) => stop_recording(&error.to_string()),
+        if batch.calls >= CALLS_BEFORE_RECORDING && !matches!(batch.recording, Recorded::Refused) {
+            match Recording::of(&inputs, &out, |inputs| call(&inputs[0], &inputs[1])) {
+                Ok(Some(recording)) => batch.recording = Recorded::As(recording),
+                Ok(None) => {}
+                Err(error) => {
+                    give_recording_up(&error);
+                    batch.recording = Recorded::Refused;
+                }
             }
         }
         Ok(out)
@@ -631,7 +649,7 @@ mod tests {
                 prompts: StackedPrompts::new(prompts).unwrap(),
                 shape: Shape::from((count, 4, 8, 8)),
                 calls: 0,
-                recording: None,
+                recording: Recorded::No,
             }
         };
         for count in [1, 2, 2] {

@@ -45,7 +45,7 @@ pub(crate) use convolution::{Convolution, End, convolve, packed_weight};
 pub(crate) use gate::{add, geglu};
 pub(crate) use latents::{rgba, roll};
 pub(crate) use normalisation::{group_norm, layer_norm};
-pub(crate) use recording::{Recording, beside_recordings, is_recorded_on, stop_recording};
+pub(crate) use recording::{Recording, beside_recordings, give_recording_up, is_recorded_on};
 pub use self_test::{KernelCheck, check_kernels};
 pub(crate) use step::{
     Averaged, Cut, Fields, MOST_LEVELS, ROW, Tables, cut_masks, stream_average, stream_noise, stream_rows,

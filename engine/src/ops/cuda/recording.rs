@@ -5,9 +5,9 @@
 //! what a call reads and writes has to lie where it lay when it was recorded. So inputs and result are buffers of the
 //! recording's own, and who records keeps whatever else the call reads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 #[cfg(feature = "cuda")]
@@ -32,6 +32,12 @@ impl Graph {
 /// Whether calls are recorded: until one fails, or a card turns out short of memory, of which graphs keep some.
 static IS_ON: AtomicBool = AtomicBool::new(true);
 
+/// Calls that candle refused to record.
+static REFUSALS: AtomicU32 = AtomicU32::new(0);
+
+/// After so many there is something about all of them.
+const MOST_REFUSALS: u32 = 8;
+
 /// A graph takes up what any thread asks of the stream meanwhile. Threads other than the one that records hold this for
 /// reading while they use a card.
 static STREAM: RwLock<()> = RwLock::new(());
@@ -45,9 +51,21 @@ pub(crate) fn is_recorded_on(device: &Device) -> bool {
 }
 
 /// Records nothing any more; what was recorded is to be dropped.
-pub(crate) fn stop_recording(why: &str) {
+pub(super) fn stop_recording(why: &str) {
     if IS_ON.swap(false, Ordering::Relaxed) {
         tracing::warn!("the denoiser's calls are not recorded any more, which may be slower: {why}");
+    }
+}
+
+/// A call could not be recorded, or not launched. Where candle refused to record an upload, nothing has happened on the
+/// card and calls of other shapes may do; anything else is reason to record nothing any more.
+pub(crate) fn give_recording_up(error: &Error) {
+    let text = error.to_string();
+    let is_refused = text.contains("CUDA graph capture");
+    if is_refused && REFUSALS.fetch_add(1, Ordering::Relaxed) + 1 < MOST_REFUSALS {
+        tracing::warn!("calls of these shapes are not recorded, which may be slower: {text}");
+    } else {
+        stop_recording(&text);
     }
 }
 

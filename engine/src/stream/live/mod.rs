@@ -23,7 +23,7 @@ pub use self::{flight::Throughput, prompts::PromptLookup};
 use super::{
     geometry::Geometry,
     noise::{Draw, NoiseSource as _},
-    step::{Crop, RowChoice, StepOptions, advance},
+    step::{Crop, RowChoice, StepOptions, advance, needs_negative_prompts},
 };
 use crate::{
     Error, Result,
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Cells of all latents of one call of the denoiser together; more rows are computed in several calls.
-const MAX_CELLS_PER_CALL: usize = 1 << 20;
+pub(crate) const MAX_CELLS_PER_CALL: usize = 1 << 20;
 
 /// What came of a scene.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,17 +98,57 @@ impl Session {
         }
     }
 
+    /// A stream of nothing yet that knows what this one has learnt of the device.
+    pub fn renewed(&self, parts: &ModelParts) -> Self {
+        Self {
+            throughput: self.throughput,
+            cells_per_call: self.cells_per_call,
+            ..Self::new(parts)
+        }
+    }
+
     /// Gives the denoiser half as many rows in a call from now on. `false` if there is one row already.
     pub fn halve_calls(&mut self) -> bool {
         let Some(canvas) = &self.canvas else { return false };
         let area = canvas.geometry.latent.area();
         let needed = canvas.painting.rows_needed(0..canvas.table.count()) * area;
+        self.halve_calls_from(needed, area)
+    }
+
+    /// As [`Self::halve_calls`], where a render of a scene has too large calls. It computes level by level, the canvas
+    /// whole or in windows of the size that the model was trained for.
+    pub fn halve_calls_of_render(&mut self, scene: &Scene) -> bool {
+        let guided = needs_negative_prompts(scene.settings.guidance);
+        let rows = scene.regions.len() * if guided { 2 } else { 1 };
+        let whole = Geometry::new(scene.size, &self.spec).latent.area();
+        let window = (self.spec.native_side as usize / self.spec.downscale.max(1)).pow(2);
+        self.halve_calls_from(rows * whole.max(window), whole.min(window))
+    }
+
+    /// Halves calls that have `needed` cells together, if `least` still fit.
+    fn halve_calls_from(&mut self, needed: usize, least: usize) -> bool {
         let half = self.cells_per_call.min(needed) / 2;
-        if half < area {
+        if half < least {
             return false;
         }
         self.cells_per_call = half;
         true
+    }
+
+    /// Cells of all latents of one call of the denoiser together, at most.
+    pub fn cells_per_call(&self) -> usize {
+        self.cells_per_call
+    }
+
+    /// Rows of one call of the denoiser, at most.
+    pub fn most_rows(&self) -> usize {
+        let area = self.geometry().map_or(1, |geometry| geometry.latent.area());
+        (self.cells_per_call / area).max(1)
+    }
+
+    /// Gives the denoiser no more cells in a call from now on.
+    pub fn limit_calls(&mut self, cells: usize) {
+        self.cells_per_call = cells;
     }
 
     /// Tells how fast the device is; [`PassOrder::Auto`] chooses by it.
@@ -401,7 +441,7 @@ impl Session {
         };
         let options = StepOptions {
             rows: RowChoice::Needed,
-            max_rows: (self.cells_per_call / canvas.geometry.latent.area()).max(1),
+            max_rows: self.most_rows(),
             dtype: self.dtype,
             crop: Crop::for_setting(canvas.scene.settings.region_crop, &self.spec),
             probe: None,

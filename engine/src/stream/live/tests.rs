@@ -431,6 +431,25 @@ fn the_order_follows_the_measurement() {
 }
 
 #[test]
+fn a_stream_renewed_knows_what_the_one_before_had_learnt() {
+    let mut scene = scene();
+    scene.settings.pass_order = PassOrder::Auto;
+    let mut bench = Bench::new(&scene);
+    bench.session.set_throughput(Throughput {
+        one_level: 10.0,
+        all_levels: 40.0,
+    });
+    assert!(bench.session.halve_calls());
+    let cells = bench.session.cells_per_call();
+    bench.session = bench.session.renewed(&bench.parts);
+    assert!(bench.session.geometry().is_none());
+    assert_eq!(bench.session.cells_per_call(), cells);
+    bench.apply(&scene);
+    // The measured order, which is not the processor's when nothing is measured.
+    assert!(bench.session.flight.is_in(Order::Batch));
+}
+
+#[test]
 fn a_background_picture_shows_where_nothing_is_painted() {
     let mut scene = scene();
     let size = scene.size;
