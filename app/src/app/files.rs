@@ -330,10 +330,7 @@ impl App {
                 self.take_opened(opened, &path, is_for_background);
             }
             Done::Save(Ok(lost_pins), path, canvas, changes) => {
-                self.canvases.was_saved(canvas, &path);
-                if canvas == self.canvases.present() {
-                    self.saved = changes;
-                }
+                self.take_saved(canvas, &path, changes);
                 self.notifications
                     .push(Level::Success, format!("Saved {}", path.display()));
                 if lost_pins.0 > 0 {

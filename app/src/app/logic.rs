@@ -81,8 +81,8 @@ impl App {
         let Some(shown) = self.link.frame() else { return };
         let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
         if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
-            let is_of_present = shown.frame.revision > self.canvas_since;
-            let canvas = is_of_present.then(|| self.canvases.present());
+            // The link takes no frames of a canvas that was left.
+            let canvas = Some(self.canvases.present());
             self.kept_frames.record(document, &shown.frame.picture, canvas);
         }
     }
