@@ -154,13 +154,11 @@ impl KeptFrames {
         self.push(document, picture, canvas);
     }
 
-    /// Keeps a frame for good, finished or not; a picture that is kept already is pinned.
+    /// Keeps a frame for good, finished or not; a picture of this canvas that is kept already is pinned.
     pub fn keep(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
         let holds = |entry: &Entry| {
-            entry
-                .frame
-                .as_ref()
-                .is_some_and(|frame| frame.picture.is_same(picture))
+            let frame = entry.frame.as_ref();
+            entry.canvas == canvas && frame.is_some_and(|frame| frame.picture.is_same(picture))
         };
         if !self.entries.iter().any(holds) {
             self.push(document, picture, canvas);
@@ -213,14 +211,6 @@ impl KeptFrames {
             is_unsaved: false,
             last_use: self.uses,
         });
-    }
-
-    /// Keeps a frame that was pinned in a saved project or in a session that was cut off.
-    pub fn record_pinned(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
-        self.record(document, picture, canvas);
-        if let Some(last) = self.entries.back_mut() {
-            last.is_pinned = true;
-        }
     }
 
     /// All frames, newest first.
@@ -541,6 +531,8 @@ mod tests {
         kept.keep(&document(0), &second, None);
         kept.keep(&document(0), &second, None);
         assert_eq!((kept.len(), kept.pinned().count()), (2, 2));
+        kept.keep(&document(0), &second, Some(CanvasNumber::default()));
+        assert_eq!(kept.pinned().count(), 3, "another canvas has its own");
     }
 
     #[test]
@@ -590,7 +582,7 @@ mod tests {
     #[test]
     fn the_disk_is_bounded_and_pins_are_written_first_and_stay() {
         let mut kept = kept(2, 5);
-        kept.record_pinned(&document(0), &picture(), None);
+        kept.keep(&document(0), &picture(), None);
         assert_eq!(kept.next_to_write(false).unwrap().0, 1);
         assert!(!kept.has_all_pins_on_disk());
         let mut removed = Vec::new();

@@ -413,7 +413,7 @@ impl App {
         for pin in project.pins {
             if let Some(picture) = pin.picture {
                 let canvas = Some(self.canvases.present());
-                self.kept_frames.record_pinned(&pin.document, &picture, canvas);
+                self.kept_frames.keep(&pin.document, &picture, canvas);
             }
         }
         let told = self

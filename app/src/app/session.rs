@@ -163,7 +163,7 @@ impl App {
         let frames = session.frames();
         // Pins may be of other canvases of that session.
         for pin in &frames.pins {
-            self.kept_frames.record_pinned(&pin.document, &pin.picture, None);
+            self.kept_frames.keep(&pin.document, &pin.picture, None);
         }
         if let Some(last) = &frames.last {
             let canvas = Some(self.canvases.present());
