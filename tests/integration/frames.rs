@@ -8,11 +8,18 @@ use wordbrush::{
     app::App,
     command::AppCommand,
     dialogs::file_path::FilePurpose,
+    document::{Document, Edit},
     engine_link::Freshness,
-    storage::{folders::Folders, sessions::find_cut_off},
+    storage::{
+        folders::Folders,
+        project::{Pin, Project},
+        project_file,
+        sessions::find_cut_off,
+    },
 };
+use wordbrush_engine::api::{CanvasSize, Picture};
 
-use crate::harness::{AppHarness as _, app, app_with_folders};
+use crate::harness::{AppHarness as _, app, app_opening, app_with_folders};
 
 fn run(harness: &mut Harness<'static, Option<App>>, command: AppCommand) {
     let ctx = harness.ctx.clone();
@@ -240,6 +247,37 @@ fn a_canvas_that_was_left_is_let_go_once_it_is_saved() {
     assert!(unsaved_regions(&harness).is_empty());
     end(harness);
     assert!(find_cut_off(&folders).unwrap().is_empty());
+}
+
+#[test]
+fn all_pins_of_a_dream_come_back_and_stay_with_their_canvas() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut document = Document::new(CanvasSize::new(128, 64).unwrap());
+    let (_, edit) = Edit::new_region(&document, "a forest");
+    document.apply(edit);
+    let pin = |shade| Pin {
+        name: String::new(),
+        document: document.clone(),
+        picture: Some(Picture::solid(document.size, [shade; 4])),
+    };
+    let mut project = Project::new(document.clone());
+    project.pins = vec![pin(1), pin(2), pin(3)];
+    project_file::save(&project, &path("forest.wordbrush")).unwrap();
+
+    let mut harness = app_opening(&path("forest.wordbrush"));
+    harness.run_until("its pins", |app| app.kept_frames().pinned().count() == 3);
+    let saved_pins = |name| {
+        let bytes = std::fs::read(path(name)).unwrap();
+        project_file::from_bytes(&bytes).unwrap().pins.len()
+    };
+    open_sample(&mut harness, "Lava gate");
+    save_as(&mut harness, &path("lava.wordbrush"));
+    assert_eq!(saved_pins("lava.wordbrush"), 0, "they are of another canvas");
+    run(&mut harness, AppCommand::Undo);
+    harness.run_steps(2);
+    save_as(&mut harness, &path("again.wordbrush"));
+    assert_eq!(saved_pins("again.wordbrush"), 3);
 }
 
 #[test]

@@ -574,13 +574,17 @@ impl App {
         }
     }
 
+    /// The pins of the canvas in hand, and those of which it is not known whose they are.
     fn pin_sources(&self) -> Vec<PinSource> {
         let folder = self.session.frames_folder();
+        let present = self.canvases.present();
+        let is_of_present = |entry: &&Entry| entry.canvas().is_none_or(|canvas| canvas == present);
         let source = |entry: &Entry| match entry.frame() {
             Some(frame) => Some(PinSource::Memory(Box::new(frame.clone()))),
             None => Some(PinSource::File(frame_path(folder.as_deref()?, entry.number()))),
         };
-        self.kept_frames.pinned().filter_map(source).collect()
+        let pinned = self.kept_frames.pinned().filter(is_of_present);
+        pinned.filter_map(source).collect()
     }
 
     pub(super) fn copy_picture(&mut self) {
