@@ -1,7 +1,7 @@
 //! The frames of this session: which are kept, and whether in memory or on disk.
 //!
 //! A finished frame is recorded when its document differs from the last one's. Documents share their masks, so an
-//! entry costs its picture, its thumbnail and what was painted since. Memory, disk and the number of entries are
+//! entry costs its picture, its thumbnail and what changed since: painted tiles, another background picture. Memory, disk and the number of entries are
 //! bounded: what was not looked at for longest leaves memory first, the oldest that is not held leaves altogether. What
 //! is pinned is held, and so is the last state of a canvas that was left for another one before it was saved.
 //! Nothing here reads or writes a file; `app/frames.rs` does what [`KeptFrames`] asks for, on a thread of its own.
@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use eframe::egui::ColorImage;
-use wordbrush_engine::api::{Mask, Picture, TileData};
+use wordbrush_engine::api::{Mask, Picture};
 
 use crate::{
     document::{Document, RegionLayer},
@@ -194,7 +194,7 @@ impl KeptFrames {
             .back()
             .and_then(|last| last.frame.as_ref())
             .map(|frame| &frame.document);
-        let frame_bytes = picture.rgba().len() as u64 + new_tile_bytes(document, before);
+        let frame_bytes = (picture.rgba().len() + document.bytes_beside(before)) as u64;
         self.next_number += 1;
         self.uses += 1;
         self.entries.push_back(Entry {
@@ -332,7 +332,8 @@ impl KeptFrames {
         self.uses += 1;
         let last_use = self.uses;
         if let Some(entry) = self.entry_mut(number) {
-            entry.frame_bytes = frame.picture.rgba().len() as u64 + new_tile_bytes(&frame.document, None);
+            // What was read shares nothing with anything.
+            entry.frame_bytes = (frame.picture.rgba().len() + frame.document.bytes_beside(None)) as u64;
             entry.frame = Some(frame);
             entry.last_use = last_use;
         }
@@ -389,26 +390,6 @@ impl KeptFrames {
             None => false,
         }
     }
-}
-
-/// Bytes of mask tiles that a document has and the one before had not.
-fn new_tile_bytes(document: &Document, before: Option<&Document>) -> u64 {
-    let new_tiles = |region: &RegionLayer| {
-        let old = before
-            .and_then(|before| before.region(region.id))
-            .map(|old| &old.mask);
-        let (columns, rows) = region.mask.tile_grid();
-        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
-        let is_new = |&(column, row): &(u32, u32)| match region.mask.tile(column, row) {
-            None => false,
-            Some(tile) => old
-                .and_then(|old| old.tile(column, row))
-                .is_none_or(|old| !Arc::ptr_eq(old, tile)),
-        };
-        places.filter(is_new).count()
-    };
-    let tiles: usize = document.regions.iter().map(new_tiles).sum();
-    tiles as u64 * size_of::<TileData>() as u64
 }
 
 /// Whether two documents show the same, quickly: masks count as the same only where they share their tiles, as a
@@ -626,5 +607,25 @@ mod tests {
         kept.record(&painted, &picture(), None);
         let bytes: Vec<u64> = kept.entries.iter().map(|entry| entry.frame_bytes).collect();
         assert_eq!(bytes, [FRAME_BYTES + 4096, FRAME_BYTES, FRAME_BYTES + 4096]);
+    }
+
+    #[test]
+    fn a_frame_costs_its_background_picture_unless_the_one_before_has_it() {
+        let mut kept = KeptFrames::default();
+        let mut painted = document(0);
+        painted.background.image = Some(picture());
+        for seed in 1..3 {
+            painted.seed = Seed(seed);
+            kept.record(&painted, &picture(), None);
+        }
+        painted.background.image = Some(picture());
+        kept.record(&painted, &picture(), None);
+        let bytes =
+            |kept: &KeptFrames| -> Vec<u64> { kept.entries.iter().map(|entry| entry.frame_bytes).collect() };
+        assert_eq!(bytes(&kept), [2 * FRAME_BYTES, FRAME_BYTES, 2 * FRAME_BYTES]);
+        // What comes from the disk shares nothing.
+        let frame = kept.entry(2).unwrap().frame().unwrap().clone();
+        kept.was_read(2, frame);
+        assert_eq!(bytes(&kept), [2 * FRAME_BYTES; 3]);
     }
 }
