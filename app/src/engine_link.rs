@@ -173,18 +173,7 @@ impl EngineLink {
         let frame = engine.take_frame();
         polled.has_stopped = !engine.is_alive();
         for event in &polled.events {
-            match event {
-                Event::ModelLoaded(summary) => {
-                    self.summary = Some(summary.clone());
-                    self.loading = None;
-                    self.model_error = None;
-                }
-                Event::ModelFailed(error) => {
-                    self.loading = None;
-                    self.model_error = Some(error.clone());
-                }
-                _ => {}
-            }
+            self.note(event);
         }
         if let Some(frame) = frame {
             polled.has_frame = self.take(frame);
@@ -193,6 +182,23 @@ impl EngineLink {
             self.engine = None;
         }
         polled
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::ModelLoaded(summary) => {
+                self.summary = Some(summary.clone());
+                self.loading = None;
+                self.model_error = None;
+            }
+            // The painter gave it up and knows; by now another one may be loading.
+            Event::ModelFailed(Error::Cancelled) => {}
+            Event::ModelFailed(error) => {
+                self.loading = None;
+                self.model_error = Some(error.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Answers whether there is another picture to be shown.
@@ -359,6 +365,22 @@ mod tests {
 
     fn shade(link: &EngineLink) -> Option<u8> {
         link.frame().map(|shown| shown.frame.picture.rgba()[0])
+    }
+
+    #[test]
+    fn a_load_that_was_given_up_is_no_error() {
+        let (mut link, _) = EngineLink::new(EngineConfig::default(), || {});
+        let choice = ModelChoice::plain(wordbrush_engine::api::ModelSource::Toy);
+        link.loading = Some(choice.clone());
+        link.note(&Event::ModelFailed(Error::Cancelled));
+        assert!(link.model_error().is_none());
+        assert_eq!(
+            link.loading(),
+            Some(&choice),
+            "one that was asked for since goes on"
+        );
+        link.note(&Event::ModelFailed(Error::NoModel));
+        assert!(link.model_error().is_some() && link.loading().is_none());
     }
 
     #[test]

@@ -94,6 +94,8 @@ impl App {
                 let text = format!("{} is ready on {}.", summary.name, summary.device);
                 self.notifications.push(Level::Success, text);
             }
+            // Whoever gave it up needs no telling.
+            Event::ModelFailed(Error::Cancelled) => {}
             Event::ModelFailed(error) => {
                 let text = format!("The model cannot be used: {error}");
                 self.notifications
@@ -148,5 +150,19 @@ impl App {
             self.written_preferences = self.preferences.clone();
             self.write_preferences();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::AppConfig;
+
+    #[test]
+    fn a_load_that_was_given_up_is_not_told_as_an_error() {
+        let mut app = App::new(&egui::Context::default(), None, AppConfig::default());
+        let before = app.notifications.texts().count();
+        app.take_event(Event::ModelFailed(Error::Cancelled));
+        assert_eq!(app.notifications.texts().count(), before);
     }
 }
