@@ -249,6 +249,23 @@ fn undo_to_another_canvas_takes_the_name_of_its_file_along() {
 }
 
 #[test]
+fn removing_a_background_picture_that_is_not_there_is_no_step() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let state = harness.state_mut().as_mut().expect("the app is there");
+    assert!(state.document().background.image.is_none());
+    for command in [
+        AppCommand::DuplicateRegion,
+        AppCommand::Undo,
+        AppCommand::RemoveBackgroundImage,
+        AppCommand::Redo,
+    ] {
+        state.run(&ctx, command);
+    }
+    assert_eq!(harness.app().document().regions.len(), 5, "redo was not lost");
+}
+
+#[test]
 fn a_picture_of_a_dream_can_be_kept() {
     let mut harness = app();
     harness.run_until("the first frame kept", |app| app.kept_frames().len() == 1);

@@ -174,6 +174,8 @@ impl App {
             C::BackgroundImage => self.browse_background(ctx),
             C::CopyPicture => self.copy_picture(),
             C::PasteBackground => self.paste_background(),
+            // Without one there is nothing to do, nor to be undone.
+            C::RemoveBackgroundImage if self.document.background.image.is_none() => {}
             C::RemoveBackgroundImage => {
                 self.apply(
                     Edit::Background(BackgroundField::Image(None)),
