@@ -399,6 +399,25 @@ fn the_canvas_changes_its_size_while_it_runs() {
 }
 
 #[test]
+fn the_export_window_says_when_the_picture_is_behind() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let behind = "The newest edits are not in the picture yet";
+    harness.key_press(Key::F5);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains(behind).is_none());
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::J);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    harness.run_steps(3);
+    harness.get_by_label_contains(behind);
+}
+
+#[test]
 fn an_export_can_be_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("meadow.png");
