@@ -65,6 +65,9 @@ impl App {
                 self.begin_mask_change(region, change, label);
                 self.preferences.has_painted = true;
             }
+            CanvasAction::StrokeEnded { region, gesture, ink } => {
+                self.note_stroke(region, gesture, &ink);
+            }
             CanvasAction::EndGesture => {
                 self.history.end_gesture();
                 self.preferences.has_painted = true;
@@ -305,7 +308,7 @@ impl App {
         {
             return;
         }
-        if self.mask_work.take_back() {
+        if self.mask_work.take_back(self.changes) {
             // The newest change was not part of the document yet.
             return;
         }
