@@ -281,6 +281,29 @@ fn all_pins_of_a_dream_come_back_and_stay_with_their_canvas() {
 }
 
 #[test]
+fn a_frame_that_comes_back_during_a_stroke_is_not_painted_on() {
+    let mut harness = app();
+    harness.run_until("a finished picture", |app| {
+        app.kept_frames().len() == 1 && app.link().freshness() == Freshness::Fresh
+    });
+    let before = harness.app().document().regions.clone();
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    harness.drag_at(middle);
+    harness.run_steps(2);
+    harness.hover_at(middle + egui::vec2(20.0, 0.0));
+    harness.run_steps(2);
+    assert!(harness.app().document().regions != before, "there is ink");
+    harness.get_by_label("Frame 1").click_accesskit();
+    harness.run_steps(2);
+    assert!(harness.app().document().regions == before, "it is back");
+    harness.hover_at(middle + egui::vec2(60.0, 0.0));
+    harness.run_steps(2);
+    harness.drop_at(middle + egui::vec2(60.0, 0.0));
+    harness.run_steps(2);
+    assert!(harness.app().document().regions == before, "and stays");
+}
+
+#[test]
 fn another_canvas_never_shows_the_picture_of_the_one_before() {
     let mut harness = app();
     harness.run_until("a finished picture", |app| {
