@@ -94,9 +94,7 @@ impl App {
                 let text = format!("{} is ready on {}.", summary.name, summary.device);
                 self.notifications.push(Level::Success, text);
             }
-            // Whoever gave it up needs no telling.
-            Event::ModelFailed(Error::Cancelled) => {}
-            Event::ModelFailed(error) => {
+            Event::ModelFailed(error) if !matches!(error, Error::Cancelled) => {
                 let text = format!("The model cannot be used: {error}");
                 self.notifications
                     .push_with_action(Level::Error, text, Some(AppCommand::ModelWindow));
@@ -120,8 +118,11 @@ impl App {
                 let text = format!("The engine had to start again ({reason}); nothing you painted is lost.");
                 self.notifications.push(Level::Warning, text);
             }
-            // Renders beside the stream are asked for and followed elsewhere.
-            Event::RenderProgress { .. } | Event::RenderDone { .. } | Event::RenderFailed { .. } => {}
+            // Whoever gave a model up needs no telling; renders beside the stream are asked for and followed elsewhere.
+            Event::ModelFailed(_)
+            | Event::RenderProgress { .. }
+            | Event::RenderDone { .. }
+            | Event::RenderFailed { .. } => {}
         }
     }
 
