@@ -197,6 +197,7 @@ fn a_canvas_that_is_left_unsaved_outlives_the_end_of_the_program() {
     harness.get_by_label(&format!("Frame {number}")).click();
     harness.run_steps(3);
     assert_eq!(harness.app().document().regions, painted.regions);
+    assert_eq!(unsaved_regions(&harness), [3], "now the other one is left");
 }
 
 #[test]

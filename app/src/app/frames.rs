@@ -173,9 +173,14 @@ impl App {
             None => self.canvases.begin("Untitled", None),
         }
         self.arrive_at_canvas(Some(frame.picture.clone()));
-        // What the canvas was left as stays kept: this frame may be an older one.
         self.canvases.take_unsaved();
         self.mark_unsaved();
+        // An older frame does not stand for what the canvas was left as.
+        let present = self.canvases.present();
+        let is_as_left = |entry: &Entry| entry.canvas() == Some(present) && entry.shows(&self.document);
+        if self.kept_frames.unsaved().any(is_as_left) {
+            self.kept_frames.release_unsaved(present);
+        }
     }
 
     /// Ends the thread; for a session that will be offered back, with what that needs.

@@ -171,12 +171,9 @@ impl App {
             self.link.show(last.picture.clone());
         }
         for (left, frame) in &frames.left {
-            // A canvas that was in hand again, just as it had been left, is the one above.
-            if frame.document != session.recovered().state.document {
-                let canvas = self.canvases.add_unsaved(&left.title, left.path.clone());
-                self.kept_frames
-                    .keep_unsaved(&frame.document, &frame.picture, canvas);
-            }
+            let canvas = self.canvases.add_unsaved(&left.title, left.path.clone());
+            self.kept_frames
+                .keep_unsaved(&frame.document, &frame.picture, canvas);
         }
         // What was cut off had not been saved.
         self.mark_unsaved();

@@ -136,7 +136,6 @@ fn left_with(session: &CutOffSession) -> Option<String> {
         .frames()
         .left
         .iter()
-        .filter(|(_, frame)| frame.document != session.recovered().state.document)
         .map(|(left, _)| left.title.as_str())
         .collect();
     (!titles.is_empty()).then(|| format!("Into the history strip: {}", titles.join(", ")))
