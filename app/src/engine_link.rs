@@ -82,6 +82,8 @@ pub struct EngineLink {
     config: EngineConfig,
     wake: Arc<dyn Fn() + Send + Sync>,
     revision: Revision,
+    /// Frames up to this revision are of a canvas that was left.
+    left_revision: Revision,
     run: RunState,
     in_flight: VecDeque<(Revision, Document)>,
     frame: Option<ShownFrame>,
@@ -104,6 +106,7 @@ impl EngineLink {
             config,
             wake: Arc::new(wake),
             revision: Revision::default(),
+            left_revision: Revision::default(),
             run: RunState::Running,
             in_flight: VecDeque::new(),
             frame: None,
@@ -170,22 +173,10 @@ impl EngineLink {
         let frame = engine.take_frame();
         polled.has_stopped = !engine.is_alive();
         for event in &polled.events {
-            match event {
-                Event::ModelLoaded(summary) => {
-                    self.summary = Some(summary.clone());
-                    self.loading = None;
-                    self.model_error = None;
-                }
-                Event::ModelFailed(error) => {
-                    self.loading = None;
-                    self.model_error = Some(error.clone());
-                }
-                _ => {}
-            }
+            self.note(event);
         }
         if let Some(frame) = frame {
-            self.take(frame);
-            polled.has_frame = true;
+            polled.has_frame = self.take(frame);
         }
         if polled.has_stopped {
             self.engine = None;
@@ -193,7 +184,25 @@ impl EngineLink {
         polled
     }
 
-    fn take(&mut self, frame: Frame) {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::ModelLoaded(summary) => {
+                self.summary = Some(summary.clone());
+                self.loading = None;
+                self.model_error = None;
+            }
+            // The painter gave it up and knows; by now another one may be loading.
+            Event::ModelFailed(Error::Cancelled) => {}
+            Event::ModelFailed(error) => {
+                self.loading = None;
+                self.model_error = Some(error.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers whether there is another picture to be shown.
+    fn take(&mut self, frame: Frame) -> bool {
         if self.costs.len() == PLOTTED_FRAMES {
             self.costs.pop_front();
         }
@@ -201,6 +210,9 @@ impl EngineLink {
             at: Instant::now(),
             timings: frame.timings,
         });
+        if frame.revision <= self.left_revision {
+            return false;
+        }
         while self.in_flight.len() > 1 && self.in_flight[0].0 < frame.revision {
             self.in_flight.pop_front();
         }
@@ -210,11 +222,19 @@ impl EngineLink {
             .find(|(revision, _)| *revision == frame.revision);
         let document = shown.map(|(_, document)| document.clone());
         self.frame = Some(ShownFrame { frame, document });
+        true
     }
 
     /// The newest frame.
     pub fn frame(&self) -> Option<&ShownFrame> {
         self.frame.as_ref()
+    }
+
+    /// Forgets the picture on screen, and those on their way, as they are of another canvas than the one that is handed
+    /// over next.
+    pub fn begin_canvas(&mut self) {
+        self.left_revision = self.revision;
+        self.frame = None;
     }
 
     /// Shows a picture until the next frame comes: that of a document which was just brought back.
@@ -323,4 +343,59 @@ pub struct Polled {
     pub has_frame: bool,
     /// Whether the thread has ended unasked.
     pub has_stopped: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::CanvasSize;
+
+    use super::*;
+
+    fn frame(revision: u64, shade: u8) -> Frame {
+        Frame {
+            revision: Revision(revision),
+            sequence: 0,
+            picture: Picture::solid(CanvasSize::new(64, 64).unwrap(), [shade; 4]),
+            kind: FrameKind::Complete,
+            steps_until_settled: 0,
+            timings: StageTimings::default(),
+            work: StageWork::default(),
+        }
+    }
+
+    fn shade(link: &EngineLink) -> Option<u8> {
+        link.frame().map(|shown| shown.frame.picture.rgba()[0])
+    }
+
+    #[test]
+    fn a_load_that_was_given_up_is_no_error() {
+        let (mut link, _) = EngineLink::new(EngineConfig::default(), || {});
+        let choice = ModelChoice::plain(wordbrush_engine::api::ModelSource::Toy);
+        link.loading = Some(choice.clone());
+        link.note(&Event::ModelFailed(Error::Cancelled));
+        assert!(link.model_error().is_none());
+        assert_eq!(
+            link.loading(),
+            Some(&choice),
+            "one that was asked for since goes on"
+        );
+        link.note(&Event::ModelFailed(Error::NoModel));
+        assert!(link.model_error().is_some() && link.loading().is_none());
+    }
+
+    #[test]
+    fn a_frame_on_its_way_never_becomes_the_picture_of_another_canvas() {
+        let (mut link, _) = EngineLink::new(EngineConfig::default(), || {});
+        let document = Document::new(CanvasSize::new(64, 64).unwrap());
+        link.hand_over(&document);
+        assert!(link.take(frame(1, 10)));
+        link.begin_canvas();
+        assert_eq!(shade(&link), None);
+        link.show(frame(0, 20).picture);
+        assert!(!link.take(frame(1, 30)), "it was on its way");
+        assert_eq!(shade(&link), Some(20));
+        link.hand_over(&document);
+        assert!(link.take(frame(2, 40)));
+        assert_eq!(shade(&link), Some(40));
+    }
 }

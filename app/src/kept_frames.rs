@@ -1,14 +1,15 @@
 //! The frames of this session: which are kept, and whether in memory or on disk.
 //!
 //! A finished frame is recorded when its document differs from the last one's. Documents share their masks, so an
-//! entry costs its picture, its thumbnail and what was painted since. Memory, disk and the number of entries are
-//! bounded: what was not looked at for longest leaves memory first, the oldest that is not pinned leaves altogether.
+//! entry costs its picture, its thumbnail and what changed since: painted tiles, another background picture. Memory, disk and the number of entries are
+//! bounded: what was not looked at for longest leaves memory first, the oldest that is not held leaves altogether. What
+//! is pinned is held, and so is the last state of a canvas that was left for another one before it was saved.
 //! Nothing here reads or writes a file; `app/frames.rs` does what [`KeptFrames`] asks for, on a thread of its own.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use eframe::egui::ColorImage;
-use wordbrush_engine::api::{Mask, Picture, TileData};
+use wordbrush_engine::api::{Mask, Picture};
 
 use crate::{
     document::{Document, RegionLayer},
@@ -42,6 +43,7 @@ pub struct Entry {
     file_bytes: Option<u64>,
     small: Arc<ColorImage>,
     is_pinned: bool,
+    is_unsaved: bool,
     /// Rises with each look; what was not looked at for longest leaves memory first.
     last_use: u64,
 }
@@ -62,9 +64,19 @@ impl Entry {
         &self.small
     }
 
-    /// Whether it is never dropped.
+    /// Whether the painter keeps it for good.
     pub fn is_pinned(&self) -> bool {
         self.is_pinned
+    }
+
+    /// Whether it alone holds a canvas that was left for another one before it was saved.
+    pub fn is_unsaved(&self) -> bool {
+        self.is_unsaved
+    }
+
+    /// Whether it is never dropped, and written at once.
+    fn is_held(&self) -> bool {
+        self.is_pinned || self.is_unsaved
     }
 
     /// The frame, unless it is on disk alone.
@@ -142,13 +154,11 @@ impl KeptFrames {
         self.push(document, picture, canvas);
     }
 
-    /// Keeps a frame for good, finished or not; a picture that is kept already is pinned.
+    /// Keeps a frame for good, finished or not; a picture of this canvas that is kept already is pinned.
     pub fn keep(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
         let holds = |entry: &Entry| {
-            entry
-                .frame
-                .as_ref()
-                .is_some_and(|frame| frame.picture.is_same(picture))
+            let frame = entry.frame.as_ref();
+            entry.canvas == canvas && frame.is_some_and(|frame| frame.picture.is_same(picture))
         };
         if !self.entries.iter().any(holds) {
             self.push(document, picture, canvas);
@@ -158,13 +168,33 @@ impl KeptFrames {
         }
     }
 
+    /// Keeps what a canvas is left as until [`KeptFrames::release_unsaved`]; what it was left as before is an ordinary
+    /// frame again.
+    pub fn keep_unsaved(&mut self, document: &Document, picture: &Picture, canvas: CanvasNumber) {
+        self.release_unsaved(canvas);
+        let holds = |entry: &Entry| entry.canvas == Some(canvas) && entry.shows(document);
+        if !self.entries.iter().any(holds) {
+            self.push(document, picture, Some(canvas));
+        }
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| holds(entry)) {
+            entry.is_unsaved = true;
+        }
+    }
+
+    /// Lets go what a canvas was left as: it is in hand again, or saved.
+    pub fn release_unsaved(&mut self, canvas: CanvasNumber) {
+        for entry in &mut self.entries {
+            entry.is_unsaved &= entry.canvas != Some(canvas);
+        }
+    }
+
     fn push(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
         let before = self
             .entries
             .back()
             .and_then(|last| last.frame.as_ref())
             .map(|frame| &frame.document);
-        let frame_bytes = picture.rgba().len() as u64 + new_tile_bytes(document, before);
+        let frame_bytes = (picture.rgba().len() + document.bytes_beside(before)) as u64;
         self.next_number += 1;
         self.uses += 1;
         self.entries.push_back(Entry {
@@ -178,16 +208,9 @@ impl KeptFrames {
             file_bytes: None,
             small: Arc::new(picture_image(picture, THUMBNAIL_SIDE)),
             is_pinned: false,
+            is_unsaved: false,
             last_use: self.uses,
         });
-    }
-
-    /// Keeps a frame that was pinned in a saved project or in a session that was cut off.
-    pub fn record_pinned(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
-        self.record(document, picture, canvas);
-        if let Some(last) = self.entries.back_mut() {
-            last.is_pinned = true;
-        }
     }
 
     /// All frames, newest first.
@@ -198,6 +221,29 @@ impl KeptFrames {
     /// The pinned frames, oldest first.
     pub fn pinned(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.is_pinned)
+    }
+
+    /// The last states of canvases that were left unsaved, oldest first.
+    pub fn unsaved(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.is_unsaved)
+    }
+
+    /// What must outlive a crash, oldest first: pinned frames, and canvases that were left unsaved.
+    pub fn held(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.is_held())
+    }
+
+    /// The number that the next frame gets.
+    pub fn next_number(&self) -> u64 {
+        self.next_number + 1
+    }
+
+    /// The newest frame of a canvas that shows this document, as far as it is in memory.
+    pub fn of_document(&self, document: &Document, canvas: CanvasNumber) -> Option<&KeptFrame> {
+        self.newest_first()
+            .filter(|entry| entry.canvas == Some(canvas))
+            .find(|entry| entry.shows(document))?
+            .frame()
     }
 
     /// A frame by its number.
@@ -246,7 +292,12 @@ impl KeptFrames {
 
     /// Whether every pinned frame is on disk.
     pub fn has_all_pins_on_disk(&self) -> bool {
-        self.pinned().all(|entry| entry.file_bytes.is_some())
+        self.pinned().all(Entry::is_on_disk)
+    }
+
+    /// Whether every canvas that was left unsaved is on disk.
+    pub fn has_all_unsaved_on_disk(&self) -> bool {
+        self.unsaved().all(Entry::is_on_disk)
     }
 
     /// Whether the newest frame is on disk.
@@ -254,18 +305,18 @@ impl KeptFrames {
         self.entries.back().is_none_or(|entry| entry.file_bytes.is_some())
     }
 
-    /// What should be written next: pinned frames at once, then what memory has no room for, then the newest if that
+    /// What should be written next: what is held at once, then what memory has no room for, then the newest if that
     /// is wanted.
     pub fn next_to_write(&self, wants_newest: bool) -> Option<(u64, KeptFrame)> {
         let is_unwritten = |entry: &&Entry| entry.file_bytes.is_none();
-        let pinned = self.pinned().find(is_unwritten);
+        let held = self.held().find(is_unwritten);
         let is_tight = self.frames_in_memory_bytes() > self.budget.memory_bytes;
         let leaving = || {
             let unwritten = self.entries.iter().filter(is_unwritten);
             unwritten.min_by_key(|entry| entry.last_use).filter(|_| is_tight)
         };
         let newest = || self.entries.back().filter(is_unwritten).filter(|_| wants_newest);
-        let entry = pinned.or_else(leaving).or_else(newest)?;
+        let entry = held.or_else(leaving).or_else(newest)?;
         Some((entry.number, entry.frame.clone()?))
     }
 
@@ -281,7 +332,8 @@ impl KeptFrames {
         self.uses += 1;
         let last_use = self.uses;
         if let Some(entry) = self.entry_mut(number) {
-            entry.frame_bytes = frame.picture.rgba().len() as u64 + new_tile_bytes(&frame.document, None);
+            // What was read shares nothing with anything.
+            entry.frame_bytes = (frame.picture.rgba().len() + frame.document.bytes_beside(None)) as u64;
             entry.frame = Some(frame);
             entry.last_use = last_use;
         }
@@ -306,7 +358,7 @@ impl KeptFrames {
             || self.disk_bytes() > self.budget.disk_bytes
         {
             let newest = self.entries.len().saturating_sub(1);
-            let oldest = self.entries.iter().position(|entry| !entry.is_pinned);
+            let oldest = self.entries.iter().position(|entry| !entry.is_held());
             let Some(entry) = oldest
                 .filter(|at| *at < newest)
                 .and_then(|at| self.entries.remove(at))
@@ -338,26 +390,6 @@ impl KeptFrames {
             None => false,
         }
     }
-}
-
-/// Bytes of mask tiles that a document has and the one before had not.
-fn new_tile_bytes(document: &Document, before: Option<&Document>) -> u64 {
-    let new_tiles = |region: &RegionLayer| {
-        let old = before
-            .and_then(|before| before.region(region.id))
-            .map(|old| &old.mask);
-        let (columns, rows) = region.mask.tile_grid();
-        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
-        let is_new = |&(column, row): &(u32, u32)| match region.mask.tile(column, row) {
-            None => false,
-            Some(tile) => old
-                .and_then(|old| old.tile(column, row))
-                .is_none_or(|old| !Arc::ptr_eq(old, tile)),
-        };
-        places.filter(is_new).count()
-    };
-    let tiles: usize = document.regions.iter().map(new_tiles).sum();
-    tiles as u64 * size_of::<TileData>() as u64
 }
 
 /// Whether two documents show the same, quickly: masks count as the same only where they share their tiles, as a
@@ -480,6 +512,32 @@ mod tests {
         kept.keep(&document(0), &second, None);
         kept.keep(&document(0), &second, None);
         assert_eq!((kept.len(), kept.pinned().count()), (2, 2));
+        kept.keep(&document(0), &second, Some(CanvasNumber::default()));
+        assert_eq!(kept.pinned().count(), 3, "another canvas has its own");
+    }
+
+    #[test]
+    fn a_canvas_that_was_left_unsaved_is_held_until_it_is_let_go() {
+        let mut kept = kept(2, 5);
+        let (here, there) = (CanvasNumber::default(), CanvasNumber::default().next());
+        kept.record(&document(0), &picture(), Some(here));
+        kept.keep_unsaved(&document(0), &picture(), here);
+        kept.keep_unsaved(&document(0), &picture(), there);
+        kept.keep_unsaved(&document(1), &picture(), here);
+        let held = |kept: &KeptFrames| kept.held().map(Entry::number).collect::<Vec<_>>();
+        assert_eq!(held(&kept), [2, 3], "one for each canvas, the latest");
+        assert!(!kept.has_all_unsaved_on_disk());
+        for seed in 2..12 {
+            kept.record(&document(seed), &picture(), None);
+            settle(&mut kept);
+        }
+        assert_eq!(held(&kept), [2, 3], "however many come after them");
+        assert!(kept.has_all_unsaved_on_disk());
+        kept.release_unsaved(there);
+        assert_eq!(held(&kept), [3]);
+        kept.record(&document(12), &picture(), None);
+        settle(&mut kept);
+        assert!(kept.entry(2).is_none());
     }
 
     #[test]
@@ -505,7 +563,7 @@ mod tests {
     #[test]
     fn the_disk_is_bounded_and_pins_are_written_first_and_stay() {
         let mut kept = kept(2, 5);
-        kept.record_pinned(&document(0), &picture(), None);
+        kept.keep(&document(0), &picture(), None);
         assert_eq!(kept.next_to_write(false).unwrap().0, 1);
         assert!(!kept.has_all_pins_on_disk());
         let mut removed = Vec::new();
@@ -549,5 +607,25 @@ mod tests {
         kept.record(&painted, &picture(), None);
         let bytes: Vec<u64> = kept.entries.iter().map(|entry| entry.frame_bytes).collect();
         assert_eq!(bytes, [FRAME_BYTES + 4096, FRAME_BYTES, FRAME_BYTES + 4096]);
+    }
+
+    #[test]
+    fn a_frame_costs_its_background_picture_unless_the_one_before_has_it() {
+        let mut kept = KeptFrames::default();
+        let mut painted = document(0);
+        painted.background.image = Some(picture());
+        for seed in 1..3 {
+            painted.seed = Seed(seed);
+            kept.record(&painted, &picture(), None);
+        }
+        painted.background.image = Some(picture());
+        kept.record(&painted, &picture(), None);
+        let bytes =
+            |kept: &KeptFrames| -> Vec<u64> { kept.entries.iter().map(|entry| entry.frame_bytes).collect() };
+        assert_eq!(bytes(&kept), [2 * FRAME_BYTES, FRAME_BYTES, 2 * FRAME_BYTES]);
+        // What comes from the disk shares nothing.
+        let frame = kept.entry(2).unwrap().frame().unwrap().clone();
+        kept.was_read(2, frame);
+        assert_eq!(bytes(&kept), [2 * FRAME_BYTES; 3]);
     }
 }

@@ -249,6 +249,23 @@ fn undo_to_another_canvas_takes_the_name_of_its_file_along() {
 }
 
 #[test]
+fn removing_a_background_picture_that_is_not_there_is_no_step() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let state = harness.state_mut().as_mut().expect("the app is there");
+    assert!(state.document().background.image.is_none());
+    for command in [
+        AppCommand::DuplicateRegion,
+        AppCommand::Undo,
+        AppCommand::RemoveBackgroundImage,
+        AppCommand::Redo,
+    ] {
+        state.run(&ctx, command);
+    }
+    assert_eq!(harness.app().document().regions.len(), 5, "redo was not lost");
+}
+
+#[test]
 fn a_picture_of_a_dream_can_be_kept() {
     let mut harness = app();
     harness.run_until("the first frame kept", |app| app.kept_frames().len() == 1);
@@ -432,6 +449,25 @@ fn the_canvas_changes_its_size_while_it_runs() {
         .frame()
         .map(|shown| shown.frame.picture.size().width());
     assert_eq!(frame, Some(768));
+}
+
+#[test]
+fn the_export_window_says_when_the_picture_is_behind() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let behind = "The newest edits are not in the picture yet";
+    harness.key_press(Key::F5);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains(behind).is_none());
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::J);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    harness.run_steps(3);
+    harness.get_by_label_contains(behind);
 }
 
 #[test]

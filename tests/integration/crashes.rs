@@ -21,7 +21,7 @@ use wordbrush::{
     storage::{
         autosave::Autosave,
         folders::Folders,
-        journal::{SessionFile, SessionState},
+        journal::{SessionFile, SessionFrames, SessionState},
         project::Project,
         project_file,
         sessions::find_cut_off,
@@ -132,7 +132,7 @@ fn painter_process() {
         autosave.note(SessionState {
             document: script.document.clone(),
             file: SessionFile::default(),
-            pinned_frames: Vec::new(),
+            frames: SessionFrames::default(),
         });
         println!("edit {}", script.edits);
         if saving.as_ref().is_none_or(|task| task.poll().is_some()) {
@@ -479,7 +479,7 @@ fn a_full_disk_keeps_the_old_project_and_autosave_resumes_when_there_is_room() {
     let state = SessionState {
         document: script.document.clone(),
         file: SessionFile::default(),
-        pinned_frames: Vec::new(),
+        frames: SessionFrames::default(),
     };
     autosave.note(state.clone());
     assert!(wait_for_event(&autosave).contains("Failing"));
@@ -535,7 +535,7 @@ fn a_read_only_folder_is_told_and_left_as_it_is() {
     autosave.note(SessionState {
         document: other.document,
         file: SessionFile::default(),
-        pinned_frames: Vec::new(),
+        frames: SessionFrames::default(),
     });
     assert!(wait_for_event(&autosave).contains("Failing"));
 }

@@ -9,7 +9,7 @@ use egui::{Key, Modifiers};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use wordbrush::{
     app::App,
-    document::Document,
+    document::{Document, Target},
     storage::{
         export::{PictureFormat, export_picture},
         folders::Folders,
@@ -108,6 +108,35 @@ fn every_kind_of_canvas_is_restored() {
         };
         assert!(after == before, "{name}: undo brings the canvas back");
     }
+}
+
+#[test]
+fn a_canvas_that_comes_during_a_stroke_is_not_painted_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wordbrush");
+    let project = project();
+    project_file::save(&project, &path).unwrap();
+    let mut harness = ready_app();
+    let Target::Region(painted) = harness.app().selected() else {
+        panic!("a region is selected");
+    };
+    assert!(
+        project.document.region(painted).is_some(),
+        "it has one of this number"
+    );
+    let middle = harness.get_by_label("Canvas").rect().center();
+    let at = |step: f32| middle + egui::vec2(4.0 * step, 0.0);
+    harness.drag_at(at(0.0));
+    harness.run_steps(2);
+    harness.hover_at(at(5.0));
+    harness.run_steps(2);
+    drop_file(&mut harness, &path, Modifiers::NONE);
+    harness.run_until("the file", |app| app.document().size == project.document.size);
+    harness.hover_at(at(10.0));
+    harness.run_steps(2);
+    harness.drop_at(at(10.0));
+    harness.run_steps(2);
+    assert!(harness.app().document().regions == project.document.regions);
 }
 
 #[test]

@@ -1,14 +1,25 @@
 //! Frames of the history strip: what is kept of a session, and what comes back after it was cut off.
 
+use std::path::Path;
+
+use egui::{Key, Modifiers};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use wordbrush::{
     app::App,
     command::AppCommand,
+    dialogs::file_path::FilePurpose,
+    document::{Document, Edit},
     engine_link::Freshness,
-    storage::{folders::Folders, sessions::find_cut_off},
+    storage::{
+        folders::Folders,
+        project::{Pin, Project},
+        project_file,
+        sessions::find_cut_off,
+    },
 };
+use wordbrush_engine::api::{CanvasSize, Picture};
 
-use crate::harness::{AppHarness as _, app_with_folders};
+use crate::harness::{AppHarness as _, app, app_opening, app_with_folders};
 
 fn run(harness: &mut Harness<'static, Option<App>>, command: AppCommand) {
     let ctx = harness.ctx.clone();
@@ -98,13 +109,218 @@ fn frames_on_disk_go_with_a_session_that_ends_in_good_order() {
             .count()
     };
     assert!(frames() > 0);
+    save_as(&mut harness, &root.path().join("meadow.wordbrush"));
     // A sample that was just opened has nothing unsaved.
-    run(&mut harness, AppCommand::Gallery);
-    harness.run_steps(3);
-    harness.get_by_label("Sample Lava gate").click();
-    harness.run_steps(3);
-    eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
-    drop(harness);
+    open_sample(&mut harness, "Lava gate");
+    end(harness);
     assert_eq!(frames(), 0);
     assert!(find_cut_off(&folders).unwrap().is_empty());
+}
+
+fn open_sample(harness: &mut Harness<'static, Option<App>>, name: &str) {
+    run(harness, AppCommand::Gallery);
+    harness.run_steps(3);
+    harness.get_by_label(&format!("Sample {name}")).click();
+    harness.run_steps(3);
+}
+
+/// Saves the canvas in hand where the path that is written by hand says.
+fn save_as(harness: &mut Harness<'static, Option<App>>, path: &Path) {
+    let state = harness.state_mut().as_mut().unwrap();
+    state.ask_for_path(FilePurpose::Save);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness
+        .get_by_label("File path")
+        .type_text(&path.display().to_string());
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    let saved = format!("Saved {}", path.display());
+    harness.run_until("the file saved", |app| {
+        app.notifications().texts().any(|text| text == saved)
+    });
+}
+
+/// Closes the window.
+fn end(mut harness: Harness<'static, Option<App>>) {
+    eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
+}
+
+/// Brings back the session that the next start offers.
+fn bring_back(folders: &Folders) -> Harness<'static, Option<App>> {
+    let mut harness = app_with_folders(folders.clone());
+    let begin = std::time::Instant::now();
+    while harness.query_by_label("Bring back").is_none() {
+        assert!(begin.elapsed().as_secs() < 60, "no session is offered");
+        harness.step();
+    }
+    harness.get_by_label("Bring back").click();
+    harness.run_steps(3);
+    harness
+}
+
+/// A sample with one region more.
+fn painted_app(folders: &Folders) -> Harness<'static, Option<App>> {
+    let mut harness = app_with_folders(folders.clone());
+    run(&mut harness, AppCommand::DuplicateRegion);
+    harness.run_steps(2);
+    harness
+}
+
+fn unsaved_regions(harness: &Harness<'static, Option<App>>) -> Vec<usize> {
+    let kept = harness.app().kept_frames();
+    kept.unsaved()
+        .filter_map(|entry| Some(entry.frame()?.document.regions.len()))
+        .collect()
+}
+
+#[test]
+fn a_canvas_that_is_left_unsaved_outlives_the_end_of_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    let painted = harness.app().document().clone();
+    open_sample(&mut harness, "Lava gate");
+    assert_eq!(unsaved_regions(&harness), [5], "it is kept in the strip");
+    end(harness);
+
+    let mut harness = bring_back(&folders);
+    assert_eq!(harness.app().document().regions.len(), 3, "the canvas in hand");
+    let kept = harness
+        .app()
+        .kept_frames()
+        .unsaved()
+        .next()
+        .expect("the other one");
+    assert_eq!(kept.frame().unwrap().document.regions, painted.regions);
+    let number = kept.number();
+    harness.get_by_label(&format!("Frame {number}")).click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().regions, painted.regions);
+    assert_eq!(unsaved_regions(&harness), [3], "now the other one is left");
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_a_canvas_that_was_left_in_the_journal_or_in_a_frame() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    open_sample(&mut harness, "Lava gate");
+    drop(harness);
+    let harness = bring_back(&folders);
+    let is_in_hand = harness.app().document().regions.len() == 5;
+    assert!(is_in_hand || unsaved_regions(&harness) == [5]);
+}
+
+#[test]
+fn a_canvas_that_is_left_unsaved_outlives_a_crash_with_the_one_in_hand() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    open_sample(&mut harness, "Lava gate");
+    harness.run_until("the canvas on disk", |app| {
+        app.kept_frames().has_all_unsaved_on_disk() && app.is_up_to_date()
+    });
+    drop(harness);
+    let harness = bring_back(&folders);
+    assert_eq!(harness.app().document().regions.len(), 3);
+    assert_eq!(unsaved_regions(&harness), [5]);
+}
+
+#[test]
+fn a_canvas_that_was_left_is_let_go_once_it_is_saved() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    open_sample(&mut harness, "Lava gate");
+    run(&mut harness, AppCommand::Undo);
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions.len(), 5);
+    assert!(unsaved_regions(&harness).is_empty(), "the journal has it again");
+    run(&mut harness, AppCommand::Redo);
+    harness.run_steps(2);
+    assert_eq!(unsaved_regions(&harness), [5]);
+    run(&mut harness, AppCommand::Undo);
+    harness.run_steps(2);
+    save_as(&mut harness, &root.path().join("meadow.wordbrush"));
+    run(&mut harness, AppCommand::Redo);
+    harness.run_steps(2);
+    assert!(unsaved_regions(&harness).is_empty());
+    end(harness);
+    assert!(find_cut_off(&folders).unwrap().is_empty());
+}
+
+#[test]
+fn all_pins_of_a_dream_come_back_and_stay_with_their_canvas() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut document = Document::new(CanvasSize::new(128, 64).unwrap());
+    let (_, edit) = Edit::new_region(&document, "a forest");
+    document.apply(edit);
+    let pin = |shade| Pin {
+        name: String::new(),
+        document: document.clone(),
+        picture: Some(Picture::solid(document.size, [shade; 4])),
+    };
+    let mut project = Project::new(document.clone());
+    project.pins = vec![pin(1), pin(2), pin(3)];
+    project_file::save(&project, &path("forest.wordbrush")).unwrap();
+
+    let mut harness = app_opening(&path("forest.wordbrush"));
+    harness.run_until("its pins", |app| app.kept_frames().pinned().count() == 3);
+    let saved_pins = |name| {
+        let bytes = std::fs::read(path(name)).unwrap();
+        project_file::from_bytes(&bytes).unwrap().pins.len()
+    };
+    open_sample(&mut harness, "Lava gate");
+    save_as(&mut harness, &path("lava.wordbrush"));
+    assert_eq!(saved_pins("lava.wordbrush"), 0, "they are of another canvas");
+    run(&mut harness, AppCommand::Undo);
+    harness.run_steps(2);
+    save_as(&mut harness, &path("again.wordbrush"));
+    assert_eq!(saved_pins("again.wordbrush"), 3);
+}
+
+#[test]
+fn a_frame_that_comes_back_during_a_stroke_is_not_painted_on() {
+    let mut harness = app();
+    harness.run_until("a finished picture", |app| {
+        app.kept_frames().len() == 1 && app.link().freshness() == Freshness::Fresh
+    });
+    let before = harness.app().document().regions.clone();
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    harness.drag_at(middle);
+    harness.run_steps(2);
+    harness.hover_at(middle + egui::vec2(20.0, 0.0));
+    harness.run_steps(2);
+    assert!(harness.app().document().regions != before, "there is ink");
+    harness.get_by_label("Frame 1").click_accesskit();
+    harness.run_steps(2);
+    assert!(harness.app().document().regions == before, "it is back");
+    harness.hover_at(middle + egui::vec2(60.0, 0.0));
+    harness.run_steps(2);
+    harness.drop_at(middle + egui::vec2(60.0, 0.0));
+    harness.run_steps(2);
+    assert!(harness.app().document().regions == before, "and stays");
+}
+
+#[test]
+fn another_canvas_never_shows_the_picture_of_the_one_before() {
+    let mut harness = app();
+    harness.run_until("a finished picture", |app| {
+        app.link().freshness() == Freshness::Fresh
+    });
+    run(&mut harness, AppCommand::ToggleRun);
+    let first = harness.app().link().frame().unwrap().frame.picture.clone();
+    open_sample(&mut harness, "Lava gate");
+    assert!(harness.app().link().frame().is_none(), "there is none of it yet");
+    run(&mut harness, AppCommand::Undo);
+    harness.run_steps(2);
+    let shown = harness.app().link().frame().expect("the strip has its picture");
+    assert!(shown.frame.picture.is_same(&first));
+    run(&mut harness, AppCommand::Redo);
+    harness.run_steps(2);
+    assert!(harness.app().link().frame().is_none());
+    run(&mut harness, AppCommand::ToggleRun);
+    harness.run_until_fresh();
 }

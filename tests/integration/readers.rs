@@ -25,7 +25,7 @@ use wordbrush::{
     storage::{
         export::{PictureFormat, picture_bytes},
         frames::{KeptFrame, frame_from_bytes, frame_path, write_frame},
-        journal::{JournalWriter, SessionFile, SessionState, read_journal},
+        journal::{JournalWriter, SessionFile, SessionFrames, SessionState, read_journal},
         open::open_bytes,
         ora,
         palette::{Demo, Palette, built_in},
@@ -216,7 +216,7 @@ fn journal() -> Vec<u8> {
     let mut state = SessionState {
         document: project().document,
         file: SessionFile::default(),
-        pinned_frames: Vec::new(),
+        frames: SessionFrames::default(),
     };
     let mut writer = JournalWriter::create(folder.path(), &state).unwrap();
     for value in 0..3 {

@@ -14,6 +14,7 @@ use crate::{
         model::ModelDialog, palettes::PalettesDialog,
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
+    kept_frames::{CanvasNumber, Entry},
     notifications::Level,
     paint::MaskChange,
     panels::outbox::Intent,
@@ -63,6 +64,9 @@ impl App {
             } => {
                 self.begin_mask_change(region, change, label);
                 self.preferences.has_painted = true;
+            }
+            CanvasAction::StrokeEnded { region, gesture, ink } => {
+                self.note_stroke(region, gesture, &ink);
             }
             CanvasAction::EndGesture => {
                 self.history.end_gesture();
@@ -173,6 +177,8 @@ impl App {
             C::BackgroundImage => self.browse_background(ctx),
             C::CopyPicture => self.copy_picture(),
             C::PasteBackground => self.paste_background(),
+            // Without one there is nothing to do, nor to be undone.
+            C::RemoveBackgroundImage if self.document.background.image.is_none() => {}
             C::RemoveBackgroundImage => {
                 self.apply(
                     Edit::Background(BackgroundField::Image(None)),
@@ -299,17 +305,20 @@ impl App {
         {
             return;
         }
-        if self.mask_work.take_back() {
+        if self.mask_work.take_back(self.changes) {
             // The newest change was not part of the document yet.
             return;
         }
+        if self.history.undo_label() == Some(ANOTHER_CANVAS) {
+            self.leave_canvas();
+        }
         match self.history.undo(&mut self.document) {
             Some(label) => {
+                self.after_change();
                 if label == ANOTHER_CANVAS {
                     self.canvases.undo();
-                    self.canvas_since = self.link.revision();
+                    self.return_to_canvas();
                 }
-                self.after_change();
             }
             None => self.notifications.push(Level::Info, "There is nothing to undo."),
         }
@@ -320,13 +329,16 @@ impl App {
         if self.canvas.has_stroke() {
             return;
         }
+        if self.history.redo_label() == Some(ANOTHER_CANVAS) {
+            self.leave_canvas();
+        }
         match self.history.redo(&mut self.document) {
             Some(label) => {
+                self.after_change();
                 if label == ANOTHER_CANVAS {
                     self.canvases.redo();
-                    self.canvas_since = self.link.revision();
+                    self.return_to_canvas();
                 }
-                self.after_change();
             }
             None => self.notifications.push(Level::Info, "There is nothing to redo."),
         }
@@ -475,19 +487,22 @@ impl App {
         let document = shown.document.as_ref().unwrap_or(&self.document);
         let canvas = Some(self.canvases.present());
         self.kept_frames.keep(document, &shown.frame.picture, canvas);
-        self.note_pins();
+        self.note_pins(canvas);
         self.notifications
             .push(Level::Success, "The picture is pinned in the history strip.");
     }
 
     fn pin_frame(&mut self, number: u64) {
         self.kept_frames.toggle_pin(number);
-        self.note_pins();
+        self.note_pins(self.kept_frames.entry(number).and_then(Entry::canvas));
     }
 
-    fn note_pins(&mut self) {
-        // Pins are part of the project's file, though no edit of the canvas.
-        self.saved = self.changes.wrapping_sub(1);
+    /// Pins are part of the file of their canvas, though no edit of it.
+    fn note_pins(&mut self, canvas: Option<CanvasNumber>) {
+        match canvas {
+            Some(other) if other != self.canvases.present() => self.canvases.note_pins(other),
+            _ => self.mark_unsaved(),
+        }
         self.note_session();
     }
 
@@ -509,12 +524,12 @@ impl App {
         self.replace_document(document, "Untitled", None);
     }
 
-    /// Puts another document in place of this one; undo goes back.
+    /// Puts another document in place of this one, which is kept if it is not saved; undo goes back.
     pub(super) fn replace_document(&mut self, document: Document, title: &str, path: Option<PathBuf>) {
-        self.mask_work.clear();
+        self.leave_canvas();
         self.apply(Edit::Replace(Box::new(document)), ANOTHER_CANVAS, None);
         self.canvases.begin(title, path);
-        self.canvas_since = self.link.revision();
+        self.arrive_at_canvas(None);
         self.selected = self.front_region();
         self.previously_selected = Target::Background;
         self.saved = self.changes;

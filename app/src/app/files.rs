@@ -330,10 +330,7 @@ impl App {
                 self.take_opened(opened, &path, is_for_background);
             }
             Done::Save(Ok(lost_pins), path, canvas, changes) => {
-                self.canvases.was_saved(canvas, &path);
-                if canvas == self.canvases.present() {
-                    self.saved = changes;
-                }
+                self.take_saved(canvas, &path, changes);
                 self.notifications
                     .push(Level::Success, format!("Saved {}", path.display()));
                 if lost_pins.0 > 0 {
@@ -416,7 +413,7 @@ impl App {
         for pin in project.pins {
             if let Some(picture) = pin.picture {
                 let canvas = Some(self.canvases.present());
-                self.kept_frames.record_pinned(&pin.document, &picture, canvas);
+                self.kept_frames.keep(&pin.document, &picture, canvas);
             }
         }
         let told = self
@@ -577,13 +574,17 @@ impl App {
         }
     }
 
+    /// The pins of the canvas in hand, and those of which it is not known whose they are.
     fn pin_sources(&self) -> Vec<PinSource> {
         let folder = self.session.frames_folder();
+        let present = self.canvases.present();
+        let is_of_present = |entry: &&Entry| entry.canvas().is_none_or(|canvas| canvas == present);
         let source = |entry: &Entry| match entry.frame() {
             Some(frame) => Some(PinSource::Memory(Box::new(frame.clone()))),
             None => Some(PinSource::File(frame_path(folder.as_deref()?, entry.number()))),
         };
-        self.kept_frames.pinned().filter_map(source).collect()
+        let pinned = self.kept_frames.pinned().filter(is_of_present);
+        pinned.filter_map(source).collect()
     }
 
     pub(super) fn copy_picture(&mut self) {

@@ -1,7 +1,8 @@
 //! Frames of the history strip go to the disk and come back, on the thread "frames".
 //!
-//! They lie in the session's folder and go with it. Pinned frames and, every few seconds, the newest one are written
-//! at once, so that a session that is cut off has them; others when memory has no more room for them.
+//! They lie in the session's folder and go with it. Pinned frames, canvases that are left unsaved and, every few seconds,
+//! the newest frame are written at once, so that a session that is cut off has them; others when memory has no more room
+//! for them.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,12 @@ impl FrameKeeper {
             failed: None,
         }
     }
+
+    /// Whether frames can go to the disk, or could if there were a session there.
+    pub(super) fn can_write(&self) -> bool {
+        let is_failing = |failed: &Instant| failed.elapsed() < RETRY_INTERVAL;
+        self.thread.is_some() && self.failed.as_ref().is_none_or(|failed| !is_failing(failed))
+    }
 }
 
 impl App {
@@ -52,11 +59,8 @@ impl App {
         self.take_written_frame();
         self.take_read_frame();
         let folder = self.session.frames_folder();
-        let is_failing = self
-            .frames
-            .failed
-            .is_some_and(|failed| failed.elapsed() < RETRY_INTERVAL);
-        let (Some(folder), Some(thread), false) = (folder, &self.frames.thread, is_failing) else {
+        let can_write = self.frames.can_write();
+        let (Some(folder), Some(thread), true) = (folder, &self.frames.thread, can_write) else {
             self.kept_frames.shrink(Disk::Unusable);
             return;
         };
@@ -152,19 +156,31 @@ impl App {
             model: self.document.model.clone(),
             ..frame.document.clone()
         };
-        self.mask_work.clear();
         let edit = Edit::Replace(Box::new(document));
         if canvas == Some(self.canvases.present()) {
+            // A stroke would lay its tiles over the mask that it began on.
+            self.canvas.abandon_stroke();
+            self.canvas.cancel_shape();
+            self.mask_work.clear();
             self.apply(edit, "Bring back a frame", None);
-        } else {
-            self.apply(edit, ANOTHER_CANVAS, None);
-            match canvas {
-                Some(canvas) => self.canvases.go_to(canvas),
-                None => self.canvases.begin("Untitled", None),
-            }
-            self.canvas_since = self.link.revision();
+            self.link.show(frame.picture.clone());
+            return;
         }
-        self.link.show(frame.picture.clone());
+        self.leave_canvas();
+        self.apply(edit, ANOTHER_CANVAS, None);
+        match canvas {
+            Some(canvas) => self.canvases.go_to(canvas),
+            None => self.canvases.begin("Untitled", None),
+        }
+        self.arrive_at_canvas(Some(frame.picture.clone()));
+        self.canvases.take_unsaved();
+        self.mark_unsaved();
+        // An older frame does not stand for what the canvas was left as.
+        let present = self.canvases.present();
+        let is_as_left = |entry: &Entry| entry.canvas() == Some(present) && entry.shows(&self.document);
+        if self.kept_frames.unsaved().any(is_as_left) {
+            self.kept_frames.release_unsaved(present);
+        }
     }
 
     /// Ends the thread; for a session that will be offered back, with what that needs.
@@ -176,7 +192,7 @@ impl App {
             let newest = self.kept_frames.newest_first().take(1);
             let unwritten = self
                 .kept_frames
-                .pinned()
+                .held()
                 .chain(newest)
                 .filter(|entry| !entry.is_on_disk());
             for (number, frame) in

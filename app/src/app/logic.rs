@@ -91,8 +91,8 @@ impl App {
         let Some(shown) = self.link.frame() else { return };
         let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
         if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
-            let is_of_present = shown.frame.revision > self.canvas_since;
-            let canvas = is_of_present.then(|| self.canvases.present());
+            // The link takes no frames of a canvas that was left.
+            let canvas = Some(self.canvases.present());
             self.kept_frames.record(document, &shown.frame.picture, canvas);
         }
     }
@@ -104,7 +104,7 @@ impl App {
                 let text = format!("{} is ready on {}.", summary.name, summary.device);
                 self.notifications.push(Level::Success, text);
             }
-            Event::ModelFailed(error) => {
+            Event::ModelFailed(error) if !matches!(error, Error::Cancelled) => {
                 let text = format!("The model cannot be used: {error}");
                 self.notifications
                     .push_with_action(Level::Error, text, Some(AppCommand::ModelWindow));
@@ -128,8 +128,11 @@ impl App {
                 let text = format!("The engine had to start again ({reason}); nothing you painted is lost.");
                 self.notifications.push(Level::Warning, text);
             }
-            // Renders beside the stream are asked for and followed elsewhere.
-            Event::RenderProgress { .. } | Event::RenderDone { .. } | Event::RenderFailed { .. } => {}
+            // Whoever gave a model up needs no telling; renders beside the stream are asked for and followed elsewhere.
+            Event::ModelFailed(_)
+            | Event::RenderProgress { .. }
+            | Event::RenderDone { .. }
+            | Event::RenderFailed { .. } => {}
         }
     }
 
@@ -158,5 +161,19 @@ impl App {
             self.written_preferences = self.preferences.clone();
             self.write_preferences();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::AppConfig;
+
+    #[test]
+    fn a_load_that_was_given_up_is_not_told_as_an_error() {
+        let mut app = App::new(&egui::Context::default(), None, AppConfig::default());
+        let before = app.notifications.texts().count();
+        app.take_event(Event::ModelFailed(Error::Cancelled));
+        assert_eq!(app.notifications.texts().count(), before);
     }
 }

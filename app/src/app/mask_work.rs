@@ -1,8 +1,10 @@
 //! Changes of whole masks, made on a thread of their own: the window goes on whatever the canvas' size.
 //!
-//! A change is asked for, made on a snapshot of its mask, and then becomes one step of the history. If the mask is
-//! another one by then, or a stroke is being painted, which lays its tiles over the mask that it began on, the change
-//! is made again afterwards. If the region or the whole canvas has gone, so does the change. Changes keep their order.
+//! A change is asked for, made on a snapshot of its mask, and then becomes one step of the history. While a stroke is
+//! being painted, which lays its tiles over the mask that it began on, changes wait. The ink of a stroke that was begun
+//! after a change was asked for is none of what it changes: it is laid over the changed mask. If the mask is another one
+//! for other reasons, as after undo, the change is made again. If the region or the whole canvas has gone, so does the
+//! change. Changes keep their order.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,9 +14,9 @@ use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 use super::App;
 use crate::{
     background_tasks::{Task, TaskThread},
-    document::{Edit, MaskTiles},
+    document::{Edit, Gesture, MaskTiles},
     notifications::Level,
-    paint::MaskChange,
+    paint::{MaskChange, StrokeInk},
 };
 
 /// What was asked for and has not become part of the document yet, oldest first; the first one is being made.
@@ -29,8 +31,39 @@ struct Waiting {
     canvas: CanvasSize,
     change: Arc<MaskChange>,
     label: &'static str,
-    /// The mask that it is made of, and what the thread makes of it.
-    task: Option<(Mask, Task<Edit>)>,
+    /// How many changes of the document there were when it was asked for; another one since is newer than it.
+    changes: u64,
+    /// The stroke on its mask that was being painted then, whose ink it changes, too.
+    stroke: Option<Gesture>,
+    /// The mask that it is to be made of; not known while that is being painted on, or made by a change before.
+    base: Option<Mask>,
+    /// Strokes that were begun after it was asked for, each with the mask as it was then left.
+    later: Vec<(Arc<StrokeInk>, Mask)>,
+    task: Option<Task<ChangedMask>>,
+}
+
+/// What the thread makes of a mask: the changed one, and what leads there.
+struct ChangedMask {
+    mask: Mask,
+    tiles: MaskTiles,
+}
+
+impl Waiting {
+    /// How many of the later strokes the region's mask holds, if it is the one to be changed with nothing but those.
+    fn strokes_in(&self, mask: &Mask) -> Option<usize> {
+        let is_after = |count: &usize| match count.checked_sub(1) {
+            None => self.base.as_ref() == Some(mask),
+            Some(last) => self.later[last].1 == *mask,
+        };
+        (0..=self.later.len()).rev().find(is_after)
+    }
+
+    /// Begins anew with a mask as it is now.
+    fn restart(&mut self, base: Option<Mask>) {
+        self.base = base;
+        self.later.clear();
+        self.task = None;
+    }
 }
 
 impl MaskWork {
@@ -48,9 +81,16 @@ impl MaskWork {
         self.waiting.is_empty()
     }
 
-    /// Gives up the newest change; answers whether there was one.
-    pub(super) fn take_back(&mut self) -> bool {
-        self.waiting.pop_back().is_some()
+    /// Gives up the newest change if nothing has changed since it was asked for; answers whether that was so.
+    pub(super) fn take_back(&mut self, changes: u64) -> bool {
+        let is_newest = self
+            .waiting
+            .back()
+            .is_some_and(|newest| newest.changes == changes);
+        if is_newest {
+            self.waiting.pop_back();
+        }
+        is_newest
     }
 
     /// Gives up everything, as for another canvas.
@@ -62,14 +102,42 @@ impl MaskWork {
 impl App {
     /// Changes a region's mask as soon as that is made.
     pub(super) fn begin_mask_change(&mut self, region: RegionId, change: MaskChange, label: &'static str) {
+        let is_first = self
+            .mask_work
+            .waiting
+            .iter()
+            .all(|before| before.region != region);
+        let stroke = self.canvas.stroke().filter(|(painted, _)| *painted == region);
+        let mask = self.document.region(region).map(|region| region.mask.clone());
         self.mask_work.waiting.push_back(Waiting {
             region,
             canvas: self.document.size,
             change: Arc::new(change),
             label,
+            changes: self.changes,
+            stroke: stroke.map(|(_, gesture)| gesture),
+            base: mask.filter(|_| is_first && stroke.is_none()),
+            later: Vec::new(),
             task: None,
         });
         self.poll_mask_work();
+    }
+
+    /// Takes note of a stroke that is over and part of the document.
+    pub(super) fn note_stroke(&mut self, region: RegionId, gesture: Gesture, ink: &Arc<StrokeInk>) {
+        let Some(mask) = self.document.region(region).map(|region| &region.mask) else {
+            return;
+        };
+        let of_region = |waiting: &&mut Waiting| waiting.region == region;
+        for (place, waiting) in self.mask_work.waiting.iter_mut().filter(of_region).enumerate() {
+            if waiting.stroke == Some(gesture) {
+                waiting.stroke = None;
+                // Of others it is what the change before them leaves.
+                waiting.base = (place == 0).then(|| mask.clone());
+            } else {
+                waiting.later.push((Arc::clone(ink), mask.clone()));
+            }
+        }
     }
 
     /// Takes what is made, and has the next made.
@@ -83,16 +151,13 @@ impl App {
             if self.canvas.has_stroke() {
                 return;
             }
-            let is_current = first
-                .task
-                .as_ref()
-                .is_some_and(|(made_of, _)| *made_of == region.mask);
-            let Some((_, task)) = first.task.as_ref().filter(|_| is_current) else {
+            let Some(strokes) = first.strokes_in(&region.mask) else {
+                first.restart(Some(region.mask.clone()));
+                continue;
+            };
+            let Some(task) = &first.task else {
                 match &self.mask_work.thread {
-                    Ok(thread) => {
-                        let task = begin(thread, first, region.mask.clone());
-                        first.task = Some((region.mask.clone(), task));
-                    }
+                    Ok(thread) => first.task = begin(thread, first),
                     Err(error) => {
                         let text = format!("The mask cannot be changed: {error:#}");
                         self.notifications.push(Level::Error, text);
@@ -102,23 +167,186 @@ impl App {
                 return;
             };
             let Some(result) = task.poll() else { return };
-            let label = first.label;
-            self.mask_work.waiting.pop_front();
+            let Some(done) = self.mask_work.waiting.pop_front() else {
+                return;
+            };
             match result {
-                Ok(edit) => self.apply(edit, label, None),
-                Err(error) => self
-                    .notifications
-                    .push(Level::Error, format!("{label}: {error:#}")),
+                Ok(changed) => self.take_changed_mask(&done, changed, strokes),
+                Err(error) => {
+                    self.notifications
+                        .push(Level::Error, format!("{}: {error:#}", done.label));
+                }
+            }
+        }
+    }
+
+    /// Makes a changed mask part of the document, with the strokes over it that were begun since it was asked for.
+    fn take_changed_mask(&mut self, done: &Waiting, changed: ChangedMask, strokes: usize) {
+        let mut masks = vec![changed.mask];
+        for (ink, _) in &done.later[..strokes] {
+            let next = masks.last().map(|mask| ink.over(mask));
+            masks.extend(next);
+        }
+        let tiles = match (self.document.region(done.region), masks.last()) {
+            (Some(region), Some(mask)) if strokes > 0 => MaskTiles::between(done.region, &region.mask, mask),
+            _ => changed.tiles,
+        };
+        let before = self.changes;
+        self.apply(Edit::MaskTiles(tiles), done.label, None);
+        for waiting in &mut self.mask_work.waiting {
+            if waiting.changes == before {
+                // What was asked for before it is none that is newer.
+                waiting.changes = self.changes;
+            }
+            if waiting.region != done.region {
+                continue;
+            }
+            // Strokes between the two changes are part of what this one changes.
+            let own = waiting.later.len();
+            let first = done.later.len().saturating_sub(own);
+            if first > strokes || waiting.stroke.is_some() {
+                waiting.restart(None);
+                continue;
+            }
+            waiting.base = Some(masks[first].clone());
+            waiting.later.truncate(strokes - first);
+            for ((_, after), mask) in waiting.later.iter_mut().zip(&masks[first + 1..]) {
+                *after = mask.clone();
             }
         }
     }
 }
 
-fn begin(thread: &TaskThread, waiting: &Waiting, mask: Mask) -> Task<Edit> {
+fn begin(thread: &TaskThread, waiting: &Waiting) -> Option<Task<ChangedMask>> {
     let (region, change) = (waiting.region, Arc::clone(&waiting.change));
-    thread.run(waiting.label, move |_progress| {
+    let base = waiting.base.clone()?;
+    Some(thread.run(waiting.label, move |_progress| {
         // The tiles that differ are found here, too: comparing is work in itself on a large canvas.
-        let changed = change.apply(&mask);
-        Ok(Edit::MaskTiles(MaskTiles::between(region, &mask, &changed)))
-    })
+        let mask = change.apply(&base);
+        let tiles = MaskTiles::between(region, &base, &mask);
+        Ok(ChangedMask { mask, tiles })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{
+        app::AppConfig,
+        canvas::CanvasAction,
+        command::AppCommand,
+        document::BackgroundField,
+        paint::{BrushSettings, Ink, PenSample, Stroke, Symmetry},
+    };
+
+    fn app() -> (App, egui::Context, RegionId) {
+        let ctx = egui::Context::default();
+        let app = App::new(&ctx, None, AppConfig::default());
+        let region = app.document.regions.last().expect("the sample has regions").id;
+        (app, ctx, region)
+    }
+
+    /// Waits until every change is made.
+    fn settle(app: &mut App) {
+        let begin = Instant::now();
+        while !app.mask_work.is_idle() {
+            assert!(begin.elapsed() < Duration::from_mins(1), "waited in vain");
+            std::thread::yield_now();
+            app.poll_mask_work();
+        }
+    }
+
+    fn coverage(app: &App, region: RegionId, x: u32, y: u32) -> u8 {
+        app.document.region(region).unwrap().mask.coverage(x, y)
+    }
+
+    /// A dab of 20 pixels around a point, as the canvas hands it over.
+    fn paint(app: &mut App, region: RegionId, x: f32, y: f32) {
+        let mask = app.document.region(region).unwrap().mask.clone();
+        let brush = BrushSettings {
+            size_px: 20.0,
+            hardness: 1.0,
+            flow: 1.0,
+            opacity: 1.0,
+            ..BrushSettings::default()
+        };
+        let sample = PenSample {
+            position: [x, y],
+            pressure: 1.0,
+            time_secs: 0.0,
+        };
+        let gesture = Gesture::fresh();
+        let mut stroke = Stroke::begin(region, mask, brush, Ink::Paint, Symmetry::Off, [0.0, 0.0], sample);
+        if let Some(change) = stroke.take_changes() {
+            app.run_canvas_action(CanvasAction::Edit {
+                edit: Edit::MaskTiles(change),
+                label: "Brush stroke",
+                gesture: Some(gesture),
+            });
+        }
+        app.run_canvas_action(CanvasAction::StrokeEnded {
+            region,
+            gesture,
+            ink: Arc::new(stroke.into_ink()),
+        });
+        app.run_canvas_action(CanvasAction::EndGesture);
+    }
+
+    #[test]
+    fn a_change_does_not_swallow_the_ink_that_was_painted_after_it_was_asked_for() {
+        let (mut app, ctx, region) = app();
+        app.begin_mask_change(region, MaskChange::Cover, "Cover the whole canvas");
+        settle(&mut app);
+        // One stroke where the mask is covered, so that it changes nothing yet.
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        paint(&mut app, region, 40.0, 40.0);
+        paint(&mut app, region, 90.0, 40.0);
+        settle(&mut app);
+        let at = |app: &App| [40, 90, 140].map(|x| coverage(app, region, x, 40));
+        assert_eq!(at(&app), [255, 255, 0]);
+        app.run(&ctx, AppCommand::Undo);
+        assert_eq!(at(&app), [255, 255, 255], "one step");
+    }
+
+    #[test]
+    fn changes_in_a_row_change_the_ink_before_them_and_none_after() {
+        let (mut app, _, region) = app();
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        paint(&mut app, region, 40.0, 40.0);
+        app.begin_mask_change(region, MaskChange::Invert, "Invert mask");
+        paint(&mut app, region, 40.0, 40.0);
+        paint(&mut app, region, 90.0, 40.0);
+        settle(&mut app);
+        let at = |app: &App, x, y| coverage(app, region, x, y);
+        assert_eq!(at(&app, 140, 40), 255, "cleared, then inverted");
+        assert_eq!(at(&app, 40, 40), 255, "painted again");
+        app.history.undo(&mut app.document);
+        assert_eq!(
+            (at(&app, 40, 40), at(&app, 140, 40)),
+            (255, 0),
+            "cleared with the ink"
+        );
+    }
+
+    #[test]
+    fn undo_of_a_later_stroke_leaves_a_change_that_waits() {
+        let (mut app, ctx, region) = app();
+        app.begin_mask_change(region, MaskChange::Cover, "Cover the whole canvas");
+        settle(&mut app);
+        app.begin_mask_change(region, MaskChange::Shrink(8.0), "Shrink mask");
+        let prompt = Edit::Background(BackgroundField::Prompt("night".to_owned()));
+        app.apply(prompt, "Prompt", None);
+        app.run(&ctx, AppCommand::Undo);
+        assert_ne!(
+            app.document.background.prompt, "night",
+            "the newest is taken back"
+        );
+        assert!(!app.mask_work.is_idle(), "the change before it is not");
+        settle(&mut app);
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        app.run(&ctx, AppCommand::Undo);
+        assert!(app.mask_work.is_idle(), "now it is the newest");
+    }
 }

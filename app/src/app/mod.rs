@@ -21,7 +21,7 @@ mod ui;
 use std::path::PathBuf;
 
 use eframe::{egui, egui_wgpu::RenderState};
-use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource, Revision};
+use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource};
 
 use crate::{
     canvas::CanvasState,
@@ -95,8 +95,8 @@ pub struct App {
     /// Changes at the last save.
     saved: u64,
     canvases: canvases::Canvases,
-    /// Frames of later revisions are of the canvas in hand.
-    canvas_since: Revision,
+    /// Kept frames from this number on are of the canvas in hand, but for canvases that were left unsaved.
+    first_frame: u64,
 
     link: EngineLink,
     keymap: Keymap,
@@ -175,7 +175,7 @@ impl App {
             handed_over: None,
             saved: 0,
             canvases: canvases::Canvases::new(sample.name),
-            canvas_since: Revision::default(),
+            first_frame: 0,
             link,
             keymap,
             written_preferences: preferences.clone(),

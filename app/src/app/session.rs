@@ -17,7 +17,7 @@ use crate::{
     storage::{
         autosave::{Autosave, AutosaveEvent},
         folders::Folders,
-        journal::{SessionFile, SessionState},
+        journal::{LeftCanvas, SessionFile, SessionFrames, SessionState},
         sessions::{self, CutOffSession},
     },
 };
@@ -25,12 +25,19 @@ use crate::{
 /// How long a session that was given back stays on disk, so that the new one has journalled it for certain.
 const KEPT_AFTER_RESTORE: Duration = Duration::from_secs(5);
 
+/// How long the end of the program may be put off for a folder that the disk does not give.
+const LONGEST_WAIT_AT_END: Duration = Duration::from_secs(2);
+
 /// The journal of this session, and what is left of earlier ones.
 #[derive(Default)]
 pub(super) struct SessionKeeper {
     autosave: Option<Autosave>,
     search: Option<Task<Vec<CutOffSession>>>,
     given_back: Vec<(Instant, CutOffSession)>,
+    /// Whether the journal was given anything yet.
+    has_begun: bool,
+    /// Whether the journal waits for a frame to be on the disk.
+    is_behind: bool,
 }
 
 impl SessionKeeper {
@@ -61,17 +68,37 @@ impl App {
         })
     }
 
-    /// Gives the journal the canvas as it is now.
-    pub(super) fn note_session(&self) {
+    /// Gives the journal the canvas as it is now. While another canvas that was left unsaved is on its way to the disk,
+    /// that one stays in the journal: at any moment one of the two has it.
+    pub(super) fn note_session(&mut self) {
+        let is_on_its_way = !self.kept_frames.has_all_unsaved_on_disk() && self.frames.can_write();
+        self.session.is_behind = is_on_its_way && self.session.has_begun;
+        if self.session.is_behind {
+            return;
+        }
         if let Some(autosave) = self.session.autosave.as_ref().filter(|_| self.changes > 0) {
             autosave.note(SessionState {
                 document: self.document.clone(),
                 file: SessionFile {
                     path: self.canvases.path().map(Path::to_owned),
-                    is_saved: !self.is_dirty(),
+                    is_saved: !self.has_unsaved(),
                 },
-                pinned_frames: self.kept_frames.pinned().map(Entry::number).collect(),
+                frames: SessionFrames {
+                    pinned: self.kept_frames.pinned().map(Entry::number).collect(),
+                    left: self.kept_frames.unsaved().map(|entry| self.left(entry)).collect(),
+                    since: self.first_frame,
+                },
             });
+            self.session.has_begun = true;
+        }
+    }
+
+    fn left(&self, entry: &Entry) -> LeftCanvas {
+        let canvas = entry.canvas().unwrap_or_default();
+        LeftCanvas {
+            frame: entry.number(),
+            title: self.canvases.title_of(canvas).to_owned(),
+            path: self.canvases.path_of(canvas).map(Path::to_owned),
         }
     }
 
@@ -91,6 +118,9 @@ impl App {
                     .push(Level::Info, "Your changes are kept again."),
             }
         }
+        if self.session.is_behind {
+            self.note_session();
+        }
         if let Some(found) = self.session.search.as_ref().and_then(Task::poll) {
             self.session.search = None;
             match found {
@@ -100,7 +130,9 @@ impl App {
             }
         }
         let is_due = |given_back: &(Instant, CutOffSession)| {
-            given_back.0.elapsed() > KEPT_AFTER_RESTORE && self.kept_frames.has_all_pins_on_disk()
+            let kept = &self.kept_frames;
+            let is_kept = kept.has_all_pins_on_disk() && kept.has_all_unsaved_on_disk();
+            given_back.0.elapsed() > KEPT_AFTER_RESTORE && is_kept
         };
         if let Some(at) = self.session.given_back.iter().position(is_due) {
             let (_, session) = self.session.given_back.remove(at);
@@ -131,15 +163,20 @@ impl App {
         let frames = session.frames();
         // Pins may be of other canvases of that session.
         for pin in &frames.pins {
-            self.kept_frames.record_pinned(&pin.document, &pin.picture, None);
+            self.kept_frames.keep(&pin.document, &pin.picture, None);
         }
         if let Some(last) = &frames.last {
             let canvas = Some(self.canvases.present());
             self.kept_frames.record(&last.document, &last.picture, canvas);
             self.link.show(last.picture.clone());
         }
+        for (left, frame) in &frames.left {
+            let canvas = self.canvases.add_unsaved(&left.title, left.path.clone());
+            self.kept_frames
+                .keep_unsaved(&frame.document, &frame.picture, canvas);
+        }
         // What was cut off had not been saved.
-        self.saved = self.changes.wrapping_sub(1);
+        self.mark_unsaved();
         self.session.given_back.push((Instant::now(), session));
     }
 
@@ -149,18 +186,37 @@ impl App {
         drop(self.begin("Removing an old session", move || session.discard()));
     }
 
-    /// Ends the session: a saved canvas needs no journal, another is offered back at the next start.
+    /// Ends the session: one whose canvases are saved needs no journal, another is offered back at the next start.
     pub(super) fn end_session(&mut self) {
         // A download goes on at the next start; the program does not wait for it.
         self.cancel_download();
-        let is_saved = !self.is_dirty();
+        let is_saved = !self.has_unsaved();
+        if !is_saved {
+            self.wait_for_folder();
+        }
         self.end_frames(!is_saved);
+        if self.session.is_behind {
+            // The frames that it waited for are written now, as far as they can be.
+            self.note_session();
+        }
         if let Some(autosave) = self.session.autosave.take() {
             if is_saved {
                 autosave.end();
             } else {
                 drop(autosave);
             }
+        }
+    }
+
+    /// A session that has just begun has no folder yet, which canvases that were left unsaved need.
+    fn wait_for_folder(&self) {
+        let asked = Instant::now();
+        while self.session.has_begun
+            && self.session.frames_folder().is_none()
+            && !self.kept_frames.has_all_unsaved_on_disk()
+            && asked.elapsed() < LONGEST_WAIT_AT_END
+        {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

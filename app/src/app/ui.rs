@@ -9,7 +9,10 @@ use super::{App, SideTab};
 use crate::{
     canvas::{CanvasInputs, Placement, canvas_ui},
     command::AppCommand,
-    dialogs::{Dialog, gallery::gallery_ui, help::help_ui, recover::Recovery, settings::settings_ui},
+    dialogs::{
+        Dialog, export::PictureState, gallery::gallery_ui, help::help_ui, recover::Recovery,
+        settings::settings_ui,
+    },
     document::Target,
     panels::{
         performance::{Memory, performance_ui},
@@ -243,6 +246,7 @@ impl App {
 
     fn dialog(&mut self, ctx: &egui::Context) {
         let known_models = matches!(self.dialog, Some(Dialog::Model(_))).then(|| self.known_models());
+        let picture = self.picture_state();
         let Some(mut dialog) = self.dialog.take() else {
             return;
         };
@@ -252,7 +256,7 @@ impl App {
             Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
-            Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),
+            Dialog::Export(state) => state.ui(ctx, picture, outbox),
             Dialog::FilePath(state) => state.ui(ctx, outbox),
             Dialog::Model(state) => state.ui(ctx, &self.link, &known_models.unwrap_or_default(), outbox),
             Dialog::Recover(state) => {
@@ -270,6 +274,16 @@ impl App {
         };
         if !is_closed {
             self.dialog = Some(dialog);
+        }
+    }
+
+    fn picture_state(&self) -> PictureState {
+        if self.link.frame().is_none() {
+            PictureState::Missing
+        } else if self.is_up_to_date() {
+            PictureState::UpToDate
+        } else {
+            PictureState::Behind
         }
     }
 

@@ -1,5 +1,7 @@
 //! A drag on the canvas, from press to release.
 
+use std::sync::Arc;
+
 use eframe::egui::{PointerButton, Pos2, Rect};
 use wordbrush_engine::api::{Mask, RegionId};
 
@@ -130,6 +132,19 @@ impl LiveStroke {
             label: self.label,
             gesture: Some(self.gesture),
         });
+    }
+
+    /// Hands over the rest of a stroke that is over; answers with the mask as it is now.
+    pub(super) fn hand_over(mut self, actions: &mut Vec<CanvasAction>) -> (RegionId, Mask) {
+        self.flush(actions);
+        let region = self.stroke.region();
+        actions.push(CanvasAction::StrokeEnded {
+            region,
+            gesture: self.gesture,
+            ink: Arc::new(self.stroke.into_ink()),
+        });
+        actions.push(CanvasAction::EndGesture);
+        (region, self.mask)
     }
 }
 

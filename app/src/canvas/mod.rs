@@ -41,7 +41,7 @@ pub use view::{Placement, View};
 
 use crate::{
     document::{Document, Edit, Gesture, Target},
-    paint::{BrushSettings, MaskChange, Symmetry},
+    paint::{BrushSettings, MaskChange, StrokeInk, Symmetry},
 };
 use display::Pane;
 use fallback::FallbackTextures;
@@ -90,6 +90,15 @@ pub enum CanvasAction {
         change: MaskChange,
         /// What the history calls it.
         label: &'static str,
+    },
+    /// A stroke has been painted to its end: its ink, for changes of the mask that were asked for before it.
+    StrokeEnded {
+        /// Whose mask it was painted on.
+        region: RegionId,
+        /// The gesture of its edits.
+        gesture: Gesture,
+        /// All of its ink.
+        ink: Arc<StrokeInk>,
     },
     /// The stroke is over: [`crate::document::History::end_gesture`].
     EndGesture,
@@ -227,7 +236,12 @@ impl CanvasState {
 
     /// Whether a stroke is being painted right now; it lays its tiles over the mask that it began on.
     pub fn has_stroke(&self) -> bool {
-        self.tools.has_stroke()
+        self.stroke().is_some()
+    }
+
+    /// The stroke that is being painted right now: whose mask it is on, and its gesture.
+    pub fn stroke(&self) -> Option<(RegionId, Gesture)> {
+        self.tools.stroke()
     }
 
     /// Whether a stroke or a shape is being drawn right now.

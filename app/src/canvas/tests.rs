@@ -94,7 +94,7 @@ impl Easel {
                 CanvasAction::Select(target) => self.target = target,
                 CanvasAction::SetBrushSize(size) => self.brush.size_px = size,
                 CanvasAction::SetBrushHardness(hardness) => self.brush.hardness = hardness,
-                CanvasAction::Blocked(_) => {}
+                CanvasAction::StrokeEnded { .. } | CanvasAction::Blocked(_) => {}
             }
             self.actions.push(action);
         }

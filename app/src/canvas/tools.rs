@@ -58,9 +58,15 @@ impl Tools {
         }
     }
 
-    /// Whether a stroke is being painted; its tiles are laid over the mask as it was when it began.
-    pub(super) fn has_stroke(&self) -> bool {
-        matches!(&self.drag, Some(drag) if matches!(drag.kind, DragKind::Stroke(_)))
+    /// The stroke that is being painted; its tiles are laid over the mask as it was when it began.
+    pub(super) fn stroke(&self) -> Option<(RegionId, Gesture)> {
+        match &self.drag {
+            Some(Drag {
+                kind: DragKind::Stroke(live),
+                ..
+            }) => Some((live.stroke.region(), live.gesture)),
+            _ => None,
+        }
     }
 
     pub(super) fn is_painting(&self) -> bool {
@@ -389,10 +395,8 @@ impl Tools {
         match drag.kind {
             DragKind::Stroke(mut live) => {
                 live.stroke.end(live.last_sample);
-                live.flush(actions);
-                actions.push(CanvasAction::EndGesture);
                 self.last_end = Some((live.stroke.region(), live.last_sample.position));
-                self.fresh = Some((live.stroke.region(), live.mask));
+                self.fresh = Some(live.hand_over(actions));
             }
             DragKind::Shape(shape) => Self::draw_shape(scene, &shape, actions),
             DragKind::BrushSize {
@@ -454,10 +458,8 @@ impl Tools {
             },
         );
         live.stroke.push_straight(end);
-        live.flush(actions);
-        actions.push(CanvasAction::EndGesture);
         self.last_end = Some((region, end.position));
-        self.fresh = Some((region, live.mask));
+        self.fresh = Some(live.hand_over(actions));
     }
 
     /// Draws what is in progress, and the brush under the pointer.

@@ -85,6 +85,17 @@ pub struct ExportRequest {
     pub quality: u8,
 }
 
+/// Where the picture on screen stands to what is painted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureState {
+    /// There is none.
+    Missing,
+    /// The newest edits are not in it.
+    Behind,
+    /// It shows every edit.
+    UpToDate,
+}
+
 /// The window's state.
 #[derive(Clone, Debug)]
 pub struct ExportDialog {
@@ -115,7 +126,7 @@ impl ExportDialog {
     }
 
     /// Draws the window; returns whether it is to be closed.
-    pub fn ui(&mut self, ctx: &egui::Context, has_picture: bool, outbox: &mut Outbox) -> bool {
+    pub fn ui(&mut self, ctx: &egui::Context, picture: PictureState, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
         let mut is_confirmed = false;
         let is_closed = window_ui(ctx, "Export picture", 560.0, |ui| {
@@ -171,7 +182,14 @@ impl ExportDialog {
                     self.format.contents()
                 },
             );
-            let is_possible = has_picture || !self.format.needs_picture();
+            let needs_picture = self.format.needs_picture();
+            let is_possible = picture != PictureState::Missing || !needs_picture;
+            if needs_picture && picture == PictureState::Behind {
+                hint(
+                    ui,
+                    "The newest edits are not in the picture yet. Let the stream run until it shows them.",
+                );
+            }
             if !is_possible {
                 error_ui(
                     ui,

@@ -103,6 +103,9 @@ impl RecoverDialog {
                             size.height()
                         ),
                     );
+                    if let Some(text) = left_with(session) {
+                        hint(ui, &text);
+                    }
                     buttons_ui(ui, |ui| {
                         if primary_button(ui, icons::HISTORY, "Bring back").clicked() {
                             chosen = Some((index, true));
@@ -125,6 +128,17 @@ impl RecoverDialog {
         let is_done = self.sessions.is_empty() || matches!(recovery, Some(Recovery::Restore(_)));
         (is_closed || is_done, recovery)
     }
+}
+
+/// Which other canvases of the session come back into the history strip.
+fn left_with(session: &CutOffSession) -> Option<String> {
+    let titles: Vec<_> = session
+        .frames()
+        .left
+        .iter()
+        .map(|(left, _)| left.title.as_str())
+        .collect();
+    (!titles.is_empty()).then(|| format!("Into the history strip: {}", titles.join(", ")))
 }
 
 fn age_of(time: SystemTime) -> String {

@@ -328,8 +328,9 @@ impl Edit {
         }
     }
 
-    /// Bytes that keeping this edit costs. Tiles and pictures may be shared with others; they count in full.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes that keeping this edit costs beside the document in hand. What another document shares with that one is
+    /// kept by it anyway and does not count; tiles and pictures that edits share among themselves count in full.
+    pub fn memory_bytes(&self, present: &Document) -> usize {
         let heap = match self {
             Self::AddRegion { region, .. } => region_bytes(region),
             Self::Region(_, field) => match field {
@@ -350,15 +351,15 @@ impl Edit {
             Self::Settings(settings) => size_of_val(settings.steps.indexes()),
             Self::Model(model) => model.loras.len() * 256,
             Self::Replace(document) => {
-                let regions: usize = document.regions.iter().map(region_bytes).sum();
+                let regions: usize = document.regions.iter().map(outline_bytes).sum();
                 let background = &document.background;
                 size_of::<Document>()
                     + regions
                     + background.prompt.capacity()
                     + background.negative_prompt.capacity()
-                    + picture_bytes(background.image.as_ref())
+                    + document.bytes_beside(Some(present))
             }
-            Self::Batch(edits) => edits.iter().map(Self::memory_bytes).sum(),
+            Self::Batch(edits) => edits.iter().map(|edit| edit.memory_bytes(present)).sum(),
             Self::RemoveRegion(_) | Self::MoveRegion { .. } | Self::Seed(_) => 0,
         };
         size_of::<Self>() + heap
@@ -468,8 +469,12 @@ impl MaskTiles {
 }
 
 fn region_bytes(region: &RegionLayer) -> usize {
+    outline_bytes(region) + region.mask.memory_bytes()
+}
+
+/// Bytes of a region without its mask.
+fn outline_bytes(region: &RegionLayer) -> usize {
     size_of::<RegionLayer>()
-        + region.mask.memory_bytes()
         + region.name.capacity()
         + region.prompt.capacity()
         + region.negative_prompt.capacity()

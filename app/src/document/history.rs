@@ -42,8 +42,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(label: Label, edit: Edit) -> Self {
-        let bytes = size_of::<Self>() + edit.memory_bytes();
+    /// An entry that leads away from `present`.
+    fn new(label: Label, edit: Edit, present: &Document) -> Self {
+        let bytes = size_of::<Self>() + edit.memory_bytes(present);
         Self { label, edit, bytes }
     }
 }
@@ -90,11 +91,12 @@ impl History {
         match self.undo.pop_back() {
             Some(entry) if joins => {
                 self.bytes -= entry.bytes;
-                self.push_undo(Entry::new(entry.label, joined(entry.edit, inverse)));
+                let edit = joined(entry.edit, inverse);
+                self.push_undo(Entry::new(entry.label, edit, document));
             }
             newest => {
                 self.undo.extend(newest);
-                self.push_undo(Entry::new(label.into(), inverse));
+                self.push_undo(Entry::new(label.into(), inverse, document));
             }
         }
         self.forget_beyond_budget();
@@ -122,7 +124,8 @@ impl History {
     pub fn undo(&mut self, document: &mut Document) -> Option<Label> {
         self.end_gesture();
         let entry = self.undo.pop_back()?;
-        let forth = Entry::new(entry.label.clone(), document.apply(entry.edit));
+        let edit = document.apply(entry.edit);
+        let forth = Entry::new(entry.label.clone(), edit, document);
         self.bytes = self.bytes - entry.bytes + forth.bytes;
         self.redo.push(forth);
         Some(entry.label)
@@ -132,7 +135,8 @@ impl History {
     pub fn redo(&mut self, document: &mut Document) -> Option<Label> {
         self.end_gesture();
         let entry = self.redo.pop()?;
-        let back = Entry::new(entry.label.clone(), document.apply(entry.edit));
+        let edit = document.apply(entry.edit);
+        let back = Entry::new(entry.label.clone(), edit, document);
         self.bytes -= entry.bytes;
         self.push_undo(back);
         Some(entry.label)
@@ -340,6 +344,32 @@ mod tests {
         assert_eq!(history.depth(), (1, 0));
         history.undo(&mut document).unwrap();
         assert_eq!(document.regions[0].mask.coverage(0, 0), 1);
+    }
+
+    #[test]
+    fn bringing_back_a_state_that_shares_its_masks_keeps_the_steps_before_it() {
+        let mut document = document();
+        for region in &mut document.regions {
+            region.mask = wordbrush_engine::api::Mask::full(document.size);
+        }
+        document.background.image = Some(Picture::solid(document.size, [7; 4]));
+        let mut history = History::with_budget(64 << 10);
+        history.apply(&mut document, prompt(1, "a"), "Prompt", None);
+        let earlier = document.clone();
+        for _ in 0..10 {
+            let replace = Edit::Replace(Box::new(earlier.clone()));
+            history.apply(&mut document, replace, "Bring back a frame", None);
+        }
+        assert_eq!(history.depth(), (11, 0));
+        // What is not shared counts: a picture, and the tiles of another canvas.
+        let other = Document::new(document.size);
+        history.apply(
+            &mut document,
+            Edit::Replace(Box::new(other)),
+            "Another canvas",
+            None,
+        );
+        assert_eq!(history.depth(), (1, 0));
     }
 
     /// An edit with numbers that may or may not fit the document it will meet.

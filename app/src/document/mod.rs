@@ -11,11 +11,11 @@ mod edit;
 mod history;
 mod resize;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use wordbrush_engine::api::{
     Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, Region, RegionId, Scene, Seed,
-    StreamSettings,
+    StreamSettings, TileData,
 };
 
 pub use colour::region_colour;
@@ -123,6 +123,28 @@ impl Document {
             .rev()
             .find(|region| region.visible && region.mask.coverage(x, y) >= 128)
             .map(|region| region.id)
+    }
+
+    /// Bytes of mask tiles and of the background picture that this document has and `other` does not share: what it
+    /// costs to keep this one beside that.
+    pub fn bytes_beside(&self, other: Option<&Self>) -> usize {
+        let new_tiles = |region: &RegionLayer| {
+            let other = other.and_then(|other| other.region(region.id));
+            let (columns, rows) = region.mask.tile_grid();
+            let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
+            let is_new = |&(column, row): &(u32, u32)| match region.mask.tile(column, row) {
+                None => false,
+                Some(tile) => other
+                    .and_then(|other| other.mask.tile(column, row))
+                    .is_none_or(|other| !Arc::ptr_eq(other, tile)),
+            };
+            places.filter(is_new).count()
+        };
+        let tiles: usize = self.regions.iter().map(new_tiles).sum();
+        let other_image = other.and_then(|other| other.background.image.as_ref());
+        let image = self.background.image.as_ref();
+        let new_image = image.filter(|image| other_image.is_none_or(|other| !image.is_same(other)));
+        tiles * size_of::<TileData>() + new_image.map_or(0, |image| image.rgba().len())
     }
 
     /// What the engine is to paint: the visible regions.

@@ -148,6 +148,56 @@ impl StrokeBuffer {
         }
         Some(MaskTiles { region, tiles })
     }
+
+    /// The whole stroke, without the mask below it.
+    pub fn into_ink(self, ink: Ink, opacity: f32) -> StrokeInk {
+        let columns = self.columns;
+        let place = |index: usize| ((index % columns) as u32, (index / columns) as u32);
+        let tiles = self.tiles.into_iter().enumerate();
+        StrokeInk {
+            ink,
+            opacity,
+            tiles: tiles
+                .filter_map(|(index, tile)| tile.map(|tile| (place(index).0, place(index).1, tile)))
+                .collect(),
+        }
+    }
+}
+
+/// The ink of a finished stroke, which can be laid over another mask than the one that it was painted on.
+#[derive(Clone, PartialEq)]
+pub struct StrokeInk {
+    ink: Ink,
+    opacity: f32,
+    /// Column and row of each tile that the stroke touched, and its coverage there.
+    tiles: Vec<(u32, u32, Box<[f32; PIXELS]>)>,
+}
+
+impl std::fmt::Debug for StrokeInk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("StrokeInk")
+            .field("ink", &self.ink)
+            .field("tiles", &self.tiles.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StrokeInk {
+    /// A mask with the stroke laid over it; tiles beyond it are left out.
+    #[must_use]
+    pub fn over(&self, mask: &Mask) -> Mask {
+        let mut laid = mask.clone();
+        let (columns, rows) = mask.tile_grid();
+        let inside = |(column, row, _): &&(u32, u32, _)| *column < columns && *row < rows;
+        for (column, row, stroke) in self.tiles.iter().filter(inside) {
+            let rect = mask.tile_rect(*column, *row);
+            let size = (rect.width() as usize, rect.height() as usize);
+            let data = laid_over(mask.tile(*column, *row), stroke, self.ink, self.opacity, size);
+            laid.set_tile(*column, *row, data);
+        }
+        laid
+    }
 }
 
 /// The fall-off of one dab, as a function of the squared distance so that no pixel needs a square root.
@@ -325,6 +375,24 @@ mod tests {
             }
         }
         mask
+    }
+
+    #[test]
+    fn the_ink_of_a_stroke_lies_over_any_mask() {
+        let base = Mask::full(CanvasSize::new(150, 100).unwrap());
+        let empty = mask(150, 100);
+        let dabs = [dab(70.0, 50.0, 20.0, 0.5), dab(148.0, 98.0, 20.0, 0.5)];
+        for ink in [Ink::Paint, Ink::Erase] {
+            let mut buffer = StrokeBuffer::new(base.clone());
+            for dab in &dabs {
+                buffer.add(dab);
+            }
+            let stroke = buffer.into_ink(ink, 0.7);
+            for below in [&base, &empty] {
+                assert_eq!(stroke.over(below), painted(below, &dabs, ink, 0.7), "{ink:?}");
+            }
+            assert!(stroke.over(&mask(10, 10)).is_empty() || ink == Ink::Paint);
+        }
     }
 
     fn area(mask: &Mask) -> f32 {

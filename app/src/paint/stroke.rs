@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{Mask, RegionId};
 
-use super::{BrushSettings, Dab, Ink, Point, Stabiliser, StrokeBuffer, Symmetry, symmetry::Copying};
+use super::{
+    BrushSettings, Dab, Ink, Point, Stabiliser, StrokeBuffer, StrokeInk, Symmetry, symmetry::Copying,
+};
 use crate::document::MaskTiles;
 
 /// Where the pen was at some moment.
@@ -89,6 +91,11 @@ impl Stroke {
     pub fn take_changes(&mut self) -> Option<MaskTiles> {
         self.buffer
             .take_changes(self.region, self.ink, self.brush.opacity)
+    }
+
+    /// The whole stroke, without the mask below it.
+    pub fn into_ink(self) -> StrokeInk {
+        self.buffer.into_ink(self.ink, self.brush.opacity)
     }
 
     fn walk_to(&mut self, sample: PenSample) {

@@ -99,5 +99,10 @@ fn entry_ui(ui: &mut Ui, entry: &Entry, texture: &TextureHandle, is_shown: bool,
     response.on_hover_ui(|ui| {
         ui.label(format!("Frame {}", entry.number()));
         ui.label(RichText::new("Click to bring this state back; undo returns.").text_style(small()));
+        if entry.is_unsaved() {
+            let text =
+                "This canvas was left unsaved; it is kept, also after the program ends, until it is saved.";
+            ui.label(RichText::new(text).text_style(small()));
+        }
     });
 }

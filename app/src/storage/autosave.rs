@@ -233,7 +233,10 @@ mod tests {
     use super::*;
     use crate::{
         document::Document,
-        storage::{journal::SessionFile, sessions::find_cut_off},
+        storage::{
+            journal::{SessionFile, SessionFrames},
+            sessions::find_cut_off,
+        },
     };
 
     fn state(seed: u64) -> SessionState {
@@ -242,7 +245,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
-            pinned_frames: Vec::new(),
+            frames: SessionFrames::default(),
         }
     }
 

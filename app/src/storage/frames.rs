@@ -1,7 +1,8 @@
 //! Frames of the history strip on disk: what was painted, and the picture that came of it.
 //!
 //! They lie beside a session's journal and go with it. The strip keeps old ones here instead of in memory; after a
-//! crash, those that the journal calls pinned and the newest one come back with the session.
+//! crash, those that the journal calls pinned, those that hold a canvas which was left unsaved, and the newest one come
+//! back with the session.
 //!
 //! ```text
 //! frames/NUMBER.frame   "WBFRAME\0\0\0" version:u16 0:u32, record of the canvas as in the journal, record of the picture
@@ -17,7 +18,10 @@ use std::{
 use anyhow::{Context as _, ensure};
 use wordbrush_engine::api::{CanvasSize, Picture};
 
-use super::{journal, records};
+use super::{
+    journal::{self, LeftCanvas, SessionFrames},
+    records,
+};
 use crate::document::Document;
 
 const MAGIC: &[u8; 10] = b"WBFRAME\0\0\0";
@@ -117,13 +121,15 @@ fn picture_from_payload(payload: &[u8]) -> anyhow::Result<Picture> {
 pub struct RecoveredFrames {
     /// The pinned ones, oldest first.
     pub pins: Vec<KeptFrame>,
-    /// The newest one, pinned or not.
+    /// The newest one of the session's canvas, pinned or not.
     pub last: Option<KeptFrame>,
+    /// The canvases that were left unsaved, oldest first.
+    pub left: Vec<(LeftCanvas, KeptFrame)>,
 }
 
-/// Reads the pinned frames and the newest one from the folder of a session's frames. What is damaged or was not
-/// written before the session was cut off is left out.
-pub fn recover_frames(folder: &Path, pinned: &[u64]) -> RecoveredFrames {
+/// Reads from the folder of a session's frames what is to come back. What is damaged or was not written before the
+/// session was cut off is left out.
+pub fn recover_frames(folder: &Path, frames: &SessionFrames) -> RecoveredFrames {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return RecoveredFrames::default();
     };
@@ -146,10 +152,20 @@ pub fn recover_frames(folder: &Path, pinned: &[u64]) -> RecoveredFrames {
     RecoveredFrames {
         pins: numbers
             .iter()
-            .filter(|number| pinned.contains(number))
+            .filter(|number| frames.pinned.contains(number))
             .filter_map(read)
             .collect(),
-        last: numbers.iter().rev().find_map(read),
+        last: numbers
+            .iter()
+            .rev()
+            .filter(|number| **number >= frames.since)
+            .filter(|number| frames.left.iter().all(|left| left.frame != **number))
+            .find_map(read),
+        left: frames
+            .left
+            .iter()
+            .filter_map(|left| Some((left.clone(), read(&left.frame)?)))
+            .collect(),
     }
 }
 
@@ -198,14 +214,41 @@ mod tests {
     fn pins_and_the_newest_frame_come_back() {
         let session = tempfile::tempdir().unwrap();
         let folder = session.path().join("frames");
-        assert_eq!(recover_frames(&folder, &[1]), RecoveredFrames::default());
+        let pinned = |pinned: &[u64]| SessionFrames {
+            pinned: pinned.to_vec(),
+            ..SessionFrames::default()
+        };
+        assert_eq!(recover_frames(&folder, &pinned(&[1])), RecoveredFrames::default());
         for number in [2, 9, 10, 11] {
             write_frame(&folder, number, &frame(number)).unwrap();
         }
         std::fs::write(frame_path(&folder, 11), b"WBFRAME").unwrap();
-        let recovered = recover_frames(&folder, &[2, 5, 9, 11]);
+        let recovered = recover_frames(&folder, &pinned(&[2, 5, 9, 11]));
         assert_eq!(recovered.pins, [frame(2), frame(9)]);
         assert_eq!(recovered.last, Some(frame(10)), "the newest that is whole");
+    }
+
+    #[test]
+    fn canvases_that_were_left_come_back_and_are_not_taken_for_the_last_one() {
+        let session = tempfile::tempdir().unwrap();
+        let folder = session.path().join("frames");
+        for number in 1..=4 {
+            write_frame(&folder, number, &frame(number)).unwrap();
+        }
+        let left = |frame| LeftCanvas {
+            frame,
+            ..LeftCanvas::default()
+        };
+        let mut frames = SessionFrames {
+            left: vec![left(2), left(4), left(7)],
+            ..SessionFrames::default()
+        };
+        let recovered = recover_frames(&folder, &frames);
+        assert_eq!(recovered.left, [(left(2), frame(2)), (left(4), frame(4))]);
+        assert_eq!(recovered.last, Some(frame(3)));
+        frames.since = 4;
+        let recovered = recover_frames(&folder, &frames);
+        assert_eq!(recovered.last, None, "no older one is of the canvas in hand");
     }
 
     #[test]

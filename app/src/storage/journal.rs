@@ -49,8 +49,36 @@ pub struct SessionState {
     pub document: Document,
     /// About the canvas' file.
     pub file: SessionFile,
-    /// Numbers of the pinned frames of the history strip; [`super::frames`] has the frames themselves.
-    pub pinned_frames: Vec<u64>,
+    /// About its frames.
+    pub frames: SessionFrames,
+}
+
+/// What the frames of a session mean, by their numbers; [`super::frames`] has the frames themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionFrames {
+    /// The pinned frames of the history strip.
+    #[serde(rename = "pinned_frames", skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<u64>,
+    /// Canvases that were left for another one before they were saved, each with the frame that holds it.
+    #[serde(rename = "left_canvases", skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftCanvas>,
+    /// Frames from this number on are of the canvas in the journal, those of `left` aside.
+    #[serde(rename = "frames_since")]
+    pub since: u64,
+}
+
+/// A canvas that was left for another one before it was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeftCanvas {
+    /// Number of the frame that holds it as it was left.
+    pub frame: u64,
+    /// What it is called.
+    pub title: String,
+    /// The project's file, if it has one.
+    #[serde(serialize_with = "write_path")]
+    pub path: Option<PathBuf>,
 }
 
 /// Where a session's canvas stands to its file.
@@ -60,7 +88,8 @@ pub struct SessionFile {
     /// The project's file, if it has one.
     #[serde(serialize_with = "write_path")]
     pub path: Option<PathBuf>,
-    /// Whether that file holds everything; such a session is not offered back.
+    /// Whether that file holds everything, and no other canvas of the session was left unsaved; such a session is not
+    /// offered back.
     pub is_saved: bool,
 }
 
@@ -75,8 +104,8 @@ fn write_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S:
 struct Head {
     unix_millis: u64,
     file: SessionFile,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pinned_frames: Vec<u64>,
+    #[serde(flatten)]
+    frames: SessionFrames,
     /// Without masks and pictures; only if something in it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     canvas: Option<CanvasRecord>,
@@ -302,7 +331,7 @@ fn record(before: Option<&SessionState>, state: &SessionState) -> anyhow::Result
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64),
         file: state.file.clone(),
-        pinned_frames: state.pinned_frames.clone(),
+        frames: state.frames.clone(),
         canvas: (!has_same_outline).then_some(outline),
         tiles: changed_tiles.iter().map(|(head, _)| head.copy()).collect(),
         image: image_change,
@@ -330,7 +359,7 @@ pub(super) fn record_of_document(document: &Document) -> anyhow::Result<Vec<u8>>
         &SessionState {
             document: document.clone(),
             file: SessionFile::default(),
-            pinned_frames: Vec::new(),
+            frames: SessionFrames::default(),
         },
     )
 }
@@ -463,7 +492,7 @@ fn apply(before: Option<&RecoveredState>, payload: &[u8]) -> anyhow::Result<Reco
         state: SessionState {
             document,
             file: head.file,
-            pinned_frames: head.pinned_frames,
+            frames: head.frames,
         },
         written_at: UNIX_EPOCH
             .checked_add(Duration::from_millis(head.unix_millis))
@@ -546,7 +575,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
-            pinned_frames: Vec::new(),
+            frames: SessionFrames::default(),
         }
     }
 
@@ -574,8 +603,16 @@ mod tests {
                 }
             },
             |state| state.document.settings.bootstrap_steps = 3,
-            |state| state.pinned_frames = vec![3, 7],
-            |state| state.pinned_frames.truncate(1),
+            |state| state.frames.pinned = vec![3, 7],
+            |state| state.frames.pinned.truncate(1),
+            |state| {
+                state.frames.left = vec![LeftCanvas {
+                    frame: 4,
+                    title: "forest".to_owned(),
+                    path: Some("forest.wordbrush".into()),
+                }];
+            },
+            |state| state.frames.since = 5,
         ]
     }
 

@@ -105,7 +105,7 @@ impl CutOffSession {
         &self.recovered
     }
 
-    /// Its pinned frames and its last one.
+    /// Its pinned frames, its last one, and the canvases that were left unsaved.
     pub fn frames(&self) -> &RecoveredFrames {
         &self.frames
     }
@@ -144,15 +144,12 @@ pub fn find_cut_off(folders: &Folders) -> anyhow::Result<Vec<CutOffSession>> {
 
 fn look_into(folder: PathBuf, lock: File) -> Option<CutOffSession> {
     match recover(&folder) {
-        Ok(Some(recovered)) if !recovered.state.file.is_saved => {
-            let pinned = &recovered.state.pinned_frames;
-            Some(CutOffSession {
-                frames: recover_frames(&folder.join(FRAMES_FOLDER), pinned),
-                folder,
-                _lock: lock,
-                recovered,
-            })
-        }
+        Ok(Some(recovered)) if !recovered.state.file.is_saved => Some(CutOffSession {
+            frames: recover_frames(&folder.join(FRAMES_FOLDER), &recovered.state.frames),
+            folder,
+            _lock: lock,
+            recovered,
+        }),
         Ok(_) => {
             if let Err(error) = remove(&folder) {
                 tracing::warn!("{error:#}");
@@ -239,7 +236,7 @@ mod tests {
         document::Document,
         storage::{
             frames::{KeptFrame, write_frame},
-            journal::SessionFile,
+            journal::{SessionFile, SessionFrames},
         },
     };
 
@@ -249,7 +246,7 @@ mod tests {
         SessionState {
             document,
             file: SessionFile::default(),
-            pinned_frames: Vec::new(),
+            frames: SessionFrames::default(),
         }
     }
 
@@ -294,7 +291,7 @@ mod tests {
             write_frame(&session.frames_folder(), number, &frame(number)).unwrap();
         }
         let mut pinned = state(2);
-        pinned.pinned_frames = vec![1];
+        pinned.frames.pinned = vec![1];
         session.append(&pinned).unwrap();
         drop(session);
         let found = find_cut_off(&folders).unwrap();
