@@ -479,3 +479,53 @@ fn a_mask_grows_by_the_key_that_a_keyboard_has_for_plus() {
         });
     }
 }
+
+#[test]
+fn the_button_of_a_message_is_about_the_region_of_the_message() {
+    let mut harness = app();
+    let tree = RegionId(4);
+    let is = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>, id: u64| {
+        let region = harness.app().document().region(RegionId(id)).unwrap();
+        (region.visible, region.locked)
+    };
+    let middle = harness.get_by_label("Canvas").rect().center();
+    for (label, button, begun) in [
+        ("Lock Tree", "Unlock", (true, true)),
+        ("Hide Tree", "Show", (false, false)),
+    ] {
+        harness.get_by_label(label).click();
+        harness.run_steps(3);
+        harness.drag_at(middle);
+        harness.run_steps(2);
+        harness.drop_at(middle);
+        harness.run_steps(3);
+        harness.get_by_label(button);
+        harness.key_press(Key::Num4);
+        harness.run_steps(3);
+        assert_eq!(harness.app().selected(), Target::Region(RegionId(1)));
+        assert_eq!(is(&harness, 4), begun);
+        harness.get_by_label(button).click();
+        harness.run_steps(3);
+        assert_eq!(
+            is(&harness, 1),
+            (true, false),
+            "{button}: what is selected now stays"
+        );
+        assert_eq!(is(&harness, 4), (true, false), "{button}");
+        harness.key_press(Key::Num1);
+        harness.run_steps(3);
+        assert_eq!(harness.app().selected(), Target::Region(tree));
+    }
+
+    // The message of a command, as that of a stroke.
+    harness.get_by_label("Lock Tree").click();
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Delete);
+    harness.run_steps(3);
+    harness.key_press(Key::Num4);
+    harness.run_steps(3);
+    harness.get_by_label("Unlock").click();
+    harness.run_steps(3);
+    assert_eq!(is(&harness, 1), (true, false));
+    assert_eq!(is(&harness, 4), (true, false));
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use eframe::egui;
-use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RunState, Seed};
+use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RegionId, RunState, Seed};
 
 use super::{App, SideTab, canvases::ANOTHER_CANVAS, preferences::ThemeChoice};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         model::ModelDialog, palettes::PalettesDialog,
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
-    notifications::Level,
+    notifications::{Action, Level},
     paint::MaskChange,
     panels::outbox::Intent,
     samples,
@@ -72,10 +72,11 @@ impl App {
             CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
             CanvasAction::SetBrushHardness(hardness) => self.pen.brush.hardness = hardness,
             CanvasAction::Blocked(blocked) => {
-                let way_out = match blocked {
-                    Blocked::NoRegion => Some(AppCommand::NewRegion),
-                    Blocked::Locked => Some(AppCommand::ToggleLock),
-                    Blocked::Hidden => Some(AppCommand::ToggleVisible),
+                let region = self.selected_region().map(|region| region.id);
+                let way_out: Option<Action> = match blocked {
+                    Blocked::NoRegion => Some(AppCommand::NewRegion.into()),
+                    Blocked::Locked => region.map(unlock),
+                    Blocked::Hidden => region.map(show),
                     Blocked::NoPicture => None,
                 };
                 self.notifications
@@ -403,15 +404,16 @@ impl App {
             self.say_select_a_region();
             return;
         };
+        let id = region.id;
         if region.locked {
             self.notifications.push_with_action(
                 Level::Info,
                 "This region is locked: unlock it to change its mask.",
-                Some(AppCommand::ToggleLock),
+                Some(unlock(id)),
             );
             return;
         }
-        self.begin_mask_change(region.id, change, label);
+        self.begin_mask_change(id, change, label);
     }
 
     fn say_select_a_region(&mut self) {
@@ -528,6 +530,24 @@ impl App {
         self.hides_ui = false;
         ctx.memory_mut(|memory| memory.request_focus(super::ui::first_control()));
     }
+}
+
+fn unlock(region: RegionId) -> Action {
+    change_of("Unlock", region, RegionField::Locked(false), "Unlock region")
+}
+
+fn show(region: RegionId) -> Action {
+    change_of("Show", region, RegionField::Visible(true), "Show region")
+}
+
+fn change_of(label: &'static str, region: RegionId, field: RegionField, name: &'static str) -> Action {
+    let edit = Edit::Region(region, field);
+    let intent = Intent::Edit {
+        edit,
+        label: name.into(),
+        gesture: None,
+    };
+    Action::new(label, intent)
 }
 
 /// A seed that nobody chose: from the clock's finest digits.

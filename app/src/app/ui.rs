@@ -43,8 +43,8 @@ impl App {
         }
         self.centre(ui);
         self.dialog(&ctx);
-        if let Some(command) = self.notifications.ui(&ctx) {
-            self.outbox.run(command);
+        if let Some(intent) = self.notifications.ui(&ctx) {
+            self.outbox.push(intent);
         }
         self.run_wishes(&ctx);
         self.hand_over();
