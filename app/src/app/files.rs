@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded};
 use eframe::egui;
 use wordbrush_engine::api::{CanvasSize, ModelSource, ModelSummary, Picture, RegionId};
 
-use super::App;
+use super::{App, palettes::News};
 use crate::{
     background_tasks::{Task, TaskThread},
     command::AppCommand,
@@ -68,7 +68,7 @@ enum Job {
     Paste(Task<Option<Picture>>),
     Palettes {
         task: Task<Vec<KeptPalette>>,
-        news: Option<String>,
+        news: Option<News>,
     },
     Keys {
         task: Task<()>,
@@ -208,7 +208,7 @@ impl Files {
     /// Takes the jobs that are done.
     fn take_done(&mut self) -> Vec<Done> {
         let mut done = Vec::new();
-        self.jobs.retain(|job| match job {
+        self.jobs.retain_mut(|job| match job {
             Job::Open {
                 task,
                 path,
@@ -230,7 +230,7 @@ impl Files {
             Job::Copy(task) => keep(task.poll(), &mut done, Done::Copy),
             Job::Paste(task) => keep(task.poll(), &mut done, Done::Paste),
             Job::Palettes { task, news } => keep(task.poll(), &mut done, |result| {
-                Done::Palettes(result, news.clone())
+                Done::Palettes(result, news.take())
             }),
             Job::Keys { task, path } => {
                 keep(task.poll(), &mut done, |result| Done::Keys(result, path.clone()))
@@ -248,7 +248,7 @@ enum Done {
     Export(anyhow::Result<()>, PathBuf),
     Copy(anyhow::Result<Clipboard>),
     Paste(anyhow::Result<Option<Picture>>),
-    Palettes(anyhow::Result<Vec<KeptPalette>>, Option<String>),
+    Palettes(anyhow::Result<Vec<KeptPalette>>, Option<News>),
     Keys(anyhow::Result<()>, PathBuf),
     Preferences(anyhow::Result<()>),
 }
@@ -360,7 +360,8 @@ impl App {
                     dialog.set_palettes(palettes);
                 }
                 if let Some(news) = news {
-                    self.notifications.push(Level::Success, news);
+                    self.notifications
+                        .push_with_action(Level::Success, news.text, news.action);
                 }
             }
             Done::Paste(Ok(Some(picture))) => self.set_background(picture, "Paste background picture"),
@@ -600,7 +601,7 @@ impl App {
     /// Asks the thread "file-io" for a job on the library of palettes that ends with what is in it then.
     pub(super) fn begin_palettes(
         &mut self,
-        news: Option<String>,
+        news: Option<News>,
         job: impl FnOnce() -> anyhow::Result<Vec<KeptPalette>> + Send + 'static,
     ) {
         if let Some(task) = self.begin("Palettes", job) {
