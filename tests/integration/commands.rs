@@ -403,6 +403,32 @@ fn an_export_can_be_opened_again() {
 }
 
 #[test]
+fn an_export_is_of_the_format_that_its_name_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = app();
+    harness.run_until_fresh();
+    for (typed, written, magic) in [
+        ("meadow.jpg", "meadow.jpg", &b"\xff\xd8"[..]),
+        ("my.meadow", "my.meadow.png", &b"\x89PNG"[..]),
+    ] {
+        harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+        harness.run_steps(3);
+        let path = folder.path().join(typed).display().to_string();
+        harness
+            .get_by_label("Export file")
+            .set_text_value_accesskit(&path);
+        harness.run_steps(3);
+        harness.get_by_label("Export").click();
+        let path = folder.path().join(written);
+        let told = format!("Exported {}", path.display());
+        harness.run_until("the message", |app| {
+            app.notifications().texts().any(|text| text == told)
+        });
+        assert!(std::fs::read(&path).unwrap().starts_with(magic), "{typed}");
+    }
+}
+
+#[test]
 fn a_model_that_is_not_there_is_an_error_with_a_way_out() {
     let mut harness = app();
     harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
