@@ -1,5 +1,6 @@
 //! Settings files that somebody has changed by hand.
 
+use egui::Key;
 use wordbrush::storage::folders::Folders;
 
 use crate::harness::{AppHarness as _, app_with_folders};
@@ -20,4 +21,21 @@ fn broken_settings_are_told_and_nothing_of_them_is_lost() {
     let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
     assert_eq!(read("interface.broken.toml"), "theme = [");
     assert_eq!(read("keys.toml"), "fly = [\"F3\"]", "it is the user's to mend");
+}
+
+#[test]
+fn preferences_are_on_the_disk_when_the_program_ends() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = app_with_folders(folders.clone());
+    for _ in 0..5 {
+        harness.key_press(Key::CloseBracket);
+        harness.step();
+    }
+    harness.key_press(Key::E);
+    harness.run_steps(2);
+    eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
+    drop(harness);
+    let text = std::fs::read_to_string(folders.config.join("interface.toml")).unwrap();
+    assert!(text.contains(r#"tool = "eraser""#), "{text}");
 }

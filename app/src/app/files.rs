@@ -165,6 +165,11 @@ impl Files {
         self.choosing.is_some() || !self.jobs.is_empty()
     }
 
+    /// Whether preferences are on their way to the disk.
+    pub(super) fn is_writing_preferences(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Preferences(_)))
+    }
+
     pub(super) fn browse_model(&mut self, ctx: &egui::Context) {
         self.browse(ctx, FilePurpose::Model, |dialog| {
             dialog
@@ -656,7 +661,9 @@ impl App {
         }
     }
 
+    /// Asks for the preferences to be written, if there is a place for them.
     pub(super) fn write_preferences(&mut self) {
+        self.kept_preferences.note_written(&self.preferences);
         let Some(path) = self
             .folders
             .as_ref()

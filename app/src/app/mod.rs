@@ -40,7 +40,7 @@ use crate::{
     storage::{folders::Folders, settings},
     theme,
 };
-use preferences::{Preferences, ThemeChoice};
+use preferences::{KeptPreferences, Preferences, ThemeChoice};
 use status::StatusFile;
 
 /// What the app is started with.
@@ -101,7 +101,7 @@ pub struct App {
     link: EngineLink,
     keymap: Keymap,
     preferences: Preferences,
-    written_preferences: Preferences,
+    kept_preferences: KeptPreferences,
     notifications: Notifications,
     kept_frames: KeptFrames,
     frames: frames::FrameKeeper,
@@ -178,7 +178,7 @@ impl App {
             canvas_since: Revision::default(),
             link,
             keymap,
-            written_preferences: preferences.clone(),
+            kept_preferences: KeptPreferences::new(&preferences),
             preferences,
             notifications,
             kept_frames: KeptFrames::default(),

@@ -1,6 +1,9 @@
 //! What the user likes, kept between sessions.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,5 +63,77 @@ impl Default for Preferences {
             has_painted: false,
             export_folder: None,
         }
+    }
+}
+
+/// Preferences are written when they have been the same for so long: each write waits for the disk, and a key that is
+/// held changes them at every frame.
+const REST: Duration = Duration::from_secs(1);
+
+/// Which preferences are on the disk, and how long they have been as they are.
+#[derive(Debug)]
+pub(super) struct KeptPreferences {
+    written: Preferences,
+    seen: Preferences,
+    since: Instant,
+}
+
+impl KeptPreferences {
+    /// Begins with what is on the disk.
+    pub(super) fn new(on_disk: &Preferences) -> Self {
+        Self {
+            written: on_disk.clone(),
+            seen: on_disk.clone(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether they differ from what is on the disk.
+    pub(super) fn are_changed(&self, now: &Preferences) -> bool {
+        self.written != *now
+    }
+
+    /// How long until they are to be written, `None` if they are on the disk.
+    pub(super) fn due_in(&mut self, preferences: &Preferences, now: Instant) -> Option<Duration> {
+        if self.seen != *preferences {
+            self.seen = preferences.clone();
+            self.since = now;
+        }
+        let rested = now.saturating_duration_since(self.since);
+        self.are_changed(preferences).then(|| REST.saturating_sub(rested))
+    }
+
+    /// Notes that they go to the disk.
+    pub(super) fn note_written(&mut self, preferences: &Preferences) {
+        self.written = preferences.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_written_once_they_rest() {
+        let mut preferences = Preferences::default();
+        let mut kept = KeptPreferences::new(&preferences);
+        let begin = Instant::now();
+        assert_eq!(kept.due_in(&preferences, begin), None);
+        // As a key that is held changes the size, thirty times a second.
+        for frame in 0..90 {
+            preferences.tools.brush.size_px += 1.0;
+            let now = begin + Duration::from_millis(33 * frame);
+            assert_eq!(kept.due_in(&preferences, now), Some(REST), "frame {frame}");
+        }
+        let last = begin + Duration::from_millis(33 * 89);
+        assert_eq!(kept.due_in(&preferences, last + REST / 2), Some(REST / 2));
+        assert_eq!(kept.due_in(&preferences, last + REST), Some(Duration::ZERO));
+        kept.note_written(&preferences);
+        assert_eq!(kept.due_in(&preferences, last + REST), None);
+
+        let before = preferences.clone();
+        preferences.scale = 1.5;
+        assert!(kept.due_in(&preferences, last + 2 * REST).is_some());
+        assert_eq!(kept.due_in(&before, last + 3 * REST), None, "as it was again");
     }
 }
