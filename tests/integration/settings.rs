@@ -1,9 +1,10 @@
 //! Settings files that somebody has changed by hand.
 
-use egui::Key;
+use egui::{Key, Modifiers, accesskit::Role};
+use egui_kittest::kittest::Queryable as _;
 use wordbrush::storage::folders::Folders;
 
-use crate::harness::{AppHarness as _, app_with_folders};
+use crate::harness::{AppHarness as _, app, app_with_folders};
 
 #[test]
 fn broken_settings_are_told_and_nothing_of_them_is_lost() {
@@ -38,4 +39,19 @@ fn preferences_are_on_the_disk_when_the_program_ends() {
     drop(harness);
     let text = std::fs::read_to_string(folders.config.join("interface.toml")).unwrap();
     assert!(text.contains(r#"tool = "eraser""#), "{text}");
+}
+
+#[test]
+fn the_number_of_threads_holds_at_once() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    for (value, threads) in [(1.0, Some(1)), (0.0, None)] {
+        harness
+            .get_by_role_and_label(Role::Slider, "Processor threads")
+            .set_value_accesskit(value);
+        harness.run_steps(3);
+        assert_eq!(harness.app().link().threads(), threads);
+    }
 }

@@ -21,7 +21,7 @@ mod ui;
 use std::path::PathBuf;
 
 use eframe::{egui, egui_wgpu::RenderState};
-use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource, Revision};
+use wordbrush_engine::api::{Command, EngineConfig, ModelChoice, ModelSource, Revision};
 
 use crate::{
     canvas::CanvasState,
@@ -252,6 +252,9 @@ impl App {
 
     fn apply_preferences(&mut self, ctx: &egui::Context) {
         self.keymap.set_preset(self.preferences.keys);
+        if self.link.threads() != self.preferences.threads {
+            self.link.send(Command::SetThreads(self.preferences.threads));
+        }
         let theme = match self.preferences.theme {
             ThemeChoice::Dark => egui::ThemePreference::Dark,
             ThemeChoice::Light => egui::ThemePreference::Light,
