@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui;
 
-use super::{buttons_ui, error_ui, path_field_ui, window_ui};
+use super::{buttons_ui, error_ui, file_look::FileLook, path_field_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -111,6 +111,7 @@ pub struct ExportDialog {
     quality: u8,
     /// The field of the path gets the keyboard at the first look.
     is_new: bool,
+    look: FileLook,
 }
 
 impl ExportDialog {
@@ -121,6 +122,7 @@ impl ExportDialog {
             path: path.display().to_string(),
             quality: QUALITY,
             is_new: true,
+            look: FileLook::default(),
         }
     }
 
@@ -199,7 +201,7 @@ impl ExportDialog {
                 let name = request.path.file_name().unwrap_or_default();
                 hint(ui, &format!("It is written as {}.", name.to_string_lossy()));
             }
-            let exists = request.path.is_file();
+            let exists = self.look.is_file(ui.ctx(), &request.path);
             hint(
                 ui,
                 if exists {

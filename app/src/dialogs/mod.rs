@@ -3,6 +3,7 @@
 pub mod canvas_size;
 pub mod command_palette;
 pub mod export;
+mod file_look;
 pub mod file_path;
 pub mod gallery;
 pub mod help;
