@@ -369,9 +369,13 @@ fn the_canvas_changes_its_size_while_it_runs() {
     harness.run_steps(3);
     harness.get_by_label_contains("Landscape").click();
     harness.run_steps(3);
-    harness.get_by_label("Change size").click();
-    harness.run_steps(3);
-    assert_eq!(harness.app().document().size.width(), 768);
+    harness.get_by_label("Change size").click_accesskit();
+    harness.step();
+    assert!(
+        harness.app().document().size.width() < 768,
+        "the masks are scaled beside the window"
+    );
+    harness.run_until("the new size", |app| app.document().size.width() == 768);
     harness.run_until_fresh();
     let frame = harness
         .app()
@@ -554,4 +558,30 @@ fn the_button_of_a_message_is_about_the_region_of_the_message() {
     harness.run_steps(3);
     assert_eq!(is(&harness, 1), (true, false));
     assert_eq!(is(&harness, 4), (true, false));
+}
+
+#[test]
+fn a_size_that_is_still_being_made_can_be_taken_back_alone() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let before = harness.app().document().clone();
+    run(&mut harness, AppCommand::NewRegion);
+    run(&mut harness, AppCommand::CanvasSize);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Landscape").click();
+    harness.run_steps(3);
+    harness.get_by_label("Change size").click_accesskit();
+    harness.step();
+    run(&mut harness, AppCommand::Undo);
+    harness.run_until_fresh();
+    assert_eq!(harness.app().document().size, before.size);
+    assert_eq!(harness.app().document().regions.len(), 5, "the step before stays");
+    run(&mut harness, AppCommand::Redo);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().size, before.size);
 }

@@ -45,6 +45,7 @@ impl App {
             Intent::BrowseExport => self.browse_export(ctx),
             Intent::OpenSample(index) => self.open_sample(index),
             Intent::NewCanvas(size) => self.new_canvas(size),
+            Intent::ResizeCanvas(size, mode) => self.begin_resize(size, mode),
             Intent::UseFile(purpose, path) => self.use_file(purpose, path),
             Intent::Export(request) => self.export(&request),
             Intent::Palette(wish) => self.run_palette_wish(wish),

@@ -249,7 +249,7 @@ impl App {
         let outbox = &mut self.outbox;
         let is_closed = match &mut dialog {
             Dialog::NewCanvas(state) => state.new_canvas_ui(ctx, outbox),
-            Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
+            Dialog::CanvasSize(state) => state.resize_ui(ctx, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),

@@ -7,7 +7,7 @@ use eframe::egui;
 
 /// Looks at a path that is being typed; one look at a time, whatever is typed meanwhile.
 #[derive(Clone, Debug, Default)]
-pub struct FileLook {
+pub(super) struct FileLook {
     known: Option<(PathBuf, bool)>,
     looking: Option<(PathBuf, Receiver<bool>)>,
 }
@@ -15,7 +15,7 @@ pub struct FileLook {
 impl FileLook {
     /// Whether there is a file, as far as that is known: the first answer is no, and the window is drawn again when it
     /// is another one. Never waits.
-    pub fn is_file(&mut self, ctx: &egui::Context, path: &Path) -> bool {
+    pub(super) fn is_file(&mut self, ctx: &egui::Context, path: &Path) -> bool {
         if let Some((asked, answer)) = &self.looking {
             match answer.try_recv() {
                 Ok(is_file) => self.known = Some((asked.clone(), is_file)),
@@ -42,8 +42,9 @@ impl FileLook {
             .name("file-look".to_owned())
             .spawn(move || {
                 // A receiver that is gone means that the window was closed.
-                drop(sender.send(asked.is_file()));
-                ctx.request_repaint();
+                if sender.send(asked.is_file()).is_ok() {
+                    ctx.request_repaint();
+                }
             });
         match thread {
             Ok(_) => self.looking = Some((path, answer)),

@@ -46,6 +46,8 @@ pub enum Intent {
     OpenSample(usize),
     /// Begin with an empty canvas.
     NewCanvas(wordbrush_engine::api::CanvasSize),
+    /// Give the canvas another size.
+    ResizeCanvas(wordbrush_engine::api::CanvasSize, crate::document::ResizeMode),
     /// Write the picture.
     Export(crate::dialogs::export::ExportRequest),
     /// Take a file whose path was written by hand.
