@@ -13,7 +13,8 @@ pub mod recover;
 pub mod settings;
 
 use eframe::egui::{
-    self, Align, AreaState, Frame, Id, Key, Layout, Margin, Modal, RichText, Stroke, TextEdit, Ui,
+    self, Align, AreaState, Frame, Id, Key, LayerId, Layout, Margin, Modal, Order, RichText, Stroke,
+    TextEdit, Ui,
 };
 
 use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
@@ -51,7 +52,9 @@ pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnO
     let room = ctx.content_rect();
     let id = Id::unique(name);
     let size_before = AreaState::load(ctx, id).and_then(|state| state.size);
-    if size_before.is_none() {
+    // A window that was open before keeps its size, so that this tells nothing of whether it is new.
+    let layer = LayerId::new(Order::Foreground, id);
+    if !ctx.memory(|memory| memory.areas().visible_last_frame(&layer)) {
         // What had the keyboard below the window would take its Enter.
         ctx.memory_mut(|memory| {
             if let Some(focused) = memory.focused() {
