@@ -315,6 +315,53 @@ fn tab_hides_the_panels_and_brings_them_back() {
 }
 
 #[test]
+fn the_keyboard_reaches_the_panels_from_the_other_tab_and_when_they_are_hidden() {
+    let mut harness = app();
+    let has_keyboard = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let row = harness.query_by_role_and_label(Role::ListBoxOption, "Background");
+        row.is_some_and(|row| row.is_focused())
+    };
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press(Key::F6);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "from the stream's tab");
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("New region").is_none());
+    harness.key_press(Key::F6);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "hidden panels are shown");
+
+    // By the palette, which is closed only after everything was drawn.
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    harness.get_by_label("Find command").type_text("focus the panels");
+    harness.run_steps(3);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "by the palette");
+}
+
+#[test]
+fn a_new_region_shows_the_panels_that_its_prompt_is_in() {
+    let mut harness = app();
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .type_text("house");
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions[4].prompt, "house");
+}
+
+#[test]
 fn help_shows_the_keys_in_use() {
     let mut harness = app();
     harness.key_press(Key::F1);

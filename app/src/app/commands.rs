@@ -293,7 +293,7 @@ impl App {
             C::ScaleDown => self.preferences.scale = (self.preferences.scale - 0.25).max(0.75),
             C::CommandPalette => self.dialog = Some(Dialog::CommandPalette(CommandPalette::default())),
             C::Help => self.dialog = Some(Dialog::Help),
-            C::FocusPanels => self.focus_panels(ctx),
+            C::FocusPanels => self.focus_panels(),
         }
     }
 
@@ -341,6 +341,8 @@ impl App {
         let (id, edit) = Edit::new_region(&self.document, "");
         self.apply(edit, "New region", None);
         self.select(Target::Region(id));
+        // Where panels are hidden, the prompt would take the keyboard whenever they are shown again.
+        self.hides_ui = false;
         self.wants_prompt_focus = true;
     }
 
@@ -527,9 +529,10 @@ impl App {
         self.canvas.fit();
     }
 
-    fn focus_panels(&mut self, ctx: &egui::Context) {
+    fn focus_panels(&mut self) {
         self.hides_ui = false;
-        ctx.memory_mut(|memory| memory.request_focus(super::ui::first_control()));
+        self.tab = SideTab::Regions;
+        self.wants_panel_focus = true;
     }
 }
 

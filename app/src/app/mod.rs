@@ -113,6 +113,8 @@ pub struct App {
     canvas_area: egui::Rect,
     pen: ToolSettings,
     wants_prompt_focus: bool,
+    /// Whether the first control of the panels is to get the keyboard, as soon as it is there.
+    wants_panel_focus: bool,
     dialog: Option<Dialog>,
     files: files::Files,
     mask_work: mask_work::MaskWork,
@@ -191,6 +193,7 @@ impl App {
             canvas_area: egui::Rect::ZERO,
             pen,
             wants_prompt_focus: false,
+            wants_panel_focus: false,
             dialog: None,
             files: files::Files::start(ctx),
             mask_work: mask_work::MaskWork::start(ctx),

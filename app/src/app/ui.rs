@@ -28,7 +28,7 @@ use crate::{
 const PERFORMANCE_BELOW_HEIGHT: f32 = 640.0;
 
 /// The control that F6 moves the keyboard to.
-pub(super) fn first_control() -> Id {
+fn first_control() -> Id {
     Id::unique("background row")
 }
 
@@ -175,6 +175,9 @@ impl App {
         };
         if std::mem::take(&mut self.wants_prompt_focus) {
             self.regions.focus_prompt();
+        }
+        if std::mem::take(&mut self.wants_panel_focus) {
+            ui.memory_mut(|memory| memory.request_focus(first_control()));
         }
         regions_ui(ui, view, &mut self.regions, &mut self.outbox);
     }
