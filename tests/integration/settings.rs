@@ -55,3 +55,27 @@ fn the_number_of_threads_holds_at_once() {
         assert_eq!(harness.app().link().threads(), threads);
     }
 }
+
+#[test]
+fn the_keys_file_is_written_once_and_then_stays_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let path = folders.config.join("keys.toml");
+    let mut harness = app_with_folders(folders);
+    let write = |harness: &mut egui_kittest::Harness<'static, Option<wordbrush::app::App>>, told: &str| {
+        harness.get_by_label("Write the keys file").click();
+        harness.run_until(told, |app| {
+            app.notifications()
+                .texts()
+                .any(|text| text.starts_with(told) && text.contains(&path.display().to_string()))
+        });
+    };
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    write(&mut harness, "The keys are in");
+    assert!(!std::fs::read(&path).unwrap().is_empty());
+    // One that cannot be used is its owner's to mend.
+    std::fs::write(&path, "fly = [\"F3\"]").unwrap();
+    write(&mut harness, "Your keys file stays");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "fly = [\"F3\"]");
+}

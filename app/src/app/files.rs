@@ -71,10 +71,17 @@ enum Job {
         news: Option<News>,
     },
     Keys {
-        task: Task<()>,
+        task: Task<KeysFile>,
         path: PathBuf,
     },
     Preferences(Task<()>),
+}
+
+/// What became of the wish for a keys file.
+enum KeysFile {
+    Written,
+    /// It stays as its owner has written it, also where it cannot be used.
+    WasThere,
 }
 
 /// Where a pinned frame is to be found.
@@ -254,7 +261,7 @@ enum Done {
     Copy(anyhow::Result<Clipboard>),
     Paste(anyhow::Result<Option<Picture>>),
     Palettes(anyhow::Result<Vec<KeptPalette>>, Option<News>),
-    Keys(anyhow::Result<()>, PathBuf),
+    Keys(anyhow::Result<KeysFile>, PathBuf),
     Preferences(anyhow::Result<()>),
 }
 
@@ -373,11 +380,15 @@ impl App {
             Done::Paste(Ok(None)) => self
                 .notifications
                 .push(Level::Info, "There is no picture on the clipboard."),
-            Done::Keys(Ok(()), path) => {
-                self.notifications.push(
-                    Level::Success,
-                    format!("The keys are in {}: change them and start again.", path.display()),
-                );
+            Done::Keys(Ok(file), path) => {
+                let path = path.display();
+                let text = match file {
+                    KeysFile::Written => format!("The keys are in {path}: change them and start again."),
+                    KeysFile::WasThere => format!(
+                        "Your keys file stays as it is: {path}. Change it, or remove it and write it anew, and start again."
+                    ),
+                };
+                self.notifications.push(Level::Success, text);
             }
             Done::Preferences(Ok(())) => {}
             Done::Open(Err(error), ..)
@@ -688,10 +699,14 @@ impl App {
         let text = self.keymap.to_toml();
         let target = path.clone();
         let task = self.begin("Writing keys", move || {
+            if target.try_exists()? {
+                return Ok(KeysFile::WasThere);
+            }
             if let Some(folder) = target.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())
+            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())?;
+            Ok(KeysFile::Written)
         });
         if let Some(task) = task {
             self.files.jobs.push(Job::Keys { task, path });

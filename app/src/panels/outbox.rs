@@ -56,7 +56,7 @@ pub enum Intent {
     BrowseExport,
     /// Do something with the library of palettes.
     Palette(crate::dialogs::palettes::PaletteWish),
-    /// Write the keys file and show where it is.
+    /// Write the keys file, unless there is one, and show where it is.
     WriteKeysFile,
 }
 
