@@ -144,6 +144,40 @@ fn masks_are_changed_beside_the_window_and_in_order() {
 }
 
 #[test]
+fn a_mask_grows_by_the_amount_that_was_chosen() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let width = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let front = harness.app().document().regions.last().unwrap();
+        front.mask.bounds().unwrap().width()
+    };
+    let before = width(&harness);
+    for (amount, grown) in [(3.0, before + 6), (20.0, before + 46)] {
+        run(&mut harness, AppCommand::MaskEdge);
+        harness.run_steps(3);
+        harness
+            .get_by_role_and_label(Role::Slider, "Grow or shrink by")
+            .set_value_accesskit(amount);
+        harness.run_steps(3);
+        harness.get_by_label("Grow").click();
+        harness.run_steps(3);
+        harness.run_until_fresh();
+        assert_eq!(width(&harness), grown);
+        harness.key_press(Key::Escape);
+        harness.run_steps(3);
+    }
+    // The command alone goes by the amount of the last time.
+    run(&mut harness, AppCommand::ShrinkMask);
+    harness.run_until_fresh();
+    assert_eq!(width(&harness), before + 6);
+}
+
+#[test]
 fn a_change_of_the_mask_waits_for_the_stroke_and_counts_its_ink() {
     let mut harness = app();
     harness.run_until_fresh();

@@ -20,8 +20,6 @@ use crate::{
     samples,
 };
 
-/// How far grow, shrink and feather go, in pixels.
-const MASK_STEP_PX: f32 = 8.0;
 /// A turn of the view by one command.
 const TURN: f32 = std::f32::consts::PI / 12.0;
 const ZOOM_STEP: f32 = 1.25;
@@ -232,9 +230,19 @@ impl App {
             C::ClearMask => self.change_mask("Clear mask", MaskChange::Clear),
             C::FillMask => self.change_mask("Cover the whole canvas", MaskChange::Cover),
             C::InvertMask => self.change_mask("Invert mask", MaskChange::Invert),
-            C::GrowMask => self.change_mask("Grow mask", MaskChange::Grow(MASK_STEP_PX)),
-            C::ShrinkMask => self.change_mask("Shrink mask", MaskChange::Shrink(MASK_STEP_PX)),
-            C::FeatherMask => self.change_mask("Feather mask", MaskChange::Feather(MASK_STEP_PX)),
+            C::GrowMask => {
+                let change = MaskChange::Grow(self.preferences.mask_edge.grow());
+                self.change_mask("Grow mask", change);
+            }
+            C::ShrinkMask => {
+                let change = MaskChange::Shrink(self.preferences.mask_edge.grow());
+                self.change_mask("Shrink mask", change);
+            }
+            C::FeatherMask => {
+                let change = MaskChange::Feather(self.preferences.mask_edge.feather());
+                self.change_mask("Feather mask", change);
+            }
+            C::MaskEdge => self.dialog = Some(Dialog::MaskEdge),
             C::Deselect => self.canvas.cancel_shape(),
             C::ToggleRun => {
                 let run = match self.link.run_state() {

@@ -1,6 +1,7 @@
 //! What the user likes, kept between sessions.
 
 use std::{
+    ops::RangeInclusive,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -20,6 +21,44 @@ pub enum ThemeChoice {
     Light,
     /// As the desktop has it.
     System,
+}
+
+/// How far the commands for a mask's edge go, in pixels. A file may hold any number; see [`MaskEdge::grow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MaskEdge {
+    /// Of grow and shrink.
+    pub grow_px: u16,
+    /// Of feather: a standard deviation.
+    pub feather_px: u16,
+}
+
+impl Default for MaskEdge {
+    fn default() -> Self {
+        Self {
+            grow_px: 8,
+            feather_px: 8,
+        }
+    }
+}
+
+impl MaskEdge {
+    /// What a painter may choose.
+    pub const RANGE_PX: RangeInclusive<u16> = 1..=200;
+
+    /// How far grow and shrink go, within the range.
+    pub fn grow(self) -> f32 {
+        Self::within(self.grow_px)
+    }
+
+    /// How far feather goes, within the range.
+    pub fn feather(self) -> f32 {
+        Self::within(self.feather_px)
+    }
+
+    fn within(amount_px: u16) -> f32 {
+        f32::from(amount_px.clamp(*Self::RANGE_PX.start(), *Self::RANGE_PX.end()))
+    }
 }
 
 /// Theme, sizes and what is open.
@@ -43,6 +82,8 @@ pub struct Preferences {
     pub shows_history: bool,
     /// The tool in hand and how the canvas is shown.
     pub tools: ToolSettings,
+    /// How far grow, shrink and feather go.
+    pub mask_edge: MaskEdge,
     /// Whether something was painted with this program before; until then it says how.
     pub has_painted: bool,
     /// Where pictures were exported to last.
@@ -60,6 +101,7 @@ impl Default for Preferences {
             shows_performance: false,
             shows_history: true,
             tools: ToolSettings::default(),
+            mask_edge: MaskEdge::default(),
             has_painted: false,
             export_folder: None,
         }

@@ -9,7 +9,10 @@ use super::{App, SideTab};
 use crate::{
     canvas::{CanvasInputs, Placement, canvas_ui},
     command::AppCommand,
-    dialogs::{Dialog, gallery::gallery_ui, help::help_ui, recover::Recovery, settings::settings_ui},
+    dialogs::{
+        Dialog, gallery::gallery_ui, help::help_ui, mask_edge::mask_edge_ui, recover::Recovery,
+        settings::settings_ui,
+    },
     document::Target,
     panels::{
         performance::{Memory, performance_ui},
@@ -253,6 +256,7 @@ impl App {
         let is_closed = match &mut dialog {
             Dialog::NewCanvas(state) => state.new_canvas_ui(ctx, outbox),
             Dialog::CanvasSize(state) => state.resize_ui(ctx, outbox),
+            Dialog::MaskEdge => mask_edge_ui(ctx, &mut self.preferences.mask_edge, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
             Dialog::Export(state) => state.ui(ctx, self.link.frame().is_some(), outbox),

@@ -7,6 +7,7 @@ mod file_look;
 pub mod file_path;
 pub mod gallery;
 pub mod help;
+pub mod mask_edge;
 pub mod model;
 pub mod palettes;
 pub mod recover;
@@ -26,6 +27,8 @@ pub enum Dialog {
     NewCanvas(canvas_size::CanvasSizeDialog),
     /// Another size for the canvas.
     CanvasSize(canvas_size::CanvasSizeDialog),
+    /// How far grow, shrink and feather go.
+    MaskEdge,
     /// Sample canvases.
     Gallery,
     /// Writing the picture.
