@@ -86,10 +86,10 @@ impl Outbox {
         });
     }
 
-    /// Asks for a change by a control that changes continuously; what it does until it rests is one undo step.
+    /// Asks for a change by a control that changes continuously; what it does until [`Outbox::end_with`] is one undo
+    /// step.
     pub fn edit_by(&mut self, response: &Response, edit: Edit, label: impl Into<Label>) {
         self.edit_in(response.id, edit, label);
-        self.end_with(response);
     }
 
     /// As [`Outbox::edit_by`], for a control that is known by its id alone.
@@ -102,7 +102,7 @@ impl Outbox {
         });
     }
 
-    /// Ends the undo step of a control that rests now.
+    /// Ends the undo step of a control if it rests now; to be called in every frame, also without a change.
     pub fn end_with(&mut self, response: &Response) {
         if response.drag_stopped() || response.lost_focus() {
             self.push(Intent::EndGesture);
