@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{keymap::KeyPreset, panels::tools::ToolSettings};
+use crate::{background_tasks::Task, keymap::KeyPreset, panels::tools::ToolSettings};
 
 /// Which theme is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +118,8 @@ pub(super) struct KeptPreferences {
     written: Preferences,
     seen: Preferences,
     since: Instant,
+    /// One write at a time, however long other files take.
+    pub(super) writing: Option<Task<()>>,
 }
 
 impl KeptPreferences {
@@ -127,7 +129,15 @@ impl KeptPreferences {
             written: on_disk.clone(),
             seen: on_disk.clone(),
             since: Instant::now(),
+            writing: None,
         }
+    }
+
+    /// What became of the last write, once.
+    pub(super) fn poll_write(&mut self) -> Option<anyhow::Result<()>> {
+        let result = self.writing.as_ref()?.poll()?;
+        self.writing = None;
+        Some(result)
     }
 
     /// Whether they differ from what is on the disk.
