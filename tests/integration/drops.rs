@@ -296,6 +296,7 @@ fn palettes_are_added_kept_and_removed_in_their_window() {
     }
     assert_eq!(kept(), 0);
     // What was taken away by mistake comes back.
+    harness.run_steps(3);
     harness.get_by_label("Bring back").click();
     wait(&mut harness, "Add My own");
     assert_eq!(kept(), 1);
