@@ -155,6 +155,8 @@ impl EngineLink {
                 self.model_error = None;
             }
             Command::CancelLoad => self.loading = None,
+            // An engine that is started again must have it, too.
+            Command::SetThreads(threads) => self.config.threads = *threads,
             _ => {}
         }
         if let Some(engine) = &self.engine {
@@ -278,6 +280,11 @@ impl EngineLink {
     /// Whether the user lets frames be made.
     pub fn run_state(&self) -> RunState {
         self.run
+    }
+
+    /// How many threads models on the processor may use; all if there is no number.
+    pub fn threads(&self) -> Option<usize> {
+        self.config.threads
     }
 
     /// The newest revision handed over.

@@ -6,6 +6,7 @@ use eframe::egui::{self, Align2, Area, Frame, Id, Margin, Order, RichText, Strok
 
 use crate::{
     command::AppCommand,
+    panels::outbox::Intent,
     theme::{CORNER_LARGE, icons, palette, space, strong, widgets::icon_button},
 };
 
@@ -22,11 +23,33 @@ pub enum Level {
     Error,
 }
 
+/// What a message's button does. It must name what the message is about: by the time of the press something else may
+/// be selected.
+#[derive(Clone, Debug)]
+pub struct Action {
+    label: &'static str,
+    intent: Intent,
+}
+
+impl Action {
+    /// A button with a word of its own.
+    pub fn new(label: &'static str, intent: Intent) -> Self {
+        Self { label, intent }
+    }
+}
+
+/// For commands that do the same whatever is selected.
+impl From<AppCommand> for Action {
+    fn from(command: AppCommand) -> Self {
+        Self::new(command.spec().label, Intent::Run(command))
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Toast {
     level: Level,
     text: String,
-    action: Option<AppCommand>,
+    action: Option<Action>,
     ends: Option<Instant>,
 }
 
@@ -42,12 +65,20 @@ const SHOWN_FOR: Duration = Duration::from_secs(6);
 impl Notifications {
     /// Shows a message; the same one twice is shown once.
     pub fn push(&mut self, level: Level, text: impl Into<String>) {
-        self.push_with_action(level, text, None);
+        self.show(level, text.into(), None);
     }
 
     /// Shows a message with a button that does something about it.
-    pub fn push_with_action(&mut self, level: Level, text: impl Into<String>, action: Option<AppCommand>) {
-        let text = text.into();
+    pub fn push_with_action(
+        &mut self,
+        level: Level,
+        text: impl Into<String>,
+        action: Option<impl Into<Action>>,
+    ) {
+        self.show(level, text.into(), action.map(Into::into));
+    }
+
+    fn show(&mut self, level: Level, text: String, action: Option<Action>) {
         match level {
             Level::Error => tracing::error!("{text}"),
             Level::Warning => tracing::warn!("{text}"),
@@ -72,7 +103,7 @@ impl Notifications {
     }
 
     /// Draws the messages; returns what the user chose to do about one.
-    pub fn ui(&mut self, ctx: &egui::Context) -> Option<AppCommand> {
+    pub fn ui(&mut self, ctx: &egui::Context) -> Option<Intent> {
         let now = Instant::now();
         self.toasts
             .retain(|toast| toast.ends.is_none_or(|ends| ends > now));
@@ -110,12 +141,13 @@ impl Notifications {
                                     ui.set_max_width(380.0);
                                     ui.add(egui::Label::new(&toast.text).wrap());
                                 });
-                                if let Some(action) = toast.action {
-                                    let label = action.spec().label;
-                                    if ui.button(RichText::new(label).text_style(strong())).clicked() {
-                                        chosen = Some(action);
-                                        closed = Some(index);
-                                    }
+                                if let Some(action) = &toast.action
+                                    && ui
+                                        .button(RichText::new(action.label).text_style(strong()))
+                                        .clicked()
+                                {
+                                    chosen = Some(action.intent.clone());
+                                    closed = Some(index);
                                 }
                                 if icon_button(ui, icons::X, "Close message", "").clicked() {
                                     closed = Some(index);

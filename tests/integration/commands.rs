@@ -144,6 +144,40 @@ fn masks_are_changed_beside_the_window_and_in_order() {
 }
 
 #[test]
+fn a_mask_grows_by_the_amount_that_was_chosen() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let width = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let front = harness.app().document().regions.last().unwrap();
+        front.mask.bounds().unwrap().width()
+    };
+    let before = width(&harness);
+    for (amount, grown) in [(3.0, before + 6), (10.0, before + 26)] {
+        run(&mut harness, AppCommand::MaskEdge);
+        harness.run_steps(3);
+        harness
+            .get_by_role_and_label(Role::Slider, "Grow or shrink by")
+            .set_value_accesskit(amount);
+        harness.run_steps(3);
+        harness.get_by_label("Grow").click();
+        harness.run_steps(3);
+        harness.run_until_fresh();
+        assert_eq!(width(&harness), grown);
+        harness.key_press(Key::Escape);
+        harness.run_steps(3);
+    }
+    // The command alone goes by the amount of the last time.
+    run(&mut harness, AppCommand::ShrinkMask);
+    harness.run_until_fresh();
+    assert_eq!(width(&harness), before + 6);
+}
+
+#[test]
 fn a_change_of_the_mask_waits_for_the_stroke_and_counts_its_ink() {
     let mut harness = app();
     harness.run_until_fresh();
@@ -385,6 +419,53 @@ fn tab_hides_the_panels_and_brings_them_back() {
 }
 
 #[test]
+fn the_keyboard_reaches_the_panels_from_the_other_tab_and_when_they_are_hidden() {
+    let mut harness = app();
+    let has_keyboard = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let row = harness.query_by_role_and_label(Role::ListBoxOption, "Background");
+        row.is_some_and(|row| row.is_focused())
+    };
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press(Key::F6);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "from the stream's tab");
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("New region").is_none());
+    harness.key_press(Key::F6);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "hidden panels are shown");
+
+    // By the palette, which is closed only after everything was drawn.
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    harness.get_by_label("Find command").type_text("focus the panels");
+    harness.run_steps(3);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(has_keyboard(&harness), "by the palette");
+}
+
+#[test]
+fn a_new_region_shows_the_panels_that_its_prompt_is_in() {
+    let mut harness = app();
+    harness.key_press(Key::Tab);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .type_text("house");
+    harness.run_steps(2);
+    assert_eq!(harness.app().document().regions[4].prompt, "house");
+}
+
+#[test]
 fn help_shows_the_keys_in_use() {
     let mut harness = app();
     harness.key_press(Key::F1);
@@ -439,9 +520,13 @@ fn the_canvas_changes_its_size_while_it_runs() {
     harness.run_steps(3);
     harness.get_by_label_contains("Landscape").click();
     harness.run_steps(3);
-    harness.get_by_label("Change size").click();
-    harness.run_steps(3);
-    assert_eq!(harness.app().document().size.width(), 768);
+    harness.get_by_label("Change size").click_accesskit();
+    harness.step();
+    assert!(
+        harness.app().document().size.width() < 768,
+        "the masks are scaled beside the window"
+    );
+    harness.run_until("the new size", |app| app.document().size.width() == 768);
     harness.run_until_fresh();
     let frame = harness
         .app()
@@ -492,6 +577,32 @@ fn an_export_can_be_opened_again() {
 }
 
 #[test]
+fn an_export_is_of_the_format_that_its_name_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = app();
+    harness.run_until_fresh();
+    for (typed, written, magic) in [
+        ("meadow.jpg", "meadow.jpg", &b"\xff\xd8"[..]),
+        ("my.meadow", "my.meadow.png", &b"\x89PNG"[..]),
+    ] {
+        harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+        harness.run_steps(3);
+        let path = folder.path().join(typed).display().to_string();
+        harness
+            .get_by_label("Export file")
+            .set_text_value_accesskit(&path);
+        harness.run_steps(3);
+        harness.get_by_label("Export").click();
+        let path = folder.path().join(written);
+        let told = format!("Exported {}", path.display());
+        harness.run_until("the message", |app| {
+            app.notifications().texts().any(|text| text == told)
+        });
+        assert!(std::fs::read(&path).unwrap().starts_with(magic), "{typed}");
+    }
+}
+
+#[test]
 fn a_model_that_is_not_there_is_an_error_with_a_way_out() {
     let mut harness = app();
     harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
@@ -537,18 +648,36 @@ fn where_the_desktop_shows_no_file_window_the_path_is_written() {
 #[test]
 fn enter_makes_the_new_canvas_also_after_typing_a_prompt() {
     let mut harness = app();
-    harness
-        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
-        .focus();
+    let open = |harness: &mut egui_kittest::Harness<'static, _>| {
+        harness
+            .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+            .focus();
+        harness.run_steps(2);
+        // In one frame, and not held down, which would be a repetition the next time.
+        let events = [true, false].map(|pressed| egui::Event::Key {
+            key: Key::N,
+            physical_key: None,
+            pressed,
+            repeat: false,
+            modifiers: Modifiers::COMMAND,
+        });
+        harness.input_mut().events.extend(events);
+        harness.step();
+    };
+    open(&mut harness);
     harness.run_steps(2);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::N);
+    harness.key_press(Key::Escape);
     harness.run_steps(3);
-    harness.get_by_label_contains("Landscape").click();
-    harness.run_steps(3);
+    // A window that was open before takes the keyboard as well, and at once.
+    let prompt = harness.app().document().regions[3].prompt.clone();
+    open(&mut harness);
+    let typed = egui::Event::Text("x".to_owned());
+    harness.input_mut().events.push(typed);
+    harness.step();
+    assert_eq!(harness.app().document().regions[3].prompt, prompt);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    let size = harness.app().document().size;
-    assert_eq!((size.width(), size.height()), (768, 512));
+    assert!(harness.app().document().regions.is_empty(), "a new canvas");
     assert!(harness.query_by_label("Create").is_none(), "it closes");
 }
 
@@ -567,4 +696,80 @@ fn a_mask_grows_by_the_key_that_a_keyboard_has_for_plus() {
             app.document().regions[3].mask != before
         });
     }
+}
+
+#[test]
+fn the_button_of_a_message_is_about_the_region_of_the_message() {
+    let mut harness = app();
+    let tree = RegionId(4);
+    let is = |harness: &egui_kittest::Harness<'static, Option<wordbrush::app::App>>, id: u64| {
+        let region = harness.app().document().region(RegionId(id)).unwrap();
+        (region.visible, region.locked)
+    };
+    let middle = harness.get_by_label("Canvas").rect().center();
+    for (label, button, begun) in [
+        ("Lock Tree", "Unlock", (true, true)),
+        ("Hide Tree", "Show", (false, false)),
+    ] {
+        harness.get_by_label(label).click();
+        harness.run_steps(3);
+        harness.drag_at(middle);
+        harness.run_steps(2);
+        harness.drop_at(middle);
+        harness.run_steps(3);
+        harness.get_by_label(button);
+        harness.key_press(Key::Num4);
+        harness.run_steps(3);
+        assert_eq!(harness.app().selected(), Target::Region(RegionId(1)));
+        assert_eq!(is(&harness, 4), begun);
+        harness.get_by_label(button).click();
+        harness.run_steps(3);
+        assert_eq!(
+            is(&harness, 1),
+            (true, false),
+            "{button}: what is selected now stays"
+        );
+        assert_eq!(is(&harness, 4), (true, false), "{button}");
+        harness.key_press(Key::Num1);
+        harness.run_steps(3);
+        assert_eq!(harness.app().selected(), Target::Region(tree));
+    }
+
+    // The message of a command, as that of a stroke.
+    harness.get_by_label("Lock Tree").click();
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Delete);
+    harness.run_steps(3);
+    harness.key_press(Key::Num4);
+    harness.run_steps(3);
+    harness.get_by_label("Unlock").click();
+    harness.run_steps(3);
+    assert_eq!(is(&harness, 1), (true, false));
+    assert_eq!(is(&harness, 4), (true, false));
+}
+
+#[test]
+fn a_size_that_is_still_being_made_can_be_taken_back_alone() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let before = harness.app().document().clone();
+    run(&mut harness, AppCommand::NewRegion);
+    run(&mut harness, AppCommand::CanvasSize);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Landscape").click();
+    harness.run_steps(3);
+    harness.get_by_label("Change size").click_accesskit();
+    harness.step();
+    run(&mut harness, AppCommand::Undo);
+    harness.run_until_fresh();
+    assert_eq!(harness.app().document().size, before.size);
+    assert_eq!(harness.app().document().regions.len(), 5, "the step before stays");
+    run(&mut harness, AppCommand::Redo);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().size, before.size);
 }

@@ -283,7 +283,15 @@ fn palettes_are_added_kept_and_removed_in_their_window() {
         harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::ALT, Key::B);
         harness.run_steps(3);
     };
-    let kept = || std::fs::read_dir(folders.palettes()).map_or(0, Iterator::count);
+    let kept = || {
+        let files = std::fs::read_dir(folders.palettes())
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .filter(|file| file.path().extension() == Some("json".as_ref()))
+            .count()
+    };
     let wait = |harness: &mut Harness<'static, Option<App>>, label: &str| {
         let begin = std::time::Instant::now();
         while harness.query_by_label_contains(label).is_none() {
@@ -316,6 +324,11 @@ fn palettes_are_added_kept_and_removed_in_their_window() {
         harness.step();
     }
     assert_eq!(kept(), 0);
+    // What was taken away by mistake comes back.
+    harness.run_steps(3);
+    harness.get_by_label("Bring back").click();
+    wait(&mut harness, "Add My own");
+    assert_eq!(kept(), 1);
 }
 
 /// The picture of a project is shown at once, before the engine has painted.

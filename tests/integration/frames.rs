@@ -91,6 +91,44 @@ fn a_session_that_was_cut_off_comes_back_with_its_pins_and_last_frame() {
 }
 
 #[test]
+fn a_session_is_let_go_only_when_that_was_said_twice() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = app_with_folders(folders.clone());
+    harness.run_until_fresh();
+    reroll(&mut harness);
+    harness.run_until("the newest frame on disk", |app| {
+        app.kept_frames().has_newest_on_disk() && app.is_up_to_date()
+    });
+    drop(harness);
+
+    let mut harness = app_with_folders(folders.clone());
+    let begin = std::time::Instant::now();
+    while harness.query_by_label("Let go").is_none() {
+        assert!(begin.elapsed().as_secs() < 60, "no session is offered");
+        harness.step();
+    }
+    harness.run_steps(3);
+    let place = harness.get_by_label("Let go").rect().center();
+    harness.get_by_label("Let go").click();
+    harness.run_steps(3);
+    harness.get_by_label("Let go for good");
+    // A double click does not go through.
+    harness.drag_at(place);
+    harness.run_steps(1);
+    harness.drop_at(place);
+    harness.run_steps(3);
+    harness.get_by_label("Let go").click();
+    harness.run_steps(3);
+    harness.get_by_label("Let go for good").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Bring back").is_none(), "it closes");
+    eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
+    drop(harness);
+    assert!(find_cut_off(&folders).unwrap().is_empty());
+}
+
+#[test]
 fn frames_on_disk_go_with_a_session_that_ends_in_good_order() {
     let root = tempfile::tempdir().unwrap();
     let folders = Folders::below(root.path());

@@ -93,6 +93,46 @@ fn a_double_click_renames_a_region() {
     assert_eq!(harness.app().document().regions[2].prompt, "sun");
 }
 
+#[test]
+fn the_colour_of_a_region_is_an_undo_step_of_its_own() {
+    let mut harness = app();
+    let colours = |harness: &egui_kittest::Harness<'static, Option<App>>| -> Vec<[u8; 3]> {
+        let regions = harness.app().document().regions.iter();
+        regions.map(|region| region.colour).collect()
+    };
+    let choose = |harness: &mut egui_kittest::Harness<'static, Option<App>>, red: [f64; 2]| {
+        harness.get_by_label("Region colour").click();
+        harness.run_steps(3);
+        for red in red {
+            harness.get_by_label("R").set_value_accesskit(red);
+            harness.run_steps(3);
+        }
+        harness.key_press(egui::Key::Escape);
+        harness.run_steps(3);
+    };
+    let undo = |harness: &mut egui_kittest::Harness<'static, Option<App>>| {
+        harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::Z);
+        harness.run_steps(3);
+    };
+    let mut seen = vec![colours(&harness)];
+    for (region, red) in [
+        ("Region Tree", [10.0, 20.0]),
+        ("Region Tree", [30.0, 40.0]),
+        ("Region Sun", [50.0, 60.0]),
+    ] {
+        harness.get_by_label(region).click();
+        harness.run_steps(3);
+        choose(&mut harness, red);
+        let now = colours(&harness);
+        assert_ne!(seen.last(), Some(&now), "{region}: another colour");
+        seen.push(now);
+    }
+    while let Some(expected) = seen.pop() {
+        assert_eq!(colours(&harness), expected);
+        undo(&mut harness);
+    }
+}
+
 /// Takes something, moves it by a few steps and lets it go.
 fn drag(harness: &mut egui_kittest::Harness<'static, Option<App>>, from: egui::Pos2, to: egui::Pos2) {
     harness.drag_at(from);

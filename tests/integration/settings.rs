@@ -1,8 +1,10 @@
 //! Settings files that somebody has changed by hand.
 
+use egui::{Key, Modifiers, accesskit::Role};
+use egui_kittest::kittest::Queryable as _;
 use wordbrush::storage::folders::Folders;
 
-use crate::harness::{AppHarness as _, app_with_folders};
+use crate::harness::{AppHarness as _, app, app_with_folders};
 
 #[test]
 fn broken_settings_are_told_and_nothing_of_them_is_lost() {
@@ -20,4 +22,60 @@ fn broken_settings_are_told_and_nothing_of_them_is_lost() {
     let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
     assert_eq!(read("interface.broken.toml"), "theme = [");
     assert_eq!(read("keys.toml"), "fly = [\"F3\"]", "it is the user's to mend");
+}
+
+#[test]
+fn preferences_are_on_the_disk_when_the_program_ends() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = app_with_folders(folders.clone());
+    for _ in 0..5 {
+        harness.key_press(Key::CloseBracket);
+        harness.step();
+    }
+    harness.key_press(Key::E);
+    harness.run_steps(2);
+    eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
+    drop(harness);
+    let text = std::fs::read_to_string(folders.config.join("interface.toml")).unwrap();
+    assert!(text.contains(r#"tool = "eraser""#), "{text}");
+}
+
+#[test]
+fn the_number_of_threads_holds_at_once() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    for (value, threads) in [(1.0, Some(1)), (0.0, None)] {
+        harness
+            .get_by_role_and_label(Role::Slider, "Processor threads")
+            .set_value_accesskit(value);
+        harness.run_steps(3);
+        assert_eq!(harness.app().link().threads(), threads);
+    }
+}
+
+#[test]
+fn the_keys_file_is_written_once_and_then_stays_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let path = folders.config.join("keys.toml");
+    let mut harness = app_with_folders(folders);
+    let write = |harness: &mut egui_kittest::Harness<'static, Option<wordbrush::app::App>>, told: &str| {
+        harness.get_by_label("Write the keys file").click();
+        harness.run_until(told, |app| {
+            app.notifications()
+                .texts()
+                .any(|text| text.starts_with(told) && text.contains(&path.display().to_string()))
+        });
+    };
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    write(&mut harness, "The keys are in");
+    assert!(!std::fs::read(&path).unwrap().is_empty());
+    // One that cannot be used is its owner's to mend.
+    std::fs::write(&path, "fly = [\"F3\"]").unwrap();
+    write(&mut harness, "Your keys file stays");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "fly = [\"F3\"]");
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use eframe::egui;
-use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RunState, Seed};
+use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RegionId, RunState, Seed};
 
 use super::{App, SideTab, canvases::ANOTHER_CANVAS, preferences::ThemeChoice};
 use crate::{
@@ -15,14 +15,12 @@ use crate::{
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
     kept_frames::{CanvasNumber, Entry},
-    notifications::Level,
+    notifications::{Action, Level},
     paint::MaskChange,
     panels::outbox::Intent,
     samples,
 };
 
-/// How far grow, shrink and feather go, in pixels.
-const MASK_STEP_PX: f32 = 8.0;
 /// A turn of the view by one command.
 const TURN: f32 = std::f32::consts::PI / 12.0;
 const ZOOM_STEP: f32 = 1.25;
@@ -46,6 +44,7 @@ impl App {
             Intent::BrowseExport => self.browse_export(ctx),
             Intent::OpenSample(index) => self.open_sample(index),
             Intent::NewCanvas(size) => self.new_canvas(size),
+            Intent::ResizeCanvas(size, mode) => self.begin_resize(size, mode),
             Intent::UseFile(purpose, path) => self.use_file(purpose, path),
             Intent::Export(request) => self.export(&request),
             Intent::Palette(wish) => self.run_palette_wish(wish),
@@ -76,10 +75,11 @@ impl App {
             CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
             CanvasAction::SetBrushHardness(hardness) => self.pen.brush.hardness = hardness,
             CanvasAction::Blocked(blocked) => {
-                let way_out = match blocked {
-                    Blocked::NoRegion => Some(AppCommand::NewRegion),
-                    Blocked::Locked => Some(AppCommand::ToggleLock),
-                    Blocked::Hidden => Some(AppCommand::ToggleVisible),
+                let region = self.selected_region().map(|region| region.id);
+                let way_out: Option<Action> = match blocked {
+                    Blocked::NoRegion => Some(AppCommand::NewRegion.into()),
+                    Blocked::Locked => region.map(unlock),
+                    Blocked::Hidden => region.map(show),
                     Blocked::NoPicture => None,
                 };
                 self.notifications
@@ -233,9 +233,19 @@ impl App {
             C::ClearMask => self.change_mask("Clear mask", MaskChange::Clear),
             C::FillMask => self.change_mask("Cover the whole canvas", MaskChange::Cover),
             C::InvertMask => self.change_mask("Invert mask", MaskChange::Invert),
-            C::GrowMask => self.change_mask("Grow mask", MaskChange::Grow(MASK_STEP_PX)),
-            C::ShrinkMask => self.change_mask("Shrink mask", MaskChange::Shrink(MASK_STEP_PX)),
-            C::FeatherMask => self.change_mask("Feather mask", MaskChange::Feather(MASK_STEP_PX)),
+            C::GrowMask => {
+                let change = MaskChange::Grow(self.preferences.mask_edge.grow());
+                self.change_mask("Grow mask", change);
+            }
+            C::ShrinkMask => {
+                let change = MaskChange::Shrink(self.preferences.mask_edge.grow());
+                self.change_mask("Shrink mask", change);
+            }
+            C::FeatherMask => {
+                let change = MaskChange::Feather(self.preferences.mask_edge.feather());
+                self.change_mask("Feather mask", change);
+            }
+            C::MaskEdge => self.dialog = Some(Dialog::MaskEdge),
             C::Deselect => self.canvas.cancel_shape(),
             C::ToggleRun => {
                 let run = match self.link.run_state() {
@@ -294,7 +304,7 @@ impl App {
             C::ScaleDown => self.preferences.scale = (self.preferences.scale - 0.25).max(0.75),
             C::CommandPalette => self.dialog = Some(Dialog::CommandPalette(CommandPalette::default())),
             C::Help => self.dialog = Some(Dialog::Help),
-            C::FocusPanels => self.focus_panels(ctx),
+            C::FocusPanels => self.focus_panels(),
         }
     }
 
@@ -348,6 +358,8 @@ impl App {
         let (id, edit) = Edit::new_region(&self.document, "");
         self.apply(edit, "New region", None);
         self.select(Target::Region(id));
+        // Where panels are hidden, the prompt would take the keyboard whenever they are shown again.
+        self.hides_ui = false;
         self.wants_prompt_focus = true;
     }
 
@@ -412,15 +424,16 @@ impl App {
             self.say_select_a_region();
             return;
         };
+        let id = region.id;
         if region.locked {
             self.notifications.push_with_action(
                 Level::Info,
                 "This region is locked: unlock it to change its mask.",
-                Some(AppCommand::ToggleLock),
+                Some(unlock(id)),
             );
             return;
         }
-        self.begin_mask_change(region.id, change, label);
+        self.begin_mask_change(id, change, label);
     }
 
     fn say_select_a_region(&mut self) {
@@ -536,10 +549,29 @@ impl App {
         self.canvas.fit();
     }
 
-    fn focus_panels(&mut self, ctx: &egui::Context) {
+    fn focus_panels(&mut self) {
         self.hides_ui = false;
-        ctx.memory_mut(|memory| memory.request_focus(super::ui::first_control()));
+        self.tab = SideTab::Regions;
+        self.wants_panel_focus = true;
     }
+}
+
+fn unlock(region: RegionId) -> Action {
+    change_of("Unlock", region, RegionField::Locked(false), "Unlock region")
+}
+
+fn show(region: RegionId) -> Action {
+    change_of("Show", region, RegionField::Visible(true), "Show region")
+}
+
+fn change_of(label: &'static str, region: RegionId, field: RegionField, name: &'static str) -> Action {
+    let edit = Edit::Region(region, field);
+    let intent = Intent::Edit {
+        edit,
+        label: name.into(),
+        gesture: None,
+    };
+    Action::new(label, intent)
 }
 
 /// A seed that nobody chose: from the clock's finest digits.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded};
 use eframe::egui;
 use wordbrush_engine::api::{CanvasSize, ModelSource, ModelSummary, Picture, RegionId};
 
-use super::App;
+use super::{App, palettes::News};
 use crate::{
     background_tasks::{Task, TaskThread},
     command::AppCommand,
@@ -47,34 +47,15 @@ enum Chosen {
     NoDialog,
 }
 
-/// A job of the thread "file-io" whose result the app waits for.
-enum Job {
-    Open {
-        task: Task<Opened>,
-        path: PathBuf,
-        is_for_background: bool,
-    },
-    Save {
-        task: Task<LostPins>,
-        path: PathBuf,
-        canvas: CanvasNumber,
-        changes: u64,
-    },
-    Export {
-        task: Task<()>,
-        path: PathBuf,
-    },
-    Copy(Task<Clipboard>),
-    Paste(Task<Option<Picture>>),
-    Palettes {
-        task: Task<Vec<KeptPalette>>,
-        news: Option<String>,
-    },
-    Keys {
-        task: Task<()>,
-        path: PathBuf,
-    },
-    Preferences(Task<()>),
+/// A job of the thread "file-io": looks whether it is done, and then answers what is to be done with its result.
+type Job = Box<dyn FnMut() -> Option<Then>>;
+type Then = Box<dyn FnOnce(&mut App)>;
+
+/// What became of the wish for a keys file.
+enum KeysFile {
+    Written,
+    /// It stays as its owner has written it, also where it cannot be used.
+    WasThere,
 }
 
 /// Where a pinned frame is to be found.
@@ -120,7 +101,7 @@ fn canvas_path(mut path: PathBuf) -> PathBuf {
 }
 
 /// How many pinned frames a save had to do without.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct LostPins(usize);
 
 impl PinSource {
@@ -204,75 +185,21 @@ impl Files {
             Err(error) => tracing::error!("no thread for a file dialog: {error}"),
         }
     }
-
-    /// Takes the jobs that are done.
-    fn take_done(&mut self) -> Vec<Done> {
-        let mut done = Vec::new();
-        self.jobs.retain(|job| match job {
-            Job::Open {
-                task,
-                path,
-                is_for_background,
-            } => keep(task.poll(), &mut done, |result| {
-                Done::Open(result, path.clone(), *is_for_background)
-            }),
-            Job::Save {
-                task,
-                path,
-                canvas,
-                changes,
-            } => keep(task.poll(), &mut done, |result| {
-                Done::Save(result, path.clone(), *canvas, *changes)
-            }),
-            Job::Export { task, path } => keep(task.poll(), &mut done, |result| {
-                Done::Export(result, path.clone())
-            }),
-            Job::Copy(task) => keep(task.poll(), &mut done, Done::Copy),
-            Job::Paste(task) => keep(task.poll(), &mut done, Done::Paste),
-            Job::Palettes { task, news } => keep(task.poll(), &mut done, |result| {
-                Done::Palettes(result, news.clone())
-            }),
-            Job::Keys { task, path } => {
-                keep(task.poll(), &mut done, |result| Done::Keys(result, path.clone()))
-            }
-            Job::Preferences(task) => keep(task.poll(), &mut done, Done::Preferences),
-        });
-        done
-    }
-}
-
-/// What a job brought.
-enum Done {
-    Open(anyhow::Result<Opened>, PathBuf, bool),
-    Save(anyhow::Result<LostPins>, PathBuf, CanvasNumber, u64),
-    Export(anyhow::Result<()>, PathBuf),
-    Copy(anyhow::Result<Clipboard>),
-    Paste(anyhow::Result<Option<Picture>>),
-    Palettes(anyhow::Result<Vec<KeptPalette>>, Option<String>),
-    Keys(anyhow::Result<()>, PathBuf),
-    Preferences(anyhow::Result<()>),
-}
-
-/// Whether a job goes on; what a finished one brought is put to the others.
-fn keep<T>(
-    result: Option<anyhow::Result<T>>,
-    done: &mut Vec<Done>,
-    wrap: impl FnOnce(anyhow::Result<T>) -> Done,
-) -> bool {
-    match result {
-        Some(result) => {
-            done.push(wrap(result));
-            false
-        }
-        None => true,
-    }
 }
 
 impl App {
     /// Takes what dialogs and jobs have brought.
     pub(super) fn poll_files(&mut self, ctx: &egui::Context) {
-        for done in self.files.take_done() {
-            self.take_done(done);
+        let mut done = Vec::new();
+        self.files.jobs.retain_mut(|job| match job() {
+            Some(then) => {
+                done.push(then);
+                false
+            }
+            None => true,
+        });
+        for then in done {
+            then(self);
         }
         let Some((purpose, receiver)) = &self.files.choosing else {
             return;
@@ -324,62 +251,18 @@ impl App {
         }
     }
 
-    fn take_done(&mut self, done: Done) {
-        match done {
-            Done::Open(Ok(opened), path, is_for_background) => {
-                self.take_opened(opened, &path, is_for_background);
-            }
-            Done::Save(Ok(lost_pins), path, canvas, changes) => {
-                self.take_saved(canvas, &path, changes);
-                self.notifications
-                    .push(Level::Success, format!("Saved {}", path.display()));
-                if lost_pins.0 > 0 {
-                    let text = format!(
-                        "{} pinned frames could not be read from the disk and are not in the file.",
-                        lost_pins.0
-                    );
-                    self.notifications.push(Level::Warning, text);
-                }
-                self.note_session();
-            }
-            Done::Export(Ok(()), path) => {
-                self.preferences.export_folder = path.parent().map(Path::to_owned);
-                self.notifications
-                    .push(Level::Success, format!("Exported {}", path.display()));
-            }
-            Done::Copy(Ok(clipboard)) => {
-                self.files.clipboard = Some(clipboard);
-                self.notifications
-                    .push(Level::Success, "The picture is on the clipboard.");
-            }
-            Done::Palettes(Ok(palettes), news) => {
-                if let Some(Dialog::Palettes(dialog)) = &mut self.dialog {
-                    dialog.set_palettes(palettes);
-                }
-                if let Some(news) = news {
-                    self.notifications.push(Level::Success, news);
-                }
-            }
-            Done::Paste(Ok(Some(picture))) => self.set_background(picture, "Paste background picture"),
-            Done::Paste(Ok(None)) => self
-                .notifications
-                .push(Level::Info, "There is no picture on the clipboard."),
-            Done::Keys(Ok(()), path) => {
-                self.notifications.push(
-                    Level::Success,
-                    format!("The keys are in {}: change them and start again.", path.display()),
-                );
-            }
-            Done::Preferences(Ok(())) => {}
-            Done::Open(Err(error), ..)
-            | Done::Save(Err(error), ..)
-            | Done::Export(Err(error), _)
-            | Done::Copy(Err(error))
-            | Done::Paste(Err(error))
-            | Done::Palettes(Err(error), _)
-            | Done::Keys(Err(error), _)
-            | Done::Preferences(Err(error)) => self.notifications.push(Level::Error, format!("{error:#}")),
+    fn announce_saved(&mut self, lost_pins: LostPins, path: &Path, canvas: CanvasNumber, changes: u64) {
+        self.take_saved(canvas, path, changes);
+        self.notifications
+            .push(Level::Success, format!("Saved {}", path.display()));
+        if lost_pins.0 > 0 {
+            let text = format!(
+                "{} pinned frames could not be read from the disk and are not in the file.",
+                lost_pins.0
+            );
+            self.notifications.push(Level::Warning, text);
         }
+        self.note_session();
     }
 
     fn take_opened(&mut self, opened: Opened, path: &Path, is_for_background: bool) {
@@ -509,13 +392,11 @@ impl App {
         let path = path.to_owned();
         let job = path.clone();
         let size = self.document.size;
-        if let Some(task) = self.begin("Opening", move || open_for(&job, size)) {
-            self.files.jobs.push(Job::Open {
-                task,
-                path,
-                is_for_background,
-            });
-        }
+        self.begin_then(
+            "Opening",
+            move || open_for(&job, size),
+            move |app, opened| app.take_opened(opened, &path, is_for_background),
+        );
     }
 
     /// Asks the thread "file-io" for a job.
@@ -532,6 +413,25 @@ impl App {
                 None
             }
         }
+    }
+
+    /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told.
+    fn begin_then<T: Send + 'static>(
+        &mut self,
+        name: &str,
+        job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+        then: impl FnOnce(&mut Self, T) + 'static,
+    ) {
+        let Some(task) = self.begin(name, job) else { return };
+        let mut then = Some(then);
+        self.files.jobs.push(Box::new(move || {
+            let result = task.poll()?;
+            let then = then.take()?;
+            Some(Box::new(move |app: &mut Self| match result {
+                Ok(value) => then(app, value),
+                Err(error) => app.notifications.push(Level::Error, format!("{error:#}")),
+            }))
+        }));
     }
 
     /// Saves to the file it came from, or asks for one.
@@ -554,14 +454,9 @@ impl App {
             save_canvas(&project, &target)?;
             Ok(LostPins(wanted - project.pins.len()))
         };
-        if let Some(task) = self.begin("Saving", save) {
-            self.files.jobs.push(Job::Save {
-                task,
-                path,
-                canvas,
-                changes,
-            });
-        }
+        self.begin_then("Saving", save, move |app, lost_pins| {
+            app.announce_saved(lost_pins, &path, canvas, changes);
+        });
     }
 
     /// The canvas with everything that is kept with it, but for the pins, which may have to be read first.
@@ -593,26 +488,41 @@ impl App {
                 .push(Level::Info, "There is no picture yet to be copied.");
             return;
         };
-        if let Some(task) = self.begin("Copying", move || clipboard::copy_picture(&picture)) {
-            self.files.jobs.push(Job::Copy(task));
-        }
+        self.begin_then(
+            "Copying",
+            move || clipboard::copy_picture(&picture),
+            |app, clipboard| {
+                app.files.clipboard = Some(clipboard);
+                app.notifications
+                    .push(Level::Success, "The picture is on the clipboard.");
+            },
+        );
     }
 
     /// Asks the thread "file-io" for a job on the library of palettes that ends with what is in it then.
     pub(super) fn begin_palettes(
         &mut self,
-        news: Option<String>,
+        news: Option<News>,
         job: impl FnOnce() -> anyhow::Result<Vec<KeptPalette>> + Send + 'static,
     ) {
-        if let Some(task) = self.begin("Palettes", job) {
-            self.files.jobs.push(Job::Palettes { task, news });
-        }
+        self.begin_then("Palettes", job, |app, palettes| {
+            if let Some(Dialog::Palettes(dialog)) = &mut app.dialog {
+                dialog.set_palettes(palettes);
+            }
+            if let Some(news) = news {
+                app.notifications
+                    .push_with_action(Level::Success, news.text, news.action);
+            }
+        });
     }
 
     pub(super) fn paste_background(&mut self) {
-        if let Some(task) = self.begin("Pasting", clipboard::paste_picture) {
-            self.files.jobs.push(Job::Paste(task));
-        }
+        self.begin_then("Pasting", clipboard::paste_picture, |app, pasted| match pasted {
+            Some(picture) => app.set_background(picture, "Paste background picture"),
+            None => app
+                .notifications
+                .push(Level::Info, "There is no picture on the clipboard."),
+        });
     }
 
     /// Where an export goes unless told otherwise.
@@ -640,7 +550,7 @@ impl App {
         let project = self.project();
         let (format, target, quality) = (request.format, request.path.clone(), request.quality);
         let path = request.path.clone();
-        let task = self.begin("Exporting", move || match format {
+        let job = move || match format {
             ExportFormat::Png => export::export_picture(&project, PictureFormat::Png, &target),
             ExportFormat::Jpeg => export::export_picture(&project, PictureFormat::Jpeg { quality }, &target),
             ExportFormat::WebP => export::export_picture(&project, PictureFormat::WebP { quality }, &target),
@@ -650,13 +560,17 @@ impl App {
                 let palette = Palette::from_document(&project.document);
                 palette_library::save(&palette, Demo::default(), &target)
             }
+        };
+        self.begin_then("Exporting", job, move |app, ()| {
+            app.preferences.export_folder = path.parent().map(Path::to_owned);
+            app.notifications
+                .push(Level::Success, format!("Exported {}", path.display()));
         });
-        if let Some(task) = task {
-            self.files.jobs.push(Job::Export { task, path });
-        }
     }
 
+    /// Asks for the preferences to be written, if there is a place for them.
     pub(super) fn write_preferences(&mut self) {
+        self.kept_preferences.note_written(&self.preferences);
         let Some(path) = self
             .folders
             .as_ref()
@@ -665,9 +579,8 @@ impl App {
             return;
         };
         let preferences = self.preferences.clone();
-        if let Some(task) = self.begin("Keeping preferences", move || settings::save(&preferences, &path)) {
-            self.files.jobs.push(Job::Preferences(task));
-        }
+        let task = self.begin("Keeping preferences", move || settings::save(&preferences, &path));
+        self.kept_preferences.writing = task;
     }
 
     pub(super) fn write_keys_file(&mut self) {
@@ -680,15 +593,26 @@ impl App {
         };
         let text = self.keymap.to_toml();
         let target = path.clone();
-        let task = self.begin("Writing keys", move || {
+        let job = move || {
+            if target.try_exists()? {
+                return Ok(KeysFile::WasThere);
+            }
             if let Some(folder) = target.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())
+            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())?;
+            Ok(KeysFile::Written)
+        };
+        self.begin_then("Writing keys", job, move |app, file| {
+            let path = path.display();
+            let text = match file {
+                KeysFile::Written => format!("The keys are in {path}: change them and start again."),
+                KeysFile::WasThere => format!(
+                    "Your keys file stays as it is: {path}. Change it, or remove it and write it anew, and start again."
+                ),
+            };
+            app.notifications.push(Level::Success, text);
         });
-        if let Some(task) = task {
-            self.files.jobs.push(Job::Keys { task, path });
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Each tick, also when the window is hidden: what has come in, what was asked for, what goes to the engine.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use eframe::egui::{self, Modifiers};
 use wordbrush_engine::{
@@ -151,15 +151,20 @@ impl App {
         }
     }
 
-    /// Writes preferences that changed, but not in the middle of a drag.
+    /// Writes preferences that changed and rest, but not in the middle of a drag.
     fn keep_preferences(&mut self, ctx: &egui::Context) {
-        if ctx.input(|input| input.pointer.any_down()) {
-            return;
+        if let Some(Err(error)) = self.kept_preferences.poll_write() {
+            self.notifications.push(Level::Error, format!("{error:#}"));
         }
         self.preferences.tools = self.pen;
-        if self.preferences != self.written_preferences && self.preferences.pending_scale.is_none() {
-            self.written_preferences = self.preferences.clone();
-            self.write_preferences();
+        let due = self.kept_preferences.due_in(&self.preferences, Instant::now());
+        let is_dragging =
+            ctx.input(|input| input.pointer.any_down()) || self.preferences.pending_scale.is_some();
+        match due {
+            Some(wait) if !wait.is_zero() => ctx.request_repaint_after(wait),
+            // What is being written wakes the window when it is done.
+            Some(_) if !is_dragging && self.kept_preferences.writing.is_none() => self.write_preferences(),
+            Some(_) | None => {}
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Changes of whole masks, made on a thread of their own: the window goes on whatever the canvas' size.
+//! Changes of whole masks and of the canvas' size, made on a thread of their own: the window goes on however large the
+//! canvas is.
 //!
 //! A change is asked for, made on a snapshot of its mask, and then becomes one step of the history. While a stroke is
 //! being painted, which lays its tiles over the mask that it began on, changes wait. The ink of a stroke that was begun
 //! after a change was asked for is none of what it changes: it is laid over the changed mask. If the mask is another one
 //! for other reasons, as after undo, the change is made again. If the region or the whole canvas has gone, so does the
-//! change. Changes keep their order.
+//! change. Changes of masks keep their order, and another canvas size comes after them.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,7 +15,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 use super::App;
 use crate::{
     background_tasks::{Task, TaskThread},
-    document::{Edit, Gesture, MaskTiles},
+    document::{Document, Edit, Gesture, MaskTiles, RegionLayer, ResizeMode},
     notifications::Level,
     paint::{MaskChange, StrokeInk},
 };
@@ -23,6 +24,17 @@ use crate::{
 pub(super) struct MaskWork {
     thread: anyhow::Result<TaskThread>,
     waiting: VecDeque<Waiting>,
+    resize: Option<Resize>,
+}
+
+/// Another canvas size that was asked for.
+struct Resize {
+    size: CanvasSize,
+    mode: ResizeMode,
+    /// As of [`Waiting`].
+    changes: u64,
+    /// The document that it is made of, and what the thread makes of it.
+    task: Option<(Document, Task<Edit>)>,
 }
 
 struct Waiting {
@@ -73,16 +85,20 @@ impl MaskWork {
         Self {
             thread: TaskThread::start("masks", move || wake.request_repaint()),
             waiting: VecDeque::new(),
+            resize: None,
         }
     }
 
     /// Whether nothing is being made.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.resize.is_none()
     }
 
     /// Gives up the newest change if nothing has changed since it was asked for; answers whether that was so.
     pub(super) fn take_back(&mut self, changes: u64) -> bool {
+        if self.resize.take_if(|resize| resize.changes == changes).is_some() {
+            return true;
+        }
         let is_newest = self
             .waiting
             .back()
@@ -96,6 +112,7 @@ impl MaskWork {
     /// Gives up everything, as for another canvas.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
+        self.resize = None;
     }
 }
 
@@ -123,6 +140,17 @@ impl App {
         self.poll_mask_work();
     }
 
+    /// Gives the canvas another size as soon as masks and background picture are made for it.
+    pub(super) fn begin_resize(&mut self, size: CanvasSize, mode: ResizeMode) {
+        self.mask_work.resize = Some(Resize {
+            size,
+            mode,
+            changes: self.changes,
+            task: None,
+        });
+        self.poll_mask_work();
+    }
+
     /// Takes note of a stroke that is over and part of the document.
     pub(super) fn note_stroke(&mut self, region: RegionId, gesture: Gesture, ink: &Arc<StrokeInk>) {
         let Some(mask) = self.document.region(region).map(|region| &region.mask) else {
@@ -142,6 +170,48 @@ impl App {
 
     /// Takes what is made, and has the next made.
     pub(super) fn poll_mask_work(&mut self) {
+        self.poll_mask_changes();
+        if self.mask_work.waiting.is_empty() && !self.canvas.has_stroke() {
+            self.poll_resize();
+        }
+    }
+
+    fn poll_resize(&mut self) {
+        let Some(resize) = &mut self.mask_work.resize else {
+            return;
+        };
+        let is_current = resize
+            .task
+            .as_ref()
+            .is_some_and(|(made_of, _)| resizes_alike(made_of, &self.document));
+        let Some((_, task)) = resize.task.as_ref().filter(|_| is_current) else {
+            match &self.mask_work.thread {
+                Ok(thread) => {
+                    let (size, mode, document) = (resize.size, resize.mode, self.document.clone());
+                    let task = thread.run("Canvas size", move |_progress| {
+                        Ok(Edit::resize(&document, size, mode))
+                    });
+                    resize.task = Some((self.document.clone(), task));
+                }
+                Err(error) => {
+                    let text = format!("The canvas cannot be given another size: {error:#}");
+                    self.notifications.push(Level::Error, text);
+                    self.mask_work.clear();
+                }
+            }
+            return;
+        };
+        let Some(result) = task.poll() else { return };
+        self.mask_work.resize = None;
+        match result {
+            Ok(edit) => self.apply(edit, "Canvas size", None),
+            Err(error) => self
+                .notifications
+                .push(Level::Error, format!("Canvas size: {error:#}")),
+        }
+    }
+
+    fn poll_mask_changes(&mut self) {
         while let Some(first) = self.mask_work.waiting.front_mut() {
             let region = self.document.region(first.region);
             let Some(region) = region.filter(|region| region.mask.size() == first.canvas) else {
@@ -193,6 +263,11 @@ impl App {
         };
         let before = self.changes;
         self.apply(Edit::MaskTiles(tiles), done.label, None);
+        if let Some(resize) = &mut self.mask_work.resize
+            && resize.changes == before
+        {
+            resize.changes = self.changes;
+        }
         for waiting in &mut self.mask_work.waiting {
             if waiting.changes == before {
                 // What was asked for before it is none that is newer.
@@ -215,6 +290,20 @@ impl App {
             }
         }
     }
+}
+
+/// Whether another size would make the same of both documents.
+fn resizes_alike(before: &Document, now: &Document) -> bool {
+    let is_same_picture = match (&before.background.image, &now.background.image) {
+        (Some(before), Some(now)) => before.is_same(now),
+        (before, now) => before.is_none() && now.is_none(),
+    };
+    let has_same_mask =
+        |(before, now): (&RegionLayer, &RegionLayer)| before.id == now.id && before.mask == now.mask;
+    before.size == now.size
+        && is_same_picture
+        && before.regions.len() == now.regions.len()
+        && before.regions.iter().zip(&now.regions).all(has_same_mask)
 }
 
 fn begin(thread: &TaskThread, waiting: &Waiting) -> Option<Task<ChangedMask>> {

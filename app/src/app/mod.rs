@@ -21,7 +21,7 @@ mod ui;
 use std::path::PathBuf;
 
 use eframe::{egui, egui_wgpu::RenderState};
-use wordbrush_engine::api::{EngineConfig, ModelChoice, ModelSource};
+use wordbrush_engine::api::{Command, EngineConfig, ModelChoice, ModelSource};
 
 use crate::{
     canvas::CanvasState,
@@ -40,7 +40,7 @@ use crate::{
     storage::{folders::Folders, settings},
     theme,
 };
-use preferences::{Preferences, ThemeChoice};
+use preferences::{KeptPreferences, Preferences, ThemeChoice};
 use status::StatusFile;
 
 /// What the app is started with.
@@ -101,7 +101,7 @@ pub struct App {
     link: EngineLink,
     keymap: Keymap,
     preferences: Preferences,
-    written_preferences: Preferences,
+    kept_preferences: KeptPreferences,
     notifications: Notifications,
     kept_frames: KeptFrames,
     frames: frames::FrameKeeper,
@@ -113,6 +113,8 @@ pub struct App {
     canvas_area: egui::Rect,
     pen: ToolSettings,
     wants_prompt_focus: bool,
+    /// Whether the first control of the panels is to get the keyboard, as soon as it is there.
+    wants_panel_focus: bool,
     dialog: Option<Dialog>,
     files: files::Files,
     mask_work: mask_work::MaskWork,
@@ -178,7 +180,7 @@ impl App {
             first_frame: 0,
             link,
             keymap,
-            written_preferences: preferences.clone(),
+            kept_preferences: KeptPreferences::new(&preferences),
             preferences,
             notifications,
             kept_frames: KeptFrames::default(),
@@ -191,6 +193,7 @@ impl App {
             canvas_area: egui::Rect::ZERO,
             pen,
             wants_prompt_focus: false,
+            wants_panel_focus: false,
             dialog: None,
             files: files::Files::start(ctx),
             mask_work: mask_work::MaskWork::start(ctx),
@@ -252,6 +255,9 @@ impl App {
 
     fn apply_preferences(&mut self, ctx: &egui::Context) {
         self.keymap.set_preset(self.preferences.keys);
+        if self.link.threads() != self.preferences.threads {
+            self.link.send(Command::SetThreads(self.preferences.threads));
+        }
         let theme = match self.preferences.theme {
             ThemeChoice::Dark => egui::ThemePreference::Dark,
             ThemeChoice::Light => egui::ThemePreference::Light,

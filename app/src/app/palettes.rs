@@ -8,9 +8,16 @@ use super::App;
 use crate::{
     dialogs::palettes::PaletteWish,
     document::{BackgroundField, Edit, region_colour},
-    notifications::Level,
+    notifications::{Action, Level},
+    panels::outbox::Intent,
     storage::{folders::Folders, palette::Palette, palette_library},
 };
+
+/// What to say when a job on the library is done.
+pub(super) struct News {
+    pub(super) text: String,
+    pub(super) action: Option<Action>,
+}
 
 impl App {
     fn palettes_folder(&self) -> Option<PathBuf> {
@@ -28,10 +35,22 @@ impl App {
         match wish {
             PaletteWish::Add(palette) => self.add_palette(&palette),
             PaletteWish::Keep(title) => self.keep_palette(title),
-            PaletteWish::Remove(path) => {
+            PaletteWish::Remove(title, path) => {
+                let folder = self.palettes_folder();
+                let way_back = Intent::Palette(PaletteWish::BringBack(path.clone()));
+                let news = News {
+                    text: format!("The palette {title:?} was removed."),
+                    action: Some(Action::new("Bring back", way_back)),
+                };
+                self.begin_palettes(Some(news), move || {
+                    palette_library::remove(&path)?;
+                    Ok(palette_library::load(folder.as_deref()))
+                });
+            }
+            PaletteWish::BringBack(path) => {
                 let folder = self.palettes_folder();
                 self.begin_palettes(None, move || {
-                    palette_library::remove(&path)?;
+                    palette_library::bring_back(&path)?;
                     Ok(palette_library::load(folder.as_deref()))
                 });
             }
@@ -46,7 +65,10 @@ impl App {
             );
             return;
         };
-        let news = format!("The palette {title:?} is in the library.");
+        let news = News {
+            text: format!("The palette {title:?} is in the library."),
+            action: None,
+        };
         let palette = Palette {
             title,
             ..Palette::from_document(&self.document)

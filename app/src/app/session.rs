@@ -186,10 +186,15 @@ impl App {
         drop(self.begin("Removing an old session", move || session.discard()));
     }
 
-    /// Ends the session: one whose canvases are saved needs no journal, another is offered back at the next start.
+    /// Ends the session: what the user likes is kept; one whose canvases are saved needs no journal, another is offered back at
+    /// the next start.
     pub(super) fn end_session(&mut self) {
         // A download goes on at the next start; the program does not wait for it.
         self.cancel_download();
+        self.preferences.tools = self.pen;
+        if self.kept_preferences.are_changed(&self.preferences) {
+            self.write_preferences();
+        }
         let is_saved = !self.has_unsaved();
         if !is_saved {
             self.wait_for_folder();

@@ -10,8 +10,8 @@ use crate::{
     canvas::{CanvasInputs, Placement, canvas_ui},
     command::AppCommand,
     dialogs::{
-        Dialog, export::PictureState, gallery::gallery_ui, help::help_ui, recover::Recovery,
-        settings::settings_ui,
+        Dialog, export::PictureState, gallery::gallery_ui, help::help_ui, mask_edge::mask_edge_ui,
+        recover::Recovery, settings::settings_ui,
     },
     document::Target,
     panels::{
@@ -31,7 +31,7 @@ use crate::{
 const PERFORMANCE_BELOW_HEIGHT: f32 = 640.0;
 
 /// The control that F6 moves the keyboard to.
-pub(super) fn first_control() -> Id {
+fn first_control() -> Id {
     Id::unique("background row")
 }
 
@@ -46,8 +46,8 @@ impl App {
         }
         self.centre(ui);
         self.dialog(&ctx);
-        if let Some(command) = self.notifications.ui(&ctx) {
-            self.outbox.run(command);
+        if let Some(intent) = self.notifications.ui(&ctx) {
+            self.outbox.push(intent);
         }
         self.run_wishes(&ctx);
         self.hand_over();
@@ -179,6 +179,9 @@ impl App {
         if std::mem::take(&mut self.wants_prompt_focus) {
             self.regions.focus_prompt();
         }
+        if std::mem::take(&mut self.wants_panel_focus) {
+            ui.memory_mut(|memory| memory.request_focus(first_control()));
+        }
         regions_ui(ui, view, &mut self.regions, &mut self.outbox);
     }
 
@@ -253,7 +256,8 @@ impl App {
         let outbox = &mut self.outbox;
         let is_closed = match &mut dialog {
             Dialog::NewCanvas(state) => state.new_canvas_ui(ctx, outbox),
-            Dialog::CanvasSize(state) => state.resize_ui(ctx, &self.document, outbox),
+            Dialog::CanvasSize(state) => state.resize_ui(ctx, outbox),
+            Dialog::MaskEdge => mask_edge_ui(ctx, &mut self.preferences.mask_edge, outbox),
             Dialog::Gallery => gallery_ui(ctx, outbox),
             Dialog::Palettes(state) => state.ui(ctx, self.document.regions.len(), outbox),
             Dialog::Export(state) => state.ui(ctx, picture, outbox),

@@ -5,7 +5,7 @@ use wordbrush_engine::api::CanvasSize;
 
 use super::{buttons_ui, is_confirmed, window_ui};
 use crate::{
-    document::{Document, Edit, ResizeMode},
+    document::ResizeMode,
     panels::outbox::{Intent, Outbox},
     theme::{
         icons,
@@ -67,7 +67,7 @@ impl CanvasSizeDialog {
     }
 
     /// Draws the window for the canvas in hand; returns whether it is to be closed.
-    pub fn resize_ui(&mut self, ctx: &egui::Context, document: &Document, outbox: &mut Outbox) -> bool {
+    pub fn resize_ui(&mut self, ctx: &egui::Context, outbox: &mut Outbox) -> bool {
         let mut is_done = false;
         let is_confirmed = is_confirmed(ctx);
         let is_closed = window_ui(ctx, "Canvas size", 460.0, |ui| {
@@ -95,7 +95,7 @@ impl CanvasSizeDialog {
                 if (primary_button(ui, icons::SCALING, "Change size").clicked() || is_confirmed)
                     && let Some(size) = self.size()
                 {
-                    outbox.edit(Edit::resize(document, size, self.mode), "Canvas size");
+                    outbox.push(Intent::ResizeCanvas(size, self.mode));
                     is_done = true;
                 }
                 is_done |= action_button(ui, "", "Cancel").clicked();

@@ -104,9 +104,12 @@ impl CommandPalette {
                     });
             })
             .response;
-        // What is pressed beside it closes it, and does nothing else.
-        ctx.memory_mut(|memory| memory.set_modal_layer(response.layer_id));
-        is_done || response.clicked_elsewhere()
+        is_done |= response.clicked_elsewhere();
+        if !is_done {
+            // What is pressed beside it closes it, and does nothing else. A command that was chosen may move the keyboard.
+            ctx.memory_mut(|memory| memory.set_modal_layer(response.layer_id));
+        }
+        is_done
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui;
 
-use super::{buttons_ui, error_ui, path_field_ui, window_ui};
+use super::{buttons_ui, error_ui, file_look::FileLook, path_field_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -61,6 +61,24 @@ impl ExportFormat {
         }
     }
 
+    /// A file's name for this format: with another one's ending exchanged, and with this one's if it has none that is
+    /// known. "my.castle" has none.
+    fn name_for(self, path: &Path) -> PathBuf {
+        let Some(name) = path.file_name() else {
+            return path.to_owned();
+        };
+        if Self::of(path).is_some() {
+            return path.with_extension(self.ending());
+        }
+        if self.ending().is_empty() {
+            return path.to_owned();
+        }
+        let mut name = name.to_owned();
+        name.push(".");
+        name.push(self.ending());
+        path.with_file_name(name)
+    }
+
     /// The format that a file's name asks for.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
@@ -104,6 +122,7 @@ pub struct ExportDialog {
     quality: u8,
     /// The field of the path gets the keyboard at the first look.
     is_new: bool,
+    look: FileLook,
 }
 
 impl ExportDialog {
@@ -114,6 +133,7 @@ impl ExportDialog {
             path: path.display().to_string(),
             quality: QUALITY,
             is_new: true,
+            look: FileLook::default(),
         }
     }
 
@@ -123,6 +143,20 @@ impl ExportDialog {
             self.format = format;
         }
         self.path = path.display().to_string();
+    }
+
+    /// What is written where: a name that says what it is decides, another one gets its ending.
+    fn request(&self) -> ExportRequest {
+        let typed = Path::new(self.path.trim());
+        let (format, path) = match ExportFormat::of(typed) {
+            Some(format) => (format, typed.to_owned()),
+            None => (self.format, self.format.name_for(typed)),
+        };
+        ExportRequest {
+            format,
+            path,
+            quality: self.quality,
+        }
     }
 
     /// Draws the window; returns whether it is to be closed.
@@ -152,10 +186,8 @@ impl ExportDialog {
                 (ExportFormat::Palette, "Palette", "The brushes, for the demos."),
             ];
             if segmented(ui, "Format", &mut self.format, &formats) {
-                self.path = Path::new(&self.path)
-                    .with_extension(self.format.ending())
-                    .display()
-                    .to_string();
+                let path = self.format.name_for(Path::new(self.path.trim()));
+                self.path = path.display().to_string();
             }
             ui.add_space(8.0);
             if matches!(self.format, ExportFormat::Jpeg | ExportFormat::WebP) {
@@ -169,11 +201,18 @@ impl ExportDialog {
             ui.horizontal(|ui| {
                 let width = ui.available_width() - 104.0;
                 is_confirmed = path_field_ui(ui, "Export file", &mut self.path, &mut self.is_new, width);
+                // The choice above shows what the name asks for.
+                self.format = self.request().format;
                 if action_button(ui, icons::FOLDER_OPEN, "Browse…").clicked() {
                     outbox.push(Intent::BrowseExport);
                 }
             });
-            let exists = Path::new(&self.path).is_file();
+            let request = self.request();
+            if request.path != Path::new(self.path.trim()) {
+                let name = request.path.file_name().unwrap_or_default();
+                hint(ui, &format!("It is written as {}.", name.to_string_lossy()));
+            }
+            let exists = self.look.is_file(ui.ctx(), &request.path);
             hint(
                 ui,
                 if exists {
@@ -202,17 +241,71 @@ impl ExportDialog {
                     .add_enabled_ui(is_ready, |ui| primary_button(ui, icons::DOWNLOAD, "Export"))
                     .inner;
                 if export.clicked() || (is_confirmed && is_ready) {
-                    let path = PathBuf::from(self.path.trim());
-                    outbox.push(Intent::Export(ExportRequest {
-                        format: self.format,
-                        path,
-                        quality: self.quality,
-                    }));
+                    outbox.push(Intent::Export(request));
                     is_done = true;
                 }
                 is_done |= action_button(ui, "", "Cancel").clicked();
             });
         });
         is_closed || is_done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_the_name_says() {
+        for (chosen, typed, format, path) in [
+            (ExportFormat::Png, "castle.jpg", ExportFormat::Jpeg, "castle.jpg"),
+            (
+                ExportFormat::Png,
+                "castle.ORA",
+                ExportFormat::OpenRaster,
+                "castle.ORA",
+            ),
+            (ExportFormat::Png, " castle ", ExportFormat::Png, "castle.png"),
+            (
+                ExportFormat::WebP,
+                "a/my.castle",
+                ExportFormat::WebP,
+                "a/my.castle.webp",
+            ),
+            (ExportFormat::Png, ".png", ExportFormat::Png, ".png.png"),
+            (ExportFormat::Masks, "my.castle", ExportFormat::Masks, "my.castle"),
+            (
+                ExportFormat::Palette,
+                "castle",
+                ExportFormat::Palette,
+                "castle.json",
+            ),
+            (ExportFormat::Png, "..", ExportFormat::Png, ".."),
+        ] {
+            let dialog = ExportDialog {
+                format: chosen,
+                path: typed.to_owned(),
+                ..ExportDialog::new(Path::new("a.png"))
+            };
+            let request = dialog.request();
+            assert_eq!(
+                (request.format, request.path.as_path()),
+                (format, Path::new(path)),
+                "{typed}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_format_exchanges_a_known_ending_only() {
+        for (format, path, expected) in [
+            (ExportFormat::Jpeg, "my.castle", "my.castle.jpg"),
+            (ExportFormat::Jpeg, "my.castle.png", "my.castle.jpg"),
+            (ExportFormat::Masks, "my.castle.png", "my.castle"),
+            (ExportFormat::Masks, "my.castle", "my.castle"),
+            (ExportFormat::Png, "", ""),
+        ] {
+            assert_eq!(format.name_for(Path::new(path)), Path::new(expected));
+        }
     }
 }

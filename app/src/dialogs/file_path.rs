@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui;
 
-use super::{buttons_ui, path_field_ui, window_ui};
+use super::{buttons_ui, file_look::FileLook, path_field_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -47,6 +47,7 @@ pub struct FilePathDialog {
     purpose: FilePurpose,
     path: String,
     is_new: bool,
+    look: FileLook,
 }
 
 impl FilePathDialog {
@@ -56,6 +57,7 @@ impl FilePathDialog {
             purpose,
             path: path.display().to_string(),
             is_new: true,
+            look: FileLook::default(),
         }
     }
 
@@ -67,16 +69,14 @@ impl FilePathDialog {
             caption(ui, "File");
             let width = ui.available_width();
             let is_confirmed = path_field_ui(ui, "File path", &mut self.path, &mut self.is_new, width);
-            let is_file = Path::new(self.path.trim()).is_file();
+            let is_written = matches!(self.purpose, FilePurpose::Save | FilePurpose::Export);
+            let path = Path::new(self.path.trim());
             hint(
                 ui,
-                match self.purpose {
-                    FilePurpose::Save | FilePurpose::Export if is_file => {
-                        "There is a file of this name; it will be replaced."
-                    }
-                    _ => {
-                        "This desktop shows no window to choose files: write the path, or drop a file on the canvas."
-                    }
+                if is_written && self.look.is_file(ui.ctx(), path) {
+                    "There is a file of this name; it will be replaced."
+                } else {
+                    "This desktop shows no window to choose files: write the path, or drop a file on the canvas."
                 },
             );
             buttons_ui(ui, |ui| {

@@ -3,16 +3,19 @@
 pub mod canvas_size;
 pub mod command_palette;
 pub mod export;
+mod file_look;
 pub mod file_path;
 pub mod gallery;
 pub mod help;
+pub mod mask_edge;
 pub mod model;
 pub mod palettes;
 pub mod recover;
 pub mod settings;
 
 use eframe::egui::{
-    self, Align, AreaState, Frame, Id, Key, Layout, Margin, Modal, RichText, Stroke, TextEdit, Ui,
+    self, Align, AreaState, Frame, Id, Key, LayerId, Layout, Margin, Modal, Order, RichText, Stroke,
+    TextEdit, Ui,
 };
 
 use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
@@ -24,6 +27,8 @@ pub enum Dialog {
     NewCanvas(canvas_size::CanvasSizeDialog),
     /// Another size for the canvas.
     CanvasSize(canvas_size::CanvasSizeDialog),
+    /// How far grow, shrink and feather go.
+    MaskEdge,
     /// Sample canvases.
     Gallery,
     /// Writing the picture.
@@ -50,7 +55,9 @@ pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnO
     let room = ctx.content_rect();
     let id = Id::unique(name);
     let size_before = AreaState::load(ctx, id).and_then(|state| state.size);
-    if size_before.is_none() {
+    // A window that was open before keeps its size, so that this tells nothing of whether it is new.
+    let layer = LayerId::new(Order::Foreground, id);
+    if !ctx.memory(|memory| memory.areas().visible_last_frame(&layer)) {
         // What had the keyboard below the window would take its Enter.
         ctx.memory_mut(|memory| {
             if let Some(focused) = memory.focused() {

@@ -30,8 +30,10 @@ pub enum PaletteWish {
     Add(Palette),
     /// Keep the canvas' brushes under a title.
     Keep(String),
-    /// Remove one of the user's own.
-    Remove(PathBuf),
+    /// Remove one of the user's own, of a title.
+    Remove(String, PathBuf),
+    /// Take that back.
+    BringBack(PathBuf),
 }
 
 impl PalettesDialog {
@@ -122,7 +124,10 @@ fn palette_ui(ui: &mut Ui, kept: &KeptPalette, outbox: &mut Outbox) -> bool {
             if let Some(path) = &kept.path
                 && action_button(ui, icons::TRASH_2, "Remove").clicked()
             {
-                outbox.push(Intent::Palette(PaletteWish::Remove(path.clone())));
+                outbox.push(Intent::Palette(PaletteWish::Remove(
+                    palette.title.clone(),
+                    path.clone(),
+                )));
             }
         });
     });

@@ -21,6 +21,8 @@ const PICTURE_SIDE: usize = 160;
 #[derive(Debug)]
 pub struct RecoverDialog {
     sessions: Vec<OfferedSession>,
+    /// The session that the user wants to let go; it asks once more, since nothing brings that back.
+    letting_go: Option<usize>,
 }
 
 /// A session, and its last picture on the graphics card.
@@ -54,6 +56,7 @@ impl RecoverDialog {
         });
         Self {
             sessions: offered.collect(),
+            letting_go: None,
         }
     }
 
@@ -106,11 +109,29 @@ impl RecoverDialog {
                     if let Some(text) = left_with(session) {
                         hint(ui, &text);
                     }
+                    let is_asking = self.letting_go == Some(index);
+                    if is_asking {
+                        ui.add_space(4.0);
+                        hint(
+                            ui,
+                            "Really let it go? Nothing of it can be brought back afterwards.",
+                        );
+                    }
                     buttons_ui(ui, |ui| {
                         if primary_button(ui, icons::HISTORY, "Bring back").clicked() {
                             chosen = Some((index, true));
                         }
-                        if action_button(ui, icons::TRASH_2, "Let go").clicked() {
+                        if !is_asking {
+                            if action_button(ui, icons::TRASH_2, "Let go").clicked() {
+                                self.letting_go = Some(index);
+                            }
+                            return;
+                        }
+                        // Where "Let go" was, so that a double click does no harm.
+                        if action_button(ui, icons::X, "Keep for later").clicked() {
+                            self.letting_go = None;
+                        }
+                        if action_button(ui, icons::TRASH_2, "Let go for good").clicked() {
                             chosen = Some((index, false));
                         }
                     });
@@ -118,6 +139,7 @@ impl RecoverDialog {
             }
         });
         let recovery = chosen.map(|(index, is_restored)| {
+            self.letting_go = None;
             let session = self.sessions.remove(index).session;
             if is_restored {
                 Recovery::Restore(session)

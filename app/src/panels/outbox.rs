@@ -46,6 +46,8 @@ pub enum Intent {
     OpenSample(usize),
     /// Begin with an empty canvas.
     NewCanvas(wordbrush_engine::api::CanvasSize),
+    /// Give the canvas another size.
+    ResizeCanvas(wordbrush_engine::api::CanvasSize, crate::document::ResizeMode),
     /// Write the picture.
     Export(crate::dialogs::export::ExportRequest),
     /// Take a file whose path was written by hand.
@@ -54,7 +56,7 @@ pub enum Intent {
     BrowseExport,
     /// Do something with the library of palettes.
     Palette(crate::dialogs::palettes::PaletteWish),
-    /// Write the keys file and show where it is.
+    /// Write the keys file, unless there is one, and show where it is.
     WriteKeysFile,
 }
 
@@ -84,10 +86,10 @@ impl Outbox {
         });
     }
 
-    /// Asks for a change by a control that changes continuously; what it does until it rests is one undo step.
+    /// Asks for a change by a control that changes continuously; what it does until [`Outbox::end_with`] is one undo
+    /// step.
     pub fn edit_by(&mut self, response: &Response, edit: Edit, label: impl Into<Label>) {
         self.edit_in(response.id, edit, label);
-        self.end_with(response);
     }
 
     /// As [`Outbox::edit_by`], for a control that is known by its id alone.
@@ -100,11 +102,16 @@ impl Outbox {
         });
     }
 
-    /// Ends the undo step of a control that rests now.
+    /// Ends the undo step of a control if it rests now; to be called in every frame, also without a change.
     pub fn end_with(&mut self, response: &Response) {
         if response.drag_stopped() || response.lost_focus() {
-            self.push(Intent::EndGesture(Gesture(response.id.value())));
+            self.end_in(response.id);
         }
+    }
+
+    /// Ends the undo step of a control that is known by its id alone.
+    pub fn end_in(&mut self, id: Id) {
+        self.push(Intent::EndGesture(Gesture(id.value())));
     }
 
     /// Asks for a change of a region's property.

@@ -128,6 +128,10 @@ pub fn prompt_ui(
         accepted = Some(index);
     }
     let is_changed = edited != text;
+    if is_changed {
+        // What was offered goes on from the text as it was before the keys of this frame.
+        accepted = None;
+    }
     let chosen = if is_changed || accepted.is_some() {
         0
     } else {
@@ -328,3 +332,67 @@ fn word_sheet(ctx: &egui::Context) -> Option<egui::TextureHandle> {
 
 /// Room below a prompt field.
 pub const BELOW: f32 = space::XS;
+
+#[cfg(test)]
+mod tests {
+    use egui_kittest::{Harness, kittest::Queryable as _};
+
+    use super::*;
+    use crate::{panels::words::POCKET, theme};
+
+    /// A prompt field with the pocket model's words, in which `typed` stands and is being completed.
+    fn typing(typed: &str) -> Harness<'static, String> {
+        let show = |ui: &mut Ui, text: &mut String| {
+            let aids = PromptAids {
+                tokenizer: None,
+                words: Some(&*POCKET),
+            };
+            if let (_, Some(new)) = prompt_ui(ui, Id::unique("prompt"), "Prompt", "", text, 2, aids) {
+                *text = new;
+            }
+        };
+        let mut harness = Harness::builder()
+            .with_context_setup(theme::install)
+            .build_ui_state(show, String::new());
+        let field = harness.get_by_role_and_label(egui::accesskit::Role::MultilineTextInput, "Prompt");
+        field.focus();
+        field.type_text(typed);
+        harness.run_steps(3);
+        assert_eq!(harness.state(), typed);
+        harness.get_by_label("Complete: tree");
+        harness
+    }
+
+    /// All of it in one frame, as after a moment in which the window could not draw.
+    fn press_at_once(harness: &mut Harness<'static, String>, events: impl IntoIterator<Item = egui::Event>) {
+        harness.input_mut().events.extend(events);
+        harness.step();
+        harness.run_steps(2);
+    }
+
+    fn press(key: Key) -> egui::Event {
+        egui::Event::Key {
+            key,
+            physical_key: None,
+            pressed: true,
+            repeat: false,
+            modifiers: Modifiers::NONE,
+        }
+    }
+
+    #[test]
+    fn a_completion_is_never_put_into_a_text_that_changed_in_the_same_frame() {
+        let mut harness = typing("tr");
+        press_at_once(
+            &mut harness,
+            [Key::Backspace, Key::Backspace, Key::Tab].map(press),
+        );
+        assert_eq!(harness.state(), "");
+
+        let mut harness = typing("tr");
+        press_at_once(&mut harness, [egui::Event::Text("e".to_owned()), press(Key::Tab)]);
+        assert_eq!(harness.state(), "tre");
+        press_at_once(&mut harness, [press(Key::Tab)]);
+        assert_eq!(harness.state(), "tree", "the next press completes it");
+    }
+}

@@ -1,5 +1,7 @@
 //! The tool rail at the left, and the options of the tool in hand above the canvas.
 
+use std::ops::RangeInclusive;
+
 use eframe::egui::{self, Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, Ui, vec2};
 use serde::{Deserialize, Serialize};
 
@@ -150,15 +152,14 @@ pub fn tool_options_ui(ui: &mut Ui, pen: &mut ToolSettings, outbox: &mut Outbox)
             Tool::Brush | Tool::Eraser => brush_options_ui(ui, pen, room),
             Tool::Fill => fill_options_ui(ui, &mut pen.area, room),
             Tool::Lasso | Tool::Rectangle | Tool::Ellipse => shape_options_ui(ui, &mut pen.area, room),
-            Tool::Pick | Tool::Pan | Tool::Zoom | Tool::Rotate => {
-                if room > 480.0 {
-                    ui.label(
-                        RichText::new("Click the canvas to select the region there")
-                            .text_style(small())
-                            .color(palette(ui).text_weak),
-                    );
-                }
+            Tool::Pick if room > 480.0 => {
+                ui.label(
+                    RichText::new("Click the canvas to select the region there")
+                        .text_style(small())
+                        .color(palette(ui).text_weak),
+                );
             }
+            Tool::Pick | Tool::Pan | Tool::Zoom | Tool::Rotate => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             view_options_ui(ui, &mut pen.display, room, outbox);
@@ -171,7 +172,7 @@ fn number_ui(
     ui: &mut Ui,
     label: &str,
     value: &mut f32,
-    range: std::ops::RangeInclusive<f32>,
+    range: RangeInclusive<f32>,
     scale: f32,
     suffix: &str,
     hint_text: &str,
@@ -195,6 +196,54 @@ fn number_ui(
     response.on_hover_ui(|ui| tooltip(ui, label, hint_text, ""));
 }
 
+/// A property of the brush between 0 and 1.
+struct BrushProperty {
+    label: &'static str,
+    hint: &'static str,
+    range: RangeInclusive<f32>,
+    of: fn(&mut BrushSettings) -> &mut f32,
+    /// From so much room on it stands above the canvas, too.
+    from_room: f32,
+}
+
+const BRUSH_PROPERTIES: [BrushProperty; 5] = [
+    BrushProperty {
+        label: "Hardness",
+        hint: "How crisp the edge is. Shift+[ and Shift+], or Shift+drag up and down on the canvas.",
+        range: 0.0..=1.0,
+        of: |brush| &mut brush.hardness,
+        from_room: 490.0,
+    },
+    BrushProperty {
+        label: "Flow",
+        hint: "How much of the way to full coverage each dab goes.",
+        range: 0.01..=1.0,
+        of: |brush| &mut brush.flow,
+        from_room: 640.0,
+    },
+    BrushProperty {
+        label: "Opacity",
+        hint: "Coverage that a whole stroke cannot exceed.",
+        range: 0.01..=1.0,
+        of: |brush| &mut brush.opacity,
+        from_room: 760.0,
+    },
+    BrushProperty {
+        label: "Spacing",
+        hint: "Distance between dabs as a part of the size.",
+        range: 0.02..=1.0,
+        of: |brush| &mut brush.spacing,
+        from_room: f32::INFINITY,
+    },
+    BrushProperty {
+        label: "Stabiliser",
+        hint: "How calmly the brush follows the pen.",
+        range: 0.0..=1.0,
+        of: |brush| &mut brush.stabiliser,
+        from_room: f32::INFINITY,
+    },
+];
+
 fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
     let brush = &mut pen.brush;
     number_ui(
@@ -206,17 +255,12 @@ fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
         " px",
         "Diameter. Drag the number, press [ and ], or Shift+drag sideways on the canvas.",
     );
-    if room > 490.0 {
-        let hint = "How crisp the edge is. Shift+[ and Shift+], or Shift+drag up and down on the canvas.";
-        number_ui(ui, "Hardness", &mut brush.hardness, 0.0..=1.0, 100.0, " %", hint);
-    }
-    if room > 640.0 {
-        let hint = "How much of the way to full coverage each dab goes.";
-        number_ui(ui, "Flow", &mut brush.flow, 0.01..=1.0, 100.0, " %", hint);
-    }
-    if room > 760.0 {
-        let hint = "Coverage that a whole stroke cannot exceed.";
-        number_ui(ui, "Opacity", &mut brush.opacity, 0.01..=1.0, 100.0, " %", hint);
+    for property in BRUSH_PROPERTIES
+        .iter()
+        .filter(|property| room > property.from_room)
+    {
+        let (range, value) = (property.range.clone(), (property.of)(brush));
+        number_ui(ui, property.label, value, range, 100.0, " %", property.hint);
     }
     let is_special = pen.symmetry != Symmetry::Off || pen.brush.stabiliser > 0.0;
     let hint = "Hardness, flow, opacity, spacing, stabiliser, pen pressure, symmetry.";
@@ -230,46 +274,10 @@ fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings) {
     ui.set_width(280.0);
     ui.add_space(space::XS);
     let brush = &mut pen.brush;
-    slider_row(
-        ui,
-        "Hardness",
-        "How crisp the edge of a dab is.",
-        &mut brush.hardness,
-        0.0..=1.0,
-        PER_CENT,
-    );
-    slider_row(
-        ui,
-        "Flow",
-        "How much of the way to full coverage each dab goes.",
-        &mut brush.flow,
-        0.01..=1.0,
-        PER_CENT,
-    );
-    slider_row(
-        ui,
-        "Opacity",
-        "Coverage that a whole stroke cannot exceed.",
-        &mut brush.opacity,
-        0.01..=1.0,
-        PER_CENT,
-    );
-    slider_row(
-        ui,
-        "Spacing",
-        "Distance between dabs as a part of the size.",
-        &mut brush.spacing,
-        0.02..=1.0,
-        PER_CENT,
-    );
-    slider_row(
-        ui,
-        "Stabiliser",
-        "How calmly the brush follows the pen.",
-        &mut brush.stabiliser,
-        0.0..=1.0,
-        PER_CENT,
-    );
+    for property in &BRUSH_PROPERTIES {
+        let (range, value) = (property.range.clone(), (property.of)(brush));
+        slider_row(ui, property.label, property.hint, value, range, PER_CENT);
+    }
     ui.add_space(space::XS);
     ui.checkbox(&mut brush.pressure_size.enabled, "Pen pressure changes the size");
     ui.checkbox(&mut brush.pressure_flow.enabled, "Pen pressure changes the flow");

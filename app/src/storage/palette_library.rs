@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use super::{
-    atomic::{PreviousVersion, write_bytes_atomically},
+    atomic::{PreviousVersion, backup_path, write_bytes_atomically},
     masks::file_stem,
     open::{Opened, open_path},
     palette::{Demo, Palette, built_in},
@@ -94,12 +94,24 @@ pub fn save(palette: &Palette, demo: Demo, path: &Path) -> anyhow::Result<()> {
     write_bytes_atomically(path, PreviousVersion::Discard, json.as_bytes())
 }
 
-/// Removes a palette of the user's own.
+/// Takes a palette of the user's own out of the library. Its file stays under the name of [`backup_path`], for
+/// [`bring_back`].
 ///
 /// # Errors
-/// If its file cannot be removed.
+/// If its file cannot be renamed.
 pub fn remove(path: &Path) -> anyhow::Result<()> {
-    std::fs::remove_file(path).with_context(|| format!("cannot remove the palette {}", path.display()))
+    std::fs::rename(path, backup_path(path))
+        .with_context(|| format!("cannot remove the palette {}", path.display()))
+}
+
+/// Puts a palette that was removed into the library again.
+///
+/// # Errors
+/// If another one has its name by now, or its file has gone.
+pub fn bring_back(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.exists(), "there is another palette {}", path.display());
+    std::fs::rename(backup_path(path), path)
+        .with_context(|| format!("cannot bring the palette {} back", path.display()))
 }
 
 #[cfg(test)]
@@ -140,8 +152,12 @@ mod tests {
             "by file name; a file without a title is called by its name"
         );
         assert_eq!(found[7].palette.brushes[0].colour, [1, 2, 3]);
-        remove(found[6].path.as_deref().unwrap()).unwrap();
+        let path = found[6].path.as_deref().unwrap();
+        remove(path).unwrap();
         assert_eq!(load(Some(&folder)).len(), 8);
+        bring_back(path).unwrap();
+        assert_eq!(load(Some(&folder)), found, "whole and at its place");
+        assert!(bring_back(path).is_err(), "it is there already");
         assert!(keep(&folder, &Palette::default()).is_err());
     }
 }

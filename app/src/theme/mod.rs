@@ -3,6 +3,7 @@
 //! The interface is neutral grey so that it does not tint what the painter sees; one accent marks what is active.
 //! States never rest on colour alone: a shape or a word always says the same.
 
+mod copy_glyph;
 pub mod icons;
 pub mod widgets;
 
@@ -125,6 +126,7 @@ pub fn icon() -> TextStyle {
 /// Gives a context the app's fonts and both themes.
 pub fn install(ctx: &egui::Context) {
     ctx.set_fonts(fonts());
+    ctx.add_glyph_rasterizer(copy_glyph::copy_glyph());
     for (theme, palette) in [(Theme::Dark, &DARK), (Theme::Light, &LIGHT)] {
         ctx.set_style_of(theme, style(theme, palette));
     }

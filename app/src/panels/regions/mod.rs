@@ -41,6 +41,8 @@ pub struct RegionsState {
     renaming: Option<(RegionId, String)>,
     /// Whether the prompt field is to get the keyboard.
     wants_prompt: bool,
+    /// The region whose colour is being chosen; what the picker does until it closes is one undo step.
+    colouring: Option<RegionId>,
 }
 
 impl RegionsState {

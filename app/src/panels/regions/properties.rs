@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, Align, Id, Label, Layout, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Id, Label, Layout, Popup, RichText, Ui, vec2};
 use wordbrush_engine::api::Seed;
 
 use super::{
@@ -136,14 +136,7 @@ pub(super) fn region_properties_ui(
 ) {
     ui.add_space(space::XS);
     ui.horizontal(|ui| {
-        let mut colour = region.colour;
-        let response = ui.color_edit_button_srgb(&mut colour);
-        ui.ctx()
-            .accesskit_node_builder(response.id, |node| node.set_label("Region colour".to_owned()));
-        if response.changed() {
-            let edit = Edit::Region(region.id, RegionField::Colour(colour));
-            outbox.edit_in(response.id, edit, "Region colour");
-        }
+        region_colour_ui(ui, region, state, outbox);
         ui.add(Label::new(RichText::new(region.title()).text_style(strong())).truncate());
     });
     let id = Id::unique(("prompt", region.id.0));
@@ -201,6 +194,32 @@ pub(super) fn region_properties_ui(
         outbox.end_with(&response);
     }
     region_seed_ui(ui, region, outbox);
+}
+
+fn region_colour_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox: &mut Outbox) {
+    let mut colour = region.colour;
+    // The button is the same one for every region; its id alone would join the colours of two.
+    let (response, is_open) = ui
+        .push_id(region.id.0, |ui| {
+            // As egui names the picker that belongs to the button.
+            let popup = ui.auto_id_with("popup");
+            let response = ui.color_edit_button_srgb(&mut colour);
+            (response, Popup::is_id_open(ui.ctx(), popup))
+        })
+        .inner;
+    ui.ctx()
+        .accesskit_node_builder(response.id, |node| node.set_label("Region colour".to_owned()));
+    let open = is_open.then_some(region.id);
+    if state.colouring != open {
+        if state.colouring.is_some() {
+            outbox.end_in(response.id);
+        }
+        state.colouring = open;
+    }
+    if colour != region.colour {
+        let edit = Edit::Region(region.id, RegionField::Colour(colour));
+        outbox.edit_in(response.id, edit, "Region colour");
+    }
 }
 
 fn region_seed_ui(ui: &mut Ui, region: &RegionLayer, outbox: &mut Outbox) {
