@@ -273,7 +273,7 @@ fn kill_once(seed: u64) -> u128 {
     // An edit may come while one record is being written, and waits for that and its own.
     let age = PROMISE + 2 * disk.longest();
 
-    let sessions = find_cut_off(&folders).unwrap();
+    let sessions = find_cut_off(&folders).unwrap().cut_off;
     let promised = last_edit_older_than(&lines, killed_at, age);
     let Some(session) = sessions.first() else {
         assert_eq!(promised, 0, "seed {seed}: a session is lost");
@@ -389,7 +389,7 @@ fn on_a_full_disk_painting_goes_on_and_nothing_becomes_unreadable() {
     let lines_with = |start: &str| lines.iter().filter(|(_, line)| line.starts_with(start)).count();
     assert_eq!(lines_with("event Failing"), 1, "the user is told once");
 
-    let sessions = find_cut_off(&Folders::below(home.path())).unwrap();
+    let sessions = find_cut_off(&Folders::below(home.path())).unwrap().cut_off;
     let recovered = &sessions[0].recovered().state.document;
     let mut script = Script::new(seed);
     while script.edits < recovered.seed.0 {
@@ -486,7 +486,7 @@ fn a_full_disk_keeps_the_old_project_and_autosave_resumes_when_there_is_room() {
     std::fs::remove_file(&ballast).unwrap();
     assert!(wait_for_event(&autosave).contains("WorksAgain"));
     drop(autosave);
-    let sessions = find_cut_off(&Folders::below(disk.path())).unwrap();
+    let sessions = find_cut_off(&Folders::below(disk.path())).unwrap().cut_off;
     assert_eq!(sessions[0].recovered().state, state);
 }
 

@@ -125,7 +125,28 @@ fn a_session_is_let_go_only_when_that_was_said_twice() {
     assert!(harness.query_by_label("Bring back").is_none(), "it closes");
     eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
     drop(harness);
-    assert!(find_cut_off(&folders).unwrap().is_empty());
+    assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
+}
+
+#[test]
+fn a_session_whose_program_is_not_quite_gone_is_offered_a_little_later() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut killed = app_with_folders(folders.clone());
+    killed.run_until_fresh();
+    reroll(&mut killed);
+    killed.run_until("the newest frame on disk", |app| {
+        app.kept_frames().has_newest_on_disk() && app.is_up_to_date()
+    });
+    let mut harness = app_with_folders(folders);
+    harness.run_until_fresh();
+    assert!(harness.query_by_label("Bring back").is_none());
+    drop(killed);
+    let begin = std::time::Instant::now();
+    while harness.query_by_label("Bring back").is_none() {
+        assert!(begin.elapsed().as_secs() < 60, "no session is offered");
+        harness.step();
+    }
 }
 
 #[test]
@@ -152,7 +173,7 @@ fn frames_on_disk_go_with_a_session_that_ends_in_good_order() {
     open_sample(&mut harness, "Lava gate");
     end(harness);
     assert_eq!(frames(), 0);
-    assert!(find_cut_off(&folders).unwrap().is_empty());
+    assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
 }
 
 fn open_sample(harness: &mut Harness<'static, Option<App>>, name: &str) {
@@ -285,7 +306,7 @@ fn a_canvas_that_was_left_is_let_go_once_it_is_saved() {
     harness.run_steps(2);
     assert!(unsaved_regions(&harness).is_empty());
     end(harness);
-    assert!(find_cut_off(&folders).unwrap().is_empty());
+    assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
 }
 
 #[test]

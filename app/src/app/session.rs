@@ -18,13 +18,15 @@ use crate::{
         autosave::{Autosave, AutosaveEvent},
         folders::Folders,
         journal::{LeftCanvas, SessionFile, SessionFrames, SessionState},
-        sessions::{self, CutOffSession},
+        sessions::{self, CutOffSession, Found},
     },
 };
 
 /// How long a session that was given back stays on disk, so that the new one has journalled it for certain.
 const KEPT_AFTER_RESTORE: Duration = Duration::from_secs(5);
 
+/// How long a program that was killed may take to be gone.
+const SEARCH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long the end of the program may be put off for a folder that the disk does not give.
 const LONGEST_WAIT_AT_END: Duration = Duration::from_secs(2);
 
@@ -32,7 +34,9 @@ const LONGEST_WAIT_AT_END: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct SessionKeeper {
     autosave: Option<Autosave>,
-    search: Option<Task<Vec<CutOffSession>>>,
+    search: Option<Task<Found>>,
+    /// When to look again: the system may not have done away yet with a program that was killed.
+    search_again: Option<Instant>,
     given_back: Vec<(Instant, CutOffSession)>,
     /// Whether the journal was given anything yet.
     has_begun: bool,
@@ -54,6 +58,7 @@ impl App {
             return;
         };
         self.session.search = self.begin_search(folders.clone());
+        self.session.search_again = Some(Instant::now() + SEARCH_AGAIN_AFTER);
         match Autosave::start(folders) {
             Ok(autosave) => self.session.autosave = Some(autosave),
             Err(error) => self
@@ -62,7 +67,7 @@ impl App {
         }
     }
 
-    fn begin_search(&mut self, folders: Folders) -> Option<Task<Vec<CutOffSession>>> {
+    fn begin_search(&mut self, folders: Folders) -> Option<Task<Found>> {
         self.begin("Looking for unsaved sessions", move || {
             sessions::find_cut_off(&folders)
         })
@@ -124,11 +129,20 @@ impl App {
         if let Some(found) = self.session.search.as_ref().and_then(Task::poll) {
             self.session.search = None;
             match found {
-                Ok(found) if found.is_empty() => {}
-                Ok(found) => self.dialog = Some(Dialog::Recover(RecoverDialog::new(found))),
-                Err(error) => self.notifications.push(Level::Warning, format!("{error:#}")),
+                Ok(found) if !found.cut_off.is_empty() => {
+                    self.session.search_again = None;
+                    self.dialog = Some(Dialog::Recover(RecoverDialog::new(found.cut_off)));
+                }
+                // This session's own folder is in use as well, once something is painted; it does no harm to look.
+                Ok(found) if found.in_use > 0 => {}
+                Ok(_) => self.session.search_again = None,
+                Err(error) => {
+                    self.session.search_again = None;
+                    self.notifications.push(Level::Warning, format!("{error:#}"));
+                }
             }
         }
+        self.search_again(ctx);
         let is_due = |given_back: &(Instant, CutOffSession)| {
             let kept = &self.kept_frames;
             let is_kept = kept.has_all_pins_on_disk() && kept.has_all_unsaved_on_disk();
@@ -140,6 +154,28 @@ impl App {
         }
         if !self.session.given_back.is_empty() {
             ctx.request_repaint_after(KEPT_AFTER_RESTORE);
+        }
+    }
+
+    /// Looks once more for sessions that were cut off, where some could not be told from open ones.
+    fn search_again(&mut self, ctx: &egui::Context) {
+        let Some(when) = self
+            .session
+            .search_again
+            .filter(|_| self.session.search.is_none())
+        else {
+            return;
+        };
+        let now = Instant::now();
+        if now < when {
+            ctx.request_repaint_after(when - now);
+        } else if self.dialog.is_none() && !self.canvas.is_painting() {
+            self.session.search_again = None;
+            if let Some(folders) = self.folders.clone() {
+                self.session.search = self.begin_search(folders);
+            }
+        } else {
+            ctx.request_repaint_after(SEARCH_AGAIN_AFTER);
         }
     }
 

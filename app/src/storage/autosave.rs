@@ -258,7 +258,7 @@ mod tests {
             autosave.note(state(seed));
         }
         drop(autosave);
-        let found = find_cut_off(&folders).unwrap();
+        let found = find_cut_off(&folders).unwrap().cut_off;
         assert_eq!(found[0].recovered().state, state(999));
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let autosave = Autosave::start(folders.clone()).unwrap();
         autosave.note(state(1));
         autosave.end();
-        assert!(find_cut_off(&folders).unwrap().is_empty());
+        assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
     }
 
     #[test]

@@ -119,26 +119,39 @@ impl CutOffSession {
     }
 }
 
-/// Finds the sessions that were cut off with something unsaved, the newest first; what is left of others is removed.
+/// What was found of earlier sessions.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that were cut off with something unsaved, the newest first.
+    pub cut_off: Vec<CutOffSession>,
+    /// How many belong to a program that runs, or to one that the system has not done away with yet.
+    pub in_use: usize,
+}
+
+/// Finds the sessions that were cut off with something unsaved; what is left of others is removed.
 ///
 /// # Errors
 /// If the state folder cannot be read; a missing one is an empty one.
-pub fn find_cut_off(folders: &Folders) -> anyhow::Result<Vec<CutOffSession>> {
+pub fn find_cut_off(folders: &Folders) -> anyhow::Result<Found> {
     let sessions = folders.sessions();
+    let mut found = Found::default();
     if !sessions.exists() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let _gate = pass_gate(&sessions)?;
-    let mut found = Vec::new();
     for entry in std::fs::read_dir(&sessions)? {
         let folder = entry?.path();
-        if folder.is_dir()
-            && let Some(lock) = lock_if_free(&folder)
-        {
-            found.extend(look_into(folder, lock));
+        if !folder.is_dir() {
+            continue;
+        }
+        match lock_if_free(&folder) {
+            Some(lock) => found.cut_off.extend(look_into(folder, lock)),
+            None => found.in_use += 1,
         }
     }
-    found.sort_by_key(|session| std::cmp::Reverse(session.recovered.written_at));
+    found
+        .cut_off
+        .sort_by_key(|session| std::cmp::Reverse(session.recovered.written_at));
     Ok(found)
 }
 
@@ -254,21 +267,21 @@ mod tests {
     fn running_sessions_are_left_alone_and_cut_off_ones_are_offered() {
         let root = tempfile::tempdir().unwrap();
         let folders = Folders::below(root.path());
-        assert!(find_cut_off(&folders).unwrap().is_empty());
+        assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
         let running = Session::begin(&folders, &state(1)).unwrap();
         let mut cut_off = Session::begin(&folders, &state(2)).unwrap();
         cut_off.append(&state(3)).unwrap();
         drop(cut_off);
 
-        let found = find_cut_off(&folders).unwrap();
+        let found = find_cut_off(&folders).unwrap().cut_off;
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].recovered().state, state(3));
         assert!(
-            find_cut_off(&folders).unwrap().is_empty(),
+            find_cut_off(&folders).unwrap().cut_off.is_empty(),
             "it is offered by one instance only"
         );
         drop(found);
-        let found = find_cut_off(&folders).unwrap();
+        let found = find_cut_off(&folders).unwrap().cut_off;
         assert_eq!(found.len(), 1, "and again if that one did not deal with it");
         for session in found {
             session.discard().unwrap();
@@ -294,7 +307,7 @@ mod tests {
         pinned.frames.pinned = vec![1];
         session.append(&pinned).unwrap();
         drop(session);
-        let found = find_cut_off(&folders).unwrap();
+        let found = find_cut_off(&folders).unwrap().cut_off;
         assert_eq!(found[0].frames().pins, [frame(1)]);
         assert_eq!(found[0].frames().last, Some(frame(3)));
     }
@@ -308,7 +321,7 @@ mod tests {
         // What is left at the first moment at which another instance could get the lock.
         journal::remove(&folder).unwrap();
         std::fs::remove_file(folder.join(LOCK_FILE)).unwrap();
-        assert!(find_cut_off(&folders).unwrap().is_empty());
+        assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
         assert!(!folder.exists(), "and what is left goes");
     }
 
@@ -330,7 +343,7 @@ mod tests {
         saved.file.is_saved = true;
         session.append(&saved).unwrap();
         drop(session);
-        assert!(find_cut_off(&folders).unwrap().is_empty());
+        assert!(find_cut_off(&folders).unwrap().cut_off.is_empty());
         assert_eq!(std::fs::read_dir(folders.sessions()).unwrap().count(), 1);
     }
 }
