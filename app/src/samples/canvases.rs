@@ -28,10 +28,10 @@ pub const SAMPLES: &[Sample] = &[
         name: "Meadow",
         teaches: "Land, sky and things: where regions overlap, the front one wins.",
         picture: include_bytes!("../../../assets/samples/meadow.jpg"),
-        seed: 10,
+        seed: 11,
         regions: &[
-            region("Sky", "blue sky", Shape::Above { y: 0.62, wave: 0.02 }, 10.0),
-            region("Meadow", "grass", Shape::Below { y: 0.58, wave: 0.035 }, 6.0),
+            region("Sky", "blue sky", Shape::Above { y: 0.62, wave: 0.02 }, 8.0),
+            region("Meadow", "grass", Shape::Below { y: 0.58, wave: 0.035 }, 8.0),
             region("Sun", "sun", ellipse(0.8, 0.2, 0.13, 0.16), 8.0),
             region("Tree", "tree", ellipse(0.3, 0.5, 0.22, 0.34), 8.0),
         ],
@@ -40,10 +40,10 @@ pub const SAMPLES: &[Sample] = &[
         name: "Harbour",
         teaches: "Try another prompt for the sky: sunset, night sky, clouds.",
         picture: include_bytes!("../../../assets/samples/harbour.jpg"),
-        seed: 4,
+        seed: 2,
         regions: &[
-            region("Sky", "sunset", Shape::Above { y: 0.52, wave: 0.0 }, 10.0),
-            region("Sea", "sea", Shape::Below { y: 0.5, wave: 0.012 }, 6.0),
+            region("Sky", "sunset", Shape::Above { y: 0.52, wave: 0.0 }, 8.0),
+            region("Sea", "sea", Shape::Below { y: 0.5, wave: 0.012 }, 8.0),
             region("Boat", "boat", ellipse(0.36, 0.48, 0.2, 0.26), 8.0),
         ],
     },
@@ -51,10 +51,10 @@ pub const SAMPLES: &[Sample] = &[
         name: "Winter night",
         teaches: "Edge softness: see how far the snow melts into the sky.",
         picture: include_bytes!("../../../assets/samples/winter-night.jpg"),
-        seed: 3,
+        seed: 11,
         regions: &[
-            region("Night", "night sky", Shape::Above { y: 0.6, wave: 0.03 }, 12.0),
-            region("Snow", "snow", Shape::Below { y: 0.56, wave: 0.05 }, 10.0),
+            region("Night", "night sky", Shape::Above { y: 0.6, wave: 0.03 }, 8.0),
+            region("Snow", "snow", Shape::Below { y: 0.56, wave: 0.05 }, 8.0),
             region("Moon", "crescent moon", ellipse(0.82, 0.18, 0.1, 0.13), 8.0),
             region("Pine tree", "pine tree", ellipse(0.2, 0.5, 0.16, 0.3), 8.0),
             region("Snowman", "snowman", ellipse(0.62, 0.6, 0.17, 0.27), 8.0),
@@ -64,9 +64,9 @@ pub const SAMPLES: &[Sample] = &[
         name: "Castle",
         teaches: "Seeds: select the castle and reroll it alone, with the dice.",
         picture: include_bytes!("../../../assets/samples/castle.jpg"),
-        seed: 9,
+        seed: 10,
         regions: &[
-            region("Sky", "clouds", Shape::Above { y: 0.5, wave: 0.03 }, 10.0),
+            region("Sky", "clouds", Shape::Above { y: 0.5, wave: 0.03 }, 8.0),
             region("Hills", "hills", Shape::Below { y: 0.48, wave: 0.06 }, 8.0),
             region("Rainbow", "rainbow", ellipse(0.28, 0.3, 0.22, 0.2), 8.0),
             region("Castle", "castle", ellipse(0.62, 0.46, 0.24, 0.32), 8.0),
@@ -78,7 +78,7 @@ pub const SAMPLES: &[Sample] = &[
         picture: include_bytes!("../../../assets/samples/still-life.jpg"),
         seed: 4,
         regions: &[
-            region("Wall", "teal paper", Shape::Above { y: 0.66, wave: 0.0 }, 10.0),
+            region("Wall", "teal paper", Shape::Above { y: 0.66, wave: 0.0 }, 8.0),
             region("Table", "wood", Shape::Below { y: 0.64, wave: 0.0 }, 4.0),
             region("Apple", "red apple", ellipse(0.24, 0.56, 0.16, 0.21), 8.0),
             region("Lemon", "lemon", ellipse(0.76, 0.62, 0.14, 0.17), 8.0),
@@ -91,7 +91,7 @@ pub const SAMPLES: &[Sample] = &[
         picture: include_bytes!("../../../assets/samples/forest-floor.jpg"),
         seed: 3,
         regions: &[
-            region("Forest", "forest", Shape::Above { y: 0.7, wave: 0.03 }, 10.0),
+            region("Forest", "forest", Shape::Above { y: 0.7, wave: 0.03 }, 8.0),
             region("Moss", "moss", Shape::Below { y: 0.62, wave: 0.04 }, 8.0),
             region("Mushroom", "mushroom", ellipse(0.34, 0.58, 0.19, 0.27), 8.0),
             region("Fox", "fox", ellipse(0.74, 0.6, 0.16, 0.24), 8.0),
@@ -101,7 +101,7 @@ pub const SAMPLES: &[Sample] = &[
         name: "Balloons",
         teaches: "Colours in prompts: red, teal, purple. Duplicate one with Ctrl+J.",
         picture: include_bytes!("../../../assets/samples/balloons.jpg"),
-        seed: 3,
+        seed: 6,
         regions: &[
             region("Sky", "blue sky", EVERYWHERE, 0.0),
             region(
@@ -155,7 +155,7 @@ pub const SAMPLES: &[Sample] = &[
         picture: include_bytes!("../../../assets/samples/desert.jpg"),
         seed: 5,
         regions: &[
-            region("Sky", "blue sky", Shape::Above { y: 0.52, wave: 0.01 }, 10.0),
+            region("Sky", "blue sky", Shape::Above { y: 0.52, wave: 0.01 }, 8.0),
             region("Desert", "desert", Shape::Below { y: 0.5, wave: 0.04 }, 8.0),
             region("Sun", "sun", ellipse(0.8, 0.2, 0.12, 0.15), 8.0),
             region("Cactus", "cactus", ellipse(0.28, 0.52, 0.18, 0.32), 8.0),
@@ -192,7 +192,7 @@ pub const SAMPLES: &[Sample] = &[
                 },
                 4.0,
             ),
-            region("Lava", "lava", Shape::Below { y: 0.82, wave: 0.03 }, 6.0),
+            region("Lava", "lava", Shape::Below { y: 0.82, wave: 0.03 }, 8.0),
         ],
     },
 ];
