@@ -91,9 +91,15 @@ impl Isa {
     }
 
     /// Whether bf16 is known to be faster than `f32`. Products of pairs are where the processor makes as many of them at
-    /// a time as `f32` products, which not all do: see docs/PERFORMANCE.md.
+    /// a time as `f32` products: AMD's do, Intel's make half as many. See docs/PERFORMANCE.md.
+    ///
+    /// This is known, not measured, so that one machine always paints the same picture.
     pub fn has_fast_bf16(self) -> bool {
-        self == Self::Amx
+        match self {
+            Self::Amx => true,
+            Self::Avx512Bf16 => is_of_amd(),
+            Self::Portable | Self::Neon | Self::Avx2 | Self::Avx512 => false,
+        }
     }
 
     /// For benchmarks and the status line.
@@ -107,6 +113,17 @@ impl Isa {
             Self::Amx => "AVX-512 + AMX",
         }
     }
+}
+
+/// Whether the processor was made by AMD.
+fn is_of_amd() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// A vector of floats and what can be done with it.
