@@ -537,6 +537,31 @@ fn the_canvas_changes_its_size_while_it_runs() {
 }
 
 #[test]
+fn a_new_region_is_as_soft_to_the_model_on_a_canvas_that_it_computes_smaller() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let largest = harness.app().link().summary().unwrap().largest_side;
+    let new_region = |harness: &mut egui_kittest::Harness<'static, _>| {
+        harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
+        harness.run_steps(3);
+    };
+    new_region(&mut harness);
+    assert_eq!(harness.app().document().regions.last().unwrap().mask_std_px, 8.0);
+    let ctx = harness.ctx.clone();
+    let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+    app.as_mut().unwrap().run(&ctx, AppCommand::CanvasSize);
+    harness.run_steps(3);
+    harness.get_by_label_contains("Wide screen").click();
+    harness.run_steps(3);
+    harness.get_by_label("Change size").click_accesskit();
+    harness.run_until("the new size", |app| app.document().size.width() == 1280);
+    new_region(&mut harness);
+    let soft = harness.app().document().regions.last().unwrap().mask_std_px;
+    let enlargement = (1280.0_f32 * 720.0).sqrt() / largest as f32;
+    assert!((soft - 8.0 * enlargement).abs() < 1e-3, "{soft}");
+}
+
+#[test]
 fn the_export_window_says_when_the_picture_is_behind() {
     let mut harness = app();
     harness.run_until_fresh();

@@ -355,12 +355,26 @@ impl App {
     }
 
     fn new_region(&mut self) {
-        let (id, edit) = Edit::new_region(&self.document, "");
+        let (id, mut edit) = Edit::new_region(&self.document, "");
+        if let Edit::AddRegion { region, .. } = &mut edit {
+            region.mask_std_px *= self.enlargement();
+        }
         self.apply(edit, "New region", None);
         self.select(Target::Region(id));
         // Where panels are hidden, the prompt would take the keyboard whenever they are shown again.
         self.hides_ui = false;
         self.wants_prompt_focus = true;
+    }
+
+    /// How many times larger the canvas is than what the model computes of it. An edge that is soft to the painter must be so
+    /// to the model, or objects keep the white that they are formed on.
+    fn enlargement(&self) -> f32 {
+        let side = (self.document.size.area() as f32).sqrt();
+        let largest = self
+            .link
+            .summary()
+            .map_or(side, |model| model.largest_side as f32);
+        (side / largest).max(1.0)
     }
 
     fn duplicate_region(&mut self) {

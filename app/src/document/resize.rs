@@ -3,12 +3,12 @@
 use fast_image_resize as fir;
 use wordbrush_engine::api::{CanvasSize, Mask, Picture, PixelRect};
 
-use super::{BackgroundField, Document, Edit, edit::SizedMask};
+use super::{BackgroundField, Document, Edit, RegionField, edit::SizedMask};
 
 /// What becomes of the painting when the canvas gets another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResizeMode {
-    /// It is stretched to the new size.
+    /// It is stretched to the new size, and so are soft edges.
     #[default]
     Scale,
     /// It keeps its scale and its middle; the edges are cut or grown.
@@ -42,15 +42,21 @@ impl Edit {
                 },
             })
             .collect();
-        let resize = Self::Size { size, masks };
-        match &document.background.image {
+        let mut edits = vec![Self::Size { size, masks }];
+        if mode == ResizeMode::Scale {
+            let factor = (size.area() as f64 / old.area() as f64).sqrt() as f32;
+            edits.extend(
+                document
+                    .regions
+                    .iter()
+                    .map(|region| Self::Region(region.id, RegionField::MaskStd(region.mask_std_px * factor))),
+            );
+        } else if let Some(picture) = &document.background.image {
             // The picture is always fitted to the canvas, so that only cutting needs a new one.
-            Some(picture) if mode != ResizeMode::Scale => {
-                let cut = cropped_picture(&scaled_picture(picture, old), size, offset);
-                Self::Batch(vec![resize, Self::Background(BackgroundField::Image(Some(cut)))])
-            }
-            _ => resize,
+            let cut = cropped_picture(&scaled_picture(picture, old), size, offset);
+            edits.push(Self::Background(BackgroundField::Image(Some(cut))));
         }
+        Self::Batch(edits)
     }
 }
 
@@ -158,6 +164,7 @@ mod tests {
         assert_eq!(document.regions[0].mask.size(), size(256, 128));
         assert_eq!(document.regions[0].mask.coverage(128, 64), 255);
         assert_eq!(document.regions[0].mask.coverage(20, 10), 0);
+        assert_eq!(document.regions[0].mask_std_px, 16.0);
         document.apply(inverse);
         assert_eq!(document, before);
     }

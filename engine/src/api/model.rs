@@ -113,6 +113,8 @@ pub struct ModelSummary {
     pub fingerprint: String,
     /// Side in pixels the model was trained for.
     pub native_side: u32,
+    /// Side in pixels of the largest square that it computes; a canvas of a larger area is computed smaller and enlarged.
+    pub largest_side: u32,
     /// Device it runs on, as shown to the user.
     pub device: String,
     /// Number format it runs in.

@@ -82,6 +82,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute, watch: &LoadWatch<'_>) -> R
         family: blueprint.family.to_owned(),
         fingerprint: fingerprint(&blueprint.supply),
         native_side: spec.native_side,
+        largest_side: spec.largest_side,
         device: compute.name.clone(),
         precision: compute.precision,
         parameters: match &blueprint.supply {

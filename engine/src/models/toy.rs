@@ -74,6 +74,7 @@ pub fn load(choice: &ModelChoice, compute: &Compute) -> Result<LoadedModel> {
         family: "Toy".to_owned(),
         fingerprint: "0000000000".to_owned(),
         native_side: spec().native_side,
+        largest_side: spec().largest_side,
         device: compute.name.clone(),
         precision: Precision::F32,
         parameters: 0,

@@ -120,7 +120,10 @@ fn is_of_amd() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         let vendor = std::arch::x86_64::__cpuid(0);
-        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+        [vendor.ebx, vendor.edx, vendor.ecx]
+            .map(u32::to_le_bytes)
+            .as_flattened()
+            == b"AuthenticAMD"
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
