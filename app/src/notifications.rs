@@ -139,7 +139,7 @@ impl Notifications {
                                 ui.label(RichText::new(glyph).size(16.0).color(colour));
                                 ui.scope(|ui| {
                                     ui.set_max_width(380.0);
-                                    ui.add(egui::Label::new(&toast.text).wrap());
+                                    ui.add(egui::Label::new(as_sentence(&toast.text)).wrap());
                                 });
                                 if let Some(action) = &toast.action
                                     && ui
@@ -160,5 +160,27 @@ impl Notifications {
             self.toasts.remove(index);
         }
         chosen
+    }
+}
+
+/// An error's text begins small, so that it can follow others; alone it is a sentence.
+fn as_sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(rest)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_begin_with_a_capital() {
+        assert_eq!(as_sentence("cannot open castle.ora"), "Cannot open castle.ora");
+        assert_eq!(as_sentence("émile.png is no picture"), "Émile.png is no picture");
+        assert_eq!(as_sentence(""), "");
     }
 }

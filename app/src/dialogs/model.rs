@@ -116,10 +116,10 @@ fn running_ui(ui: &mut Ui, summary: &ModelSummary, memory_bytes: u64) {
             ui.label(RichText::new("is painting").color(colours.text_weak));
         });
         let parameters = summary.parameters as f64 / 1e6;
+        let precision = format!("{:?}", summary.precision).to_lowercase();
         let text = format!(
-            "{} · {parameters:.1} million parameters · {:?} on {} · trained at {} px · {} in use",
+            "{} · {parameters:.1} million parameters · {precision} on {} · trained at {} px · {} in use",
             summary.family,
-            summary.precision,
             summary.device,
             summary.native_side,
             megabytes(memory_bytes),

@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{self, Color32, Key, RichText, TextEdit, Ui, vec2};
+use eframe::egui::{
+    self, Align2, Color32, Key, RichText, Role, Sense, TextEdit, TextStyle, Ui, Vec2, WidgetInfo, vec2,
+};
 
 use super::{buttons_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
-    storage::{palette::Palette, palette_library::KeptPalette},
+    storage::{
+        palette::{Brush, Palette},
+        palette_library::KeptPalette,
+    },
     theme::{
         icons, strong,
         widgets::{action_button, caption, card, hint, primary_button},
@@ -104,16 +109,7 @@ fn palette_ui(ui: &mut Ui, kept: &KeptPalette, outbox: &mut Outbox) -> bool {
         ui.label(RichText::new(&palette.title).text_style(strong()));
         ui.horizontal_wrapped(|ui| {
             for brush in &palette.brushes {
-                let [red, green, blue] = brush.colour;
-                let (rect, _) = ui.allocate_exact_size(vec2(12.0, 12.0), egui::Sense::hover());
-                ui.painter()
-                    .rect_filled(rect, 3, Color32::from_rgb(red, green, blue));
-                let name = match brush.words.name.as_str() {
-                    "" => &brush.words.prompt,
-                    name => name,
-                };
-                ui.label(RichText::new(name).small())
-                    .on_hover_text(&brush.words.prompt);
+                brush_ui(ui, brush);
             }
         });
         buttons_ui(ui, |ui| {
@@ -132,4 +128,29 @@ fn palette_ui(ui: &mut Ui, kept: &KeptPalette, outbox: &mut Outbox) -> bool {
         });
     });
     is_taken
+}
+
+/// A brush's colour and name, which a new line never separates.
+fn brush_ui(ui: &mut Ui, brush: &Brush) {
+    const SWATCH: f32 = 12.0;
+    let name = match brush.words.name.as_str() {
+        "" => &brush.words.prompt,
+        name => name,
+    };
+    let font = TextStyle::Small.resolve(ui.style());
+    let colour = ui.visuals().text_color();
+    let galley = ui
+        .painter()
+        .layout(name.to_owned(), font, colour, ui.max_rect().width() - 20.0);
+    let gap = ui.spacing().item_spacing.x;
+    let size = vec2(SWATCH + gap + galley.size().x, galley.size().y.max(SWATCH));
+    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, name));
+    let swatch = Align2::LEFT_CENTER.align_size_within_rect(Vec2::splat(SWATCH), rect);
+    let [red, green, blue] = brush.colour;
+    ui.painter()
+        .rect_filled(swatch, 3, Color32::from_rgb(red, green, blue));
+    let text = Align2::RIGHT_CENTER.align_size_within_rect(galley.size(), rect);
+    ui.painter().galley(text.min, galley, colour);
+    response.on_hover_text(&brush.words.prompt);
 }
