@@ -27,7 +27,7 @@ use crate::{
     },
     ops::Workers,
     pipeline,
-    stream::{Session, StepOutcome},
+    stream::{Session, StepOutcome, Throughput},
 };
 
 pub(super) struct Painter {
@@ -246,7 +246,10 @@ impl Painter {
                 self.session.set_throughput(throughput);
                 true
             }
-            Ok(None) => false,
+            Ok(None) => {
+                self.session.set_throughput(Throughput::TOO_SLOW_FOR_BATCHES);
+                true
+            }
             // The stream meets the same failure at its first step and reports it there.
             Err(error) => {
                 tracing::warn!("the device could not be measured: {error}");

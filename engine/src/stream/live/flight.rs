@@ -54,6 +54,12 @@ pub struct Throughput {
 }
 
 impl Throughput {
+    /// Of a device that is so slow that a batch of all levels is out of the question.
+    pub const TOO_SLOW_FOR_BATCHES: Self = Self {
+        one_level: 1.0,
+        all_levels: 0.0,
+    };
+
     /// Whether a batch of all levels is worth waiting for.
     ///
     /// A batch answers an edit after `T` rows' time per region where a pass needs one. It pays where that costs at most
@@ -70,4 +76,22 @@ pub(super) struct Made {
     pub(super) kind: FrameKind,
     pub(super) steps_left: usize,
     pub(super) rows: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_worth_it_where_it_costs_at_most_two_passes() {
+        let throughput = |all_levels| Throughput {
+            one_level: 100.0,
+            all_levels,
+        };
+        assert!(throughput(250.0).favours_batch(5));
+        assert!(!throughput(240.0).favours_batch(5));
+        for slots in [1, 5, 50] {
+            assert!(!Throughput::TOO_SLOW_FOR_BATCHES.favours_batch(slots));
+        }
+    }
 }
