@@ -298,8 +298,9 @@ fn resizes_alike(before: &Document, now: &Document) -> bool {
         (Some(before), Some(now)) => before.is_same(now),
         (before, now) => before.is_none() && now.is_none(),
     };
-    let has_same_mask =
-        |(before, now): (&RegionLayer, &RegionLayer)| before.id == now.id && before.mask == now.mask;
+    let has_same_mask = |(before, now): (&RegionLayer, &RegionLayer)| {
+        before.id == now.id && before.mask == now.mask && before.mask_std_px == now.mask_std_px
+    };
     before.size == now.size
         && is_same_picture
         && before.regions.len() == now.regions.len()
@@ -326,7 +327,7 @@ mod tests {
         app::AppConfig,
         canvas::CanvasAction,
         command::AppCommand,
-        document::BackgroundField,
+        document::{BackgroundField, RegionField},
         paint::{BrushSettings, Ink, PenSample, Stroke, Symmetry},
     };
 
@@ -417,6 +418,19 @@ mod tests {
             (255, 0),
             "cleared with the ink"
         );
+    }
+
+    #[test]
+    fn a_new_size_keeps_the_softness_that_was_set_while_it_was_made() {
+        let (mut app, _, region) = app();
+        let old = app.document.size;
+        let size = CanvasSize::new(2 * old.width(), 2 * old.height()).unwrap();
+        app.begin_resize(size, ResizeMode::Scale);
+        let softness = Edit::Region(region, RegionField::MaskStd(3.0));
+        app.apply(softness, "Edge softness", None);
+        settle(&mut app);
+        assert_eq!(app.document.size, size);
+        assert_eq!(app.document.region(region).unwrap().mask_std_px, 6.0);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::{
     schedule::SlotTable,
     stream::{
         geometry::Geometry,
-        mask_set::MaskSet,
-        masks::{MaskPlanes, Masks, quantise},
+        mask_set::{Layer, MaskSet},
+        masks::{LatentSize, MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
         patches::Patches,
         step::{Painting, needs_negative_prompts},
@@ -130,14 +130,7 @@ impl Canvas {
         let (patches, device_masks) = match before {
             Some(before) if has_same_masks => (before.patches.clone(), before.painting.masks.clone()),
             _ => {
-                let patches: Vec<Patches> = masks
-                    .layers()
-                    .iter()
-                    .map(|layer| match settings.centring {
-                        Centring::Patches => Patches::of(&layer.coverage, geometry.latent),
-                        Centring::Objects | Centring::Always => Patches::WHOLE,
-                    })
-                    .collect();
+                let patches = all_patches(before, settings.centring, &masks, geometry.latent);
                 let mut coverage = Vec::new();
                 let mut planes = Vec::new();
                 for (place, patches) in patches.iter().enumerate() {
@@ -265,6 +258,28 @@ fn cut_masks(
             })
         })
         .collect()
+}
+
+/// The patches of all layers; a layer whose coverage is as before keeps its own.
+fn all_patches(
+    before: Option<&Canvas>,
+    centring: Centring,
+    masks: &MaskSet,
+    size: LatentSize,
+) -> Vec<Patches> {
+    if centring != Centring::Patches {
+        return vec![Patches::WHOLE; masks.layers().len()];
+    }
+    let before = before.filter(|before| before.scene.settings.centring == centring);
+    let of_layer = |layer: &Layer| {
+        let known = before.and_then(|before| {
+            let is_same = |known: &Layer| Arc::ptr_eq(&known.coverage, &layer.coverage);
+            let place = before.masks.layers().iter().position(is_same)?;
+            before.patches.get(place).cloned()
+        });
+        known.unwrap_or_else(|| Patches::of(&layer.coverage, size))
+    };
+    masks.layers().iter().map(of_layer).collect()
 }
 
 /// The masks of everything that is denoised by itself.
