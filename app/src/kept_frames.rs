@@ -406,6 +406,7 @@ fn is_same_state(a: &Document, b: &Document) -> bool {
         && a.settings == b.settings
         && a.background.prompt == b.background.prompt
         && a.background.negative_prompt == b.background.negative_prompt
+        && a.background.keep_strength == b.background.keep_strength
         && a.regions.len() == b.regions.len()
         && a.regions
             .iter()

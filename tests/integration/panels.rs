@@ -245,6 +245,39 @@ fn the_background_is_the_lowest_entry_with_its_own_prompt() {
 }
 
 #[test]
+fn a_background_that_is_not_kept_is_painted() {
+    let mut harness = app();
+    for name in ["Hide Meadow", "Hide Sky"] {
+        harness.get_by_label(name).click();
+        harness.run_steps(2);
+    }
+    harness.run_until_fresh();
+    let corner = |app: &App| {
+        app.link()
+            .frame()
+            .map(|shown| shown.frame.picture.rgba()[..3].to_vec())
+    };
+    assert_eq!(corner(harness.app()), Some(vec![255; 3]));
+    harness
+        .get_by_role_and_label(Role::ListBoxOption, "Background")
+        .click();
+    harness.run_steps(3);
+    harness
+        .get_by_role_and_label(Role::Slider, "Keep")
+        .set_value_accesskit(0.0);
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().background.keep_strength, 0.0);
+    assert!(harness.query_by_label_contains("Write a prompt above").is_some());
+    let prompt = harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    prompt.focus();
+    prompt.type_text("blue");
+    harness.run_steps(3);
+    harness.run_until_fresh();
+    let colour = corner(harness.app()).expect("a frame was made");
+    assert!(colour[0] < 80 && colour[2] > 180, "{colour:?}");
+}
+
+#[test]
 fn the_stream_panel_changes_every_setting() {
     let mut harness = app_of_size(1280.0, 1400.0);
     harness.get_by_label("Panel: Stream").click();

@@ -32,6 +32,7 @@ pub(crate) fn project() -> Project {
         .negative_prompt
         .push_str("żółć 木 🌳\nsecond line");
     document.background.image = Some(gradient(size, 3));
+    document.background.keep_strength = 0.375;
     for index in 0..4_u64 {
         document.regions.push(RegionLayer {
             name: format!("region {index}"),

@@ -63,6 +63,8 @@ struct ProjectReport {
     model_record: Option<ModelRecord>,
     background: BrushReport,
     has_background_image: bool,
+    /// How much of the background stays, 1 to 0.
+    keep_strength: f32,
     /// The lowest first.
     regions: Vec<RegionReport>,
     has_picture: bool,
@@ -230,6 +232,7 @@ impl ProjectReport {
                 negative_prompt: document.background.negative_prompt.clone(),
             },
             has_background_image: document.background.image.is_some(),
+            keep_strength: document.background.keep_strength,
             regions,
             has_picture: project.last_frame.is_some(),
             pins: project.pins.len(),
@@ -279,9 +282,13 @@ impl ProjectReport {
         } else {
             ""
         };
+        let kept = match self.keep_strength {
+            1.0 => String::new(),
+            strength => format!(" (kept at {:.0} %)", strength * 100.0),
+        };
         writeln!(
             out,
-            "  background      {}{image}",
+            "  background      {}{image}{kept}",
             one_line(&self.background.prompt)
         )
     }

@@ -78,7 +78,7 @@ pub enum RegionField {
 }
 
 /// One property of the background, with its new value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum BackgroundField {
     /// What it shows.
     Prompt(String),
@@ -86,6 +86,8 @@ pub enum BackgroundField {
     NegativePrompt(String),
     /// The picture behind everything.
     Image(Option<Picture>),
+    /// How much of it stays, 0 to 1.
+    KeepStrength(f32),
 }
 
 /// New contents for some tiles of a region's mask.
@@ -219,6 +221,10 @@ impl Document {
                 BackgroundField::NegativePrompt(mem::replace(&mut background.negative_prompt, new))
             }
             BackgroundField::Image(new) => BackgroundField::Image(mem::replace(&mut background.image, new)),
+            BackgroundField::KeepStrength(new) => BackgroundField::KeepStrength(mem::replace(
+                &mut background.keep_strength,
+                within(new, 0.0, 1.0),
+            )),
         }
     }
 
@@ -343,6 +349,7 @@ impl Edit {
             Self::Background(field) => match field {
                 BackgroundField::Prompt(text) | BackgroundField::NegativePrompt(text) => text.capacity(),
                 BackgroundField::Image(picture) => picture_bytes(picture.as_ref()),
+                BackgroundField::KeepStrength(_) => 0,
             },
             Self::Size { masks, .. } => masks
                 .iter()

@@ -394,6 +394,7 @@ mod tests {
             text().prop_map(BackgroundField::NegativePrompt),
             proptest::option::of(size())
                 .prop_map(|size| BackgroundField::Image(size.map(|size| Picture::solid(size, [7; 4])))),
+            any::<f32>().prop_map(BackgroundField::KeepStrength),
         ];
         let tile = (0..5u32, 0..5u32, any::<Option<u8>>());
         let leaf = prop_oneof![

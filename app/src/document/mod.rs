@@ -43,7 +43,7 @@ pub struct Document {
 }
 
 /// The lowest entry of the layer list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BackgroundLayer {
     /// What it shows.
     pub prompt: String,
@@ -51,6 +51,20 @@ pub struct BackgroundLayer {
     pub negative_prompt: String,
     /// The picture behind everything; white if there is none.
     pub image: Option<Picture>,
+    /// How much of the picture (or of white) stays, 1 to 0; the rest is painted by the prompt.
+    pub keep_strength: f32,
+}
+
+impl Default for BackgroundLayer {
+    /// White, and it stays white.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            image: None,
+            keep_strength: 1.0,
+        }
+    }
 }
 
 /// A region as the painter sees it.
@@ -155,6 +169,7 @@ impl Document {
                 prompt: self.background.prompt.clone(),
                 negative_prompt: self.background.negative_prompt.clone(),
                 image: self.background.image.clone(),
+                keep_strength: self.background.keep_strength,
             },
             regions: self
                 .regions

@@ -32,7 +32,7 @@ use super::{
     open::read_bounded,
     records,
 };
-use crate::document::{BackgroundLayer, Document};
+use crate::document::Document;
 
 const MAGIC: &[u8; 10] = b"WBJOURNAL\0";
 const VERSION: u16 = 1;
@@ -382,11 +382,7 @@ fn outline(document: &Document) -> CanvasRecord {
         seed: document.seed,
         model: written_model(&document.model),
         settings: document.settings.clone(),
-        background: BackgroundRecord {
-            prompt: document.background.prompt.clone(),
-            negative_prompt: document.background.negative_prompt.clone(),
-            image: None,
-        },
+        background: BackgroundRecord::of(&document.background, None),
         regions: document
             .regions
             .iter()
@@ -519,11 +515,7 @@ fn document_from_outline(canvas: CanvasRecord, before: Option<&Document>) -> any
     );
     Ok(Document {
         size,
-        background: BackgroundLayer {
-            prompt: canvas.background.prompt,
-            negative_prompt: canvas.background.negative_prompt,
-            image,
-        },
+        background: canvas.background.with_image(image),
         regions,
         seed: canvas.seed,
         settings: canvas.settings,
@@ -593,6 +585,7 @@ mod tests {
             |state| state.document.regions[0].mask.set_tile(0, 0, None),
             |state| drop(state.document.regions.remove(1)),
             |state| state.file.path = Some("/somewhere/a.wordbrush".into()),
+            |state| state.document.background.keep_strength = 0.25,
             |state| state.document.background.image = None,
             |state| {
                 let size = CanvasSize::new(300, 90).unwrap();

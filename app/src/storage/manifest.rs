@@ -59,12 +59,40 @@ pub(super) struct CanvasRecord {
     pub(super) next_region_id: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct BackgroundRecord {
     pub(super) prompt: String,
     pub(super) negative_prompt: String,
     pub(super) image: Option<String>,
+    pub(super) keep_strength: f32,
+}
+
+impl Default for BackgroundRecord {
+    fn default() -> Self {
+        Self::of(&BackgroundLayer::default(), None)
+    }
+}
+
+impl BackgroundRecord {
+    pub(super) fn of(background: &BackgroundLayer, image: Option<String>) -> Self {
+        Self {
+            prompt: background.prompt.clone(),
+            negative_prompt: background.negative_prompt.clone(),
+            image,
+            keep_strength: background.keep_strength,
+        }
+    }
+
+    /// The background with its picture; values out of range are brought into it.
+    pub(super) fn with_image(self, image: Option<Picture>) -> BackgroundLayer {
+        BackgroundLayer {
+            prompt: self.prompt,
+            negative_prompt: self.negative_prompt,
+            image,
+            keep_strength: self.keep_strength.clamp(0.0, 1.0),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,21 +245,17 @@ impl CanvasRecord {
             };
             regions.push(RegionRecord::from_region(region, mask));
         }
+        let image = &document.background.image;
+        let image = image
+            .as_ref()
+            .map(|picture| blobs.store_picture(picture))
+            .transpose()?;
         Ok(Self {
             size: document.size,
             seed: document.seed,
             model: written_model(&document.model),
             settings: document.settings.clone(),
-            background: BackgroundRecord {
-                prompt: document.background.prompt.clone(),
-                negative_prompt: document.background.negative_prompt.clone(),
-                image: document
-                    .background
-                    .image
-                    .as_ref()
-                    .map(|picture| blobs.store_picture(picture))
-                    .transpose()?,
-            },
+            background: BackgroundRecord::of(&document.background, image),
             regions,
             next_region_id: document.next_region_id,
         })
@@ -255,17 +279,11 @@ impl CanvasRecord {
             .enumerate()
             .map(|(index, region)| region.into_region(index, size, blobs))
             .collect::<anyhow::Result<_>>()?;
+        let image = self.background.image.as_deref();
+        let image = image.map(|name| blobs.picture(name)).transpose()?;
         Ok(Document {
             size,
-            background: BackgroundLayer {
-                prompt: self.background.prompt,
-                negative_prompt: self.background.negative_prompt,
-                image: self
-                    .background
-                    .image
-                    .map(|name| blobs.picture(&name))
-                    .transpose()?,
-            },
+            background: self.background.with_image(image),
             regions,
             seed: self.seed,
             settings: self.settings,

@@ -2,7 +2,8 @@
 //!
 //! ```json
 //! {"size": [512, 512], "seed": 7, "model": "pocket", "steps": 5, "bootstrap_steps": 2,
-//!  "background": {"prompt": "a white background", "negative_prompt": "", "image": "optional.png"},
+//!  "background": {"prompt": "a white background", "negative_prompt": "", "image": "optional.png",
+//!                 "keep_strength": 1.0},
 //!  "regions": [{"name": "tree", "prompt": "a large tree", "negative_prompt": "", "mask": "tree.png",
 //!               "prompt_strength": 1.0, "mask_strength": 1.0, "mask_std": 8.0, "seed": null}]}
 //! ```
@@ -49,16 +50,28 @@ enum Steps {
     List(StepList),
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(
     deny_unknown_fields,
     default,
-    expecting = "prompt, negative_prompt and image in braces"
+    expecting = "prompt, negative_prompt, image and keep_strength in braces"
 )]
 struct SceneBackground {
     prompt: String,
     negative_prompt: String,
     image: Option<PathBuf>,
+    keep_strength: f32,
+}
+
+impl Default for SceneBackground {
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            image: None,
+            keep_strength: 1.0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -114,14 +127,17 @@ impl SceneFile {
             "regions: there are {}, {MAX_REGIONS} are possible",
             scene.regions.len()
         );
+        let in_range = |field: &str, value: f32, highest: f32| {
+            ensure!(
+                (0.0..=highest).contains(&value),
+                "{field}: {value} is out of range, it must be 0 to {highest}"
+            );
+            Ok(())
+        };
+        in_range("background.keep_strength", scene.background.keep_strength, 1.0)?;
         for (index, region) in scene.regions.iter().enumerate() {
-            let in_range = |field: &str, value: f32, highest: f32| {
-                ensure!(
-                    (0.0..=highest).contains(&value),
-                    "regions[{index}].{field}: {value} is out of range, it must be 0 to {highest}"
-                );
-                Ok(())
-            };
+            let in_range =
+                |field: &str, value, highest| in_range(&format!("regions[{index}].{field}"), value, highest);
             in_range("prompt_strength", region.prompt_strength, 1.0)?;
             in_range("mask_strength", region.mask_strength, 1.0)?;
             in_range("mask_std", region.mask_std, 100.0)?;
@@ -150,6 +166,7 @@ impl SceneFile {
             prompt: self.background.prompt.clone(),
             negative_prompt: self.background.negative_prompt.clone(),
             image: None,
+            keep_strength: self.background.keep_strength,
         };
         if let Some(path) = &self.background.image {
             let picture = read(&folder.join(path), pictures::picture_from_bytes);
@@ -311,6 +328,8 @@ mod tests {
         assert!(region(r#""mask_std": 101"#).starts_with("regions[0].mask_std: 101"));
         assert!(region(r#""mask_strength": -0.1"#).starts_with("regions[0].mask_strength"));
         assert!(region(r#""prompt_strength": 1.5"#).starts_with("regions[0].prompt_strength"));
+        let background = r#"{"size": [64, 48], "regions": [], "background": {"keep_strength": 1.01}}"#;
+        assert!(message(background).starts_with("background.keep_strength: 1.01"));
         assert!(message(r#"{"size": [64, 48], "regions": [], "steps": 0}"#).starts_with("steps: 0"));
         assert!(
             message(r#"{"size": [64, 48], "regions": [], "bootstrap_steps": 6}"#)

@@ -1,4 +1,4 @@
-//! The pictures of docs/ALGORITHM.md: each deviation from the reference, ours first.
+//! The pictures of docs/ALGORITHM.md: each deviation from the reference, ours first, and what ours adds.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use candle_core::DType;
 use wordbrush_engine::{
     api::{
         BackgroundNoise, CanvasSize, Centring, EditPolicy, Gaps, Mask, PassOrder, Picture, RegionId, Scene,
+        StreamSettings,
     },
     low_level::{
         image::stretched,
@@ -28,7 +29,7 @@ use crate::{
 
 type Figure = fn(&mut Stream, CanvasSize) -> Result<Picture>;
 
-const FIGURES: [(&str, Figure); 13] = [
+const FIGURES: [(&str, Figure); 14] = [
     ("background-noise", background_noise),
     ("stock-noise", stock_noise),
     ("entering-noise", entering_noise),
@@ -42,6 +43,7 @@ const FIGURES: [(&str, Figure); 13] = [
     ("bytes", bytes),
     ("background-picture", background_picture),
     ("canvas-size", canvas_size),
+    ("keep-strength", keep_strength),
 ];
 
 /// Writes all figures into a folder.
@@ -312,6 +314,20 @@ fn background_picture(stream: &mut Stream, size: CanvasSize) -> Result<Picture> 
 fn canvas_size(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
     let odd = CanvasSize::new(size.width() * 3 / 2 + 5, size.height() * 3 / 4 + 3)?;
     ours(stream, &landscape(odd)?)
+}
+
+/// A drawing of a dusk, of which less and less is kept, behind a tree.
+fn keep_strength(stream: &mut Stream, size: CanvasSize) -> Result<Picture> {
+    let mut scene = landscape(size)?;
+    scene.settings = StreamSettings::default();
+    scene.regions.retain(|region| region.id == TREE);
+    "sea".clone_into(&mut scene.background.prompt);
+    scene.background.image = Some(disc_at_dusk(size)?);
+    let pictures = [1.0, 0.8, 0.6, 0.4, 0.0].map(|strength| {
+        scene.background.keep_strength = strength;
+        ours(stream, &scene)
+    });
+    sheet(&[pictures.into_iter().collect::<Result<_>>()?])
 }
 
 /// A new mask for a region, its softness and strength kept.

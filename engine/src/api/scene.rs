@@ -30,7 +30,7 @@ pub struct Scene {
 }
 
 /// What shows where no region is painted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Background {
     /// What the background shows.
     pub prompt: String,
@@ -38,6 +38,20 @@ pub struct Background {
     pub negative_prompt: String,
     /// The picture behind everything, fitted to the canvas; white if there is none.
     pub image: Option<Picture>,
+    /// How much of the picture stays, 1 (all of it) to 0 (none: the prompt alone paints the background).
+    pub keep_strength: f32,
+}
+
+impl Default for Background {
+    /// White, and it stays white.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            image: None,
+            keep_strength: 1.0,
+        }
+    }
 }
 
 /// A part of the canvas that is bound to a prompt.

@@ -3,7 +3,8 @@
 //! The enlarged picture is noised to a level where its composition is settled and its detail is not, and denoised again
 //! by the method itself: regions averaged under their masks, the background where they leave room. The model looks
 //! through windows of the size it was trained for. There is no bootstrapping and no centring; objects are where they are.
-//! Where nothing is painted the background's own pixels are put in place at the end.
+//! Where nothing is painted the background's own pixels are put in place at the end. A background that is painted too is one
+//! region more.
 
 use candle_core::{DType, Tensor};
 
@@ -23,6 +24,7 @@ use crate::{
     schedule::SlotTable,
     stream::{
         geometry::Geometry,
+        ground::Ground,
         mask_set::MaskSet,
         masks::{MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
@@ -52,12 +54,24 @@ pub(super) struct Enlargement<'a> {
 
 /// The regions of a scene at the size of a pass.
 struct Layers<'a> {
-    regions: Vec<&'a Region>,
+    /// Of all regions and, as the last, of the background if it is painted.
+    words: Vec<Words<'a>>,
+    /// Whether the background is painted.
+    has_ground: bool,
     /// Of one slot, since the masks are the same in all of them: at this size a copy for each would be gigabytes.
     planes: MaskPlanes,
     noise: NoiseField,
     /// Prompts of all regions where they are the same in every window.
     prompts: Option<Vec<RegionPrompt>>,
+}
+
+/// What is to be seen in a part of the picture.
+#[derive(Clone, Copy)]
+struct Words<'a> {
+    prompt: &'a str,
+    negative_prompt: &'a str,
+    /// How much of the prompt is taken, 0 (the background's) to 1.
+    strength: f32,
 }
 
 impl<'a> Enlargement<'a> {
@@ -116,6 +130,10 @@ impl<'a> Enlargement<'a> {
         course.check()?;
         let decoded = parts.codec.decode(&latent).doing("decoding a picture")?;
         let picture = image::picture_from_tensor(&decoded, size)?;
+        if layers.has_ground {
+            // What is kept of it has its share in the latent already.
+            return Ok(picture);
+        }
         self.with_backdrop(&picture, &backdrop, &layers.planes)
     }
 
@@ -152,29 +170,49 @@ impl<'a> Enlargement<'a> {
             &parts.device,
         )
         .doing("preparing the noise")?;
+        let mut planes = MaskPlanes::new(self.geometry.latent, 1, &cut);
+        let mut words: Vec<Words<'_>> = regions
+            .iter()
+            .map(|region| Words {
+                prompt: &region.prompt,
+                negative_prompt: &region.negative_prompt,
+                strength: unit(region.prompt_strength, 1.0),
+            })
+            .collect();
+        let background = &self.scene.background;
+        let ground = Ground::new(background.keep_strength, stream.count());
+        if let Some(ground) = &ground {
+            planes.add_ground(&[ground.finally_kept()]);
+            words.push(Words {
+                prompt: &background.prompt,
+                negative_prompt: &background.negative_prompt,
+                strength: 1.0,
+            });
+        }
         let prompts = if parts.spec.has_added_conditioning {
             None
         } else {
-            let prepare = |region: &&Region| self.prompt(region, None, prompts, parts);
-            Some(regions.iter().map(prepare).collect::<Result<_>>()?)
+            let prepare = |&words: &Words<'_>| self.prompt(words, None, prompts, parts);
+            Some(words.iter().map(prepare).collect::<Result<_>>()?)
         };
         Ok(Layers {
-            planes: MaskPlanes::new(self.geometry.latent, 1, &cut),
-            regions,
+            planes,
+            words,
+            has_ground: ground.is_some(),
             noise,
             prompts,
         })
     }
 
-    /// A region's prompts as the denoiser wants them. Models that are told the picture's size see a window as a part of it.
+    /// Prompts as the denoiser wants them. Models that are told the picture's size see a window as a part of it.
     fn prompt(
         &self,
-        region: &Region,
+        words: Words<'_>,
         view: Option<&View>,
         prompts: &Encoded,
         parts: &ModelParts,
     ) -> Result<RegionPrompt> {
-        let strength = unit(region.prompt_strength, 1.0);
+        let strength = words.strength;
         let time_ids = view.map(|view| {
             let (height, width) = self.geometry.padded();
             let corner = [view.top, view.left].map(|cells| (cells * self.geometry.downscale) as f32);
@@ -204,9 +242,9 @@ impl<'a> Enlargement<'a> {
         };
         let background = &self.scene.background;
         Ok(RegionPrompt {
-            positive: prepare(&region.prompt, &background.prompt)?,
+            positive: prepare(words.prompt, &background.prompt)?,
             negative: needs_negative_prompts(self.scene.settings.guidance)
-                .then(|| prepare(&region.negative_prompt, &background.negative_prompt))
+                .then(|| prepare(words.negative_prompt, &background.negative_prompt))
                 .transpose()?,
         })
     }
@@ -282,7 +320,7 @@ impl<'a> Enlargement<'a> {
             .iter()
             .map(|&region| match &layers.prompts {
                 Some(prepared) => Ok(prepared[region].clone()),
-                None => self.prompt(layers.regions[region], Some(view), prompts, parts),
+                None => self.prompt(layers.words[region], Some(view), prompts, parts),
             })
             .collect::<Result<Vec<RegionPrompt>>>()?;
         let seen = |tensor: &Tensor| view.of(tensor).and_then(|part| part.contiguous()).doing(DOING);

@@ -340,6 +340,31 @@ mod tests {
     }
 
     #[test]
+    fn a_background_that_is_not_kept_is_painted_at_every_size() {
+        let mut scene = scene(size(64, 64));
+        scene.background.prompt = "green".to_owned();
+        scene.background.image = Some(Picture::solid(size(8, 8), [255, 255, 255, 255]));
+        let corner = |scene: &Scene, to| pixel(&rendered(scene, to), to.width() - 3, 2);
+        for keep_strength in [0.0, 0.5, 0.8] {
+            scene.background.keep_strength = keep_strength;
+            assert_eq!(rendered(&scene, size(64, 64)), streamed(&scene));
+            for to in [size(64, 64), size(130, 130), size(300, 200)] {
+                let found = corner(&scene, to);
+                assert!(is_near(found, [25, 230, 25]), "{keep_strength} {to:?}: {found:?}");
+            }
+        }
+        // Half of it stays at the last level.
+        scene.background.keep_strength = 0.9;
+        for to in [size(64, 64), size(130, 130)] {
+            let found = corner(&scene, to);
+            assert!(is_near(found, [140, 242, 140]), "{to:?}: {found:?}");
+        }
+        scene.regions.clear();
+        scene.background.keep_strength = 0.0;
+        assert!(is_near(corner(&scene, size(130, 130)), [25, 230, 25]));
+    }
+
+    #[test]
     fn progress_rises_by_one_to_its_end() {
         let mut steps = Vec::new();
         let mut note = |done, total| steps.push((done, total));

@@ -219,6 +219,28 @@ impl MaskPlanes {
         }
     }
 
+    /// Adds the background as a last region: at each slot it has what the others leave, but for the share that is kept.
+    ///
+    /// # Shapes
+    /// - `kept`: `[T]`, 0 to 1
+    pub fn add_ground(&mut self, kept: &[f32]) {
+        let area = self.size.area();
+        let shares = self.background();
+        let mut masks = Vec::with_capacity(self.slots * (self.regions + 1) * area);
+        for t in 0..self.slots {
+            let rows = t * self.regions * area..(t + 1) * self.regions * area;
+            masks.extend_from_slice(&self.masks[rows]);
+            let counts = &mut self.counts[t * area..][..area];
+            for (count, share) in counts.iter_mut().zip(&shares[t * area..]) {
+                let painted = share * (1.0 - kept[t]);
+                masks.push(painted);
+                *count += painted;
+            }
+        }
+        self.masks = masks;
+        self.regions += 1;
+    }
+
     /// How much of each pixel the background takes at each slot: `[T, h, w]`, what the regions leave of 1.
     pub fn background(&self) -> Vec<f32> {
         self.counts
@@ -321,19 +343,20 @@ impl Masks {
     /// # Shapes
     /// - `coverage`: one plane for each region
     pub fn centre_objects(&mut self, coverage: &[Vec<f32>]) {
-        let is_object: Vec<bool> = coverage
-            .iter()
-            .map(|plane| {
-                let extent = extent_of_mask(plane, self.size);
-                extent.height < self.size.height && extent.width < self.size.width
-            })
-            .collect();
-        for (row, shift) in self.shifts.iter_mut().enumerate() {
-            if !is_object[row % self.regions] {
-                *shift = Shift::default();
-                // Its middle is not the canvas' middle: no part of the canvas will do.
-                self.extents[row] = self.size;
+        for (region, plane) in coverage.iter().enumerate() {
+            let extent = extent_of_mask(plane, self.size);
+            if extent.height == self.size.height || extent.width == self.size.width {
+                self.hold(region);
             }
+        }
+    }
+
+    /// Leaves a region where it is while it is denoised.
+    pub fn hold(&mut self, region: usize) {
+        for row in (region..self.shifts.len()).step_by(self.regions) {
+            self.shifts[row] = Shift::default();
+            // Its middle is not the canvas' middle: no part of the canvas will do.
+            self.extents[row] = self.size;
         }
     }
 

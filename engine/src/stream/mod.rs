@@ -13,6 +13,7 @@ pub mod blur;
 pub mod centering;
 mod fused;
 pub mod geometry;
+pub mod ground;
 pub mod live;
 pub mod mask_set;
 pub mod masks;

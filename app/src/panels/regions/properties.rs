@@ -124,6 +124,32 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
             outbox.run(AppCommand::RemoveBackgroundImage);
         }
     });
+    ui.add_space(space::XS);
+    let mut keep_strength = background.keep_strength;
+    let response = slider_row(
+        ui,
+        "Keep",
+        "How much of the background stays as it is. The less, the more the prompt paints over it.",
+        &mut keep_strength,
+        0.0..=1.0,
+        PER_CENT,
+    );
+    if response.changed() {
+        outbox.background(
+            &response,
+            BackgroundField::KeepStrength(keep_strength),
+            "Keep background",
+        );
+    }
+    outbox.end_with(&response);
+    if keep_strength >= 1.0 {
+        hint(
+            ui,
+            "At 100 % the background stays as it is. Below that the prompt paints it, at 0 % alone.",
+        );
+    } else if background.prompt.trim().is_empty() {
+        hint(ui, "Write a prompt above: it is what paints the background.");
+    }
 }
 
 /// What a region shows and how firmly.

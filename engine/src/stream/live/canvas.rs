@@ -16,6 +16,7 @@ use crate::{
     schedule::SlotTable,
     stream::{
         geometry::Geometry,
+        ground::Ground,
         mask_set::{Layer, MaskSet},
         masks::{LatentSize, MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
@@ -35,6 +36,8 @@ pub(super) struct Canvas {
     pub(super) cut: Vec<Arc<Vec<f32>>>,
     /// What is denoised by itself of each region that is shown.
     patches: Vec<Patches>,
+    /// The background, if it is painted.
+    ground: Option<Ground>,
     pub(super) regions: Vec<Prompts>,
     pub(super) background_prompt: Prompts,
     pub(super) background: Tensor,
@@ -81,7 +84,15 @@ impl Canvas {
         let same_shape = before.filter(|before| {
             before.geometry.latent == geometry.latent && before.table.count() == table.count()
         });
-        let background_prompt = Prompts::of_background(before, scene, prompts, missing);
+        let ground = Ground::new(scene.background.keep_strength, table.count());
+        let mut background_prompt = Prompts::of_background(before, scene, ground.is_some(), prompts, missing);
+        if ground.is_some() {
+            let known = before.map(|before| &before.background_prompt);
+            let itself = background_prompt.clone();
+            background_prompt.prepare(known, known, &itself, &geometry, parts)?;
+        }
+        // As with regions, what was never encoded is not painted.
+        let ground = ground.filter(|_| background_prompt.prepared.is_some());
         let wants_negative = needs_negative_prompts(settings.guidance);
         let regions = scene
             .regions
@@ -125,6 +136,7 @@ impl Canvas {
             before.cut.len() == cut.len()
                 && before.cut.iter().zip(&cut).all(|(a, b)| Arc::ptr_eq(a, b))
                 && same_shape.is_some()
+                && before.ground == ground
                 && same_cut(&before.scene.settings, settings)
         });
         let (patches, device_masks) = match before {
@@ -138,8 +150,16 @@ impl Canvas {
                     coverage.extend((0..patches.count()).map(|patch| patches.part(&whole, patch)));
                     planes.extend((0..patches.count()).map(|patch| patches.part(&cut[place], patch)));
                 }
-                let device_masks = device_masks(settings, &geometry, &table, &coverage, &planes, parts)
-                    .doing("preparing the masks")?;
+                let device_masks = device_masks(
+                    settings,
+                    &geometry,
+                    &table,
+                    &coverage,
+                    &planes,
+                    ground.as_ref(),
+                    parts,
+                )
+                .doing("preparing the masks")?;
                 (patches, device_masks)
             }
         };
@@ -150,6 +170,7 @@ impl Canvas {
                 .filter_map(|prompts| prompts.prepared.clone())
                 .zip(&patches)
                 .flat_map(|(prompt, patches)| std::iter::repeat_n(prompt, patches.count()))
+                .chain(ground.as_ref().and_then(|_| background_prompt.prepared.clone()))
                 .collect(),
             background: background.clone(),
             white: white.clone(),
@@ -165,7 +186,8 @@ impl Canvas {
                         .regions
                         .iter()
                         .zip(&regions)
-                        .all(|(a, b)| a.is_prepared_as(b));
+                        .all(|(a, b)| a.is_prepared_as(b))
+                    && (ground.is_none() || before.background_prompt.is_prepared_as(&background_prompt));
                 let is_same = has_same_masks
                     && same_prompts
                     && before.noise.tensor.id() == noise.tensor.id()
@@ -183,6 +205,7 @@ impl Canvas {
             masks,
             cut,
             patches,
+            ground,
             regions,
             background_prompt,
             background,
@@ -287,25 +310,35 @@ fn all_patches(
 /// # Shapes
 /// - `coverage`: `[h, w]` each
 /// - `cut`: the same, cut at every noise level, `T` planes of `[h, w]` each
+///
+/// The background is the last of them if it is painted.
 fn device_masks(
     settings: &StreamSettings,
     geometry: &Geometry,
     table: &SlotTable,
     coverage: &[Vec<f32>],
     cut: &[Vec<f32>],
+    ground: Option<&Ground>,
     parts: &ModelParts,
 ) -> candle_core::Result<Masks> {
     let cut: Vec<&[f32]> = cut.iter().map(Vec::as_slice).collect();
     let mut planes = MaskPlanes::new(geometry.latent, table.count(), &cut);
-    let mut masks = match settings.gaps {
-        Gaps::Closed => {
-            planes.close_gaps(coverage, settings.mask_mode, table);
-            Masks::new(&planes, &parts.device)
-        }
-        Gaps::Background => Masks::cut(&planes, coverage, settings.mask_mode, table, &parts.device),
+    if settings.gaps == Gaps::Closed {
+        planes.close_gaps(coverage, settings.mask_mode, table);
+    }
+    if let Some(ground) = ground {
+        planes.add_ground(&ground.kept);
+    }
+    let mut masks = if settings.gaps == Gaps::Closed || ground.is_some() {
+        Masks::new(&planes, &parts.device)
+    } else {
+        Masks::cut(&planes, coverage, settings.mask_mode, table, &parts.device)
     }?;
     if settings.centring != Centring::Always {
         masks.centre_objects(coverage);
+    }
+    if ground.is_some() {
+        masks.hold(coverage.len());
     }
     Ok(masks)
 }

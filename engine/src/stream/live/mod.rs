@@ -119,7 +119,8 @@ impl Session {
     /// whole or in windows of the size that the model was trained for.
     pub fn halve_calls_of_render(&mut self, scene: &Scene) -> bool {
         let guided = needs_negative_prompts(scene.settings.guidance);
-        let rows = scene.regions.len() * if guided { 2 } else { 1 };
+        let regions = scene.regions.len() + usize::from(scene.background.keep_strength < 1.0);
+        let rows = regions * if guided { 2 } else { 1 };
         let whole = Geometry::new(scene.size, &self.spec).latent.area();
         let window = (self.spec.native_side as usize / self.spec.downscale.max(1)).pow(2);
         self.halve_calls_from(rows * whole.max(window), whole.min(window))

@@ -81,19 +81,21 @@ impl Prompts {
         }
     }
 
-    /// The background's prompts; they are only looked up where a region takes part of them.
+    /// The background's prompts; they are only looked up where a region takes part of them or it is painted itself.
     pub(super) fn of_background(
         before: Option<&Canvas>,
         scene: &Scene,
+        is_painted: bool,
         prompts: &dyn PromptLookup,
         missing: &mut Missing,
     ) -> Self {
         let known = before.map(|before| &before.background_prompt);
-        let is_mixed = scene
-            .regions
-            .iter()
-            .any(|region| unit(region.prompt_strength, 1.0) < 1.0);
-        let wants_negative = is_mixed && needs_negative_prompts(scene.settings.guidance);
+        let is_used = is_painted
+            || scene
+                .regions
+                .iter()
+                .any(|region| unit(region.prompt_strength, 1.0) < 1.0);
+        let wants_negative = is_used && needs_negative_prompts(scene.settings.guidance);
         let mut find = |is_wanted: bool, prompt: &str, old: Option<Arc<Conditioning>>| {
             is_wanted
                 .then(|| missing.look_up(prompts, prompt).or(old))
@@ -103,7 +105,7 @@ impl Prompts {
             id: RegionId(0),
             strength: 1.0,
             positive: find(
-                is_mixed,
+                is_used,
                 &scene.background.prompt,
                 known.and_then(|known| known.positive.clone()),
             ),

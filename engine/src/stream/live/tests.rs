@@ -3,8 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     api::{
-        Background, CanvasSize, Guidance, Mask, MaskMode, ModelChoice, ModelSource, PixelRect, Region,
-        RegionId, Seed, StepList,
+        Background, CanvasSize, Guidance, Mask, MaskMode, ModelChoice, ModelSource, Picture, PixelRect,
+        Region, RegionId, Seed, StepList,
     },
     device::Compute,
     models::{
@@ -172,6 +172,96 @@ fn regions_show_their_prompts_and_the_rest_is_background() {
     assert!(red[0] > 180 && red[1] < 80, "{red:?}");
     assert!(green[1] > 180 && green[0] < 80, "{green:?}");
     assert_eq!(bench.pixel(2, 2), [255; 3]);
+}
+
+/// The red and green halves before a background that is painted, with a yellow picture behind it.
+fn scene_with_ground(keep_strength: f32) -> Scene {
+    let mut scene = scene();
+    scene.background = Background {
+        prompt: "blue".to_owned(),
+        image: Some(Picture::solid(scene.size, [255, 255, 0, 255])),
+        keep_strength,
+        ..Background::default()
+    };
+    scene
+}
+
+#[test]
+fn a_background_is_painted_as_far_as_it_is_not_kept() {
+    let corner = |keep| Bench::new(&scene_with_ground(keep)).pixel(2, 2);
+    let blue_of = |keep: f32| i32::from(corner(keep)[2]);
+    assert!(corner(1.0)[0] > 220 && blue_of(1.0) < 40, "{:?}", corner(1.0));
+    assert!(corner(0.0)[0] < 80 && blue_of(0.0) > 180, "{:?}", corner(0.0));
+    // The toy forgets what it started from: only what is kept at the last level shows.
+    let half = blue_of(0.9);
+    assert!((blue_of(1.0) + 60..blue_of(0.0) - 60).contains(&half), "{half}");
+    // Regions show on it as before.
+    let red = Bench::new(&scene_with_ground(0.0)).pixel(20, 30);
+    assert!(red[0] > 180 && red[2] < 80, "{red:?}");
+}
+
+#[test]
+fn keeping_the_background_leaves_out_its_rows() {
+    let rows_of = |keep: f32| {
+        let mut scene = scene_with_ground(keep);
+        scene.settings.pass_order = PassOrder::Sequential;
+        let mut bench = Bench::new(&scene);
+        [(); 5].map(|()| bench.step().rows)
+    };
+    assert_eq!(rows_of(1.0), [2; 5]);
+    assert_eq!(rows_of(0.6), [2, 2, 2, 3, 3]);
+    assert_eq!(rows_of(0.5), [2, 2, 3, 3, 3]);
+    assert_eq!(rows_of(0.0), [3; 5]);
+}
+
+#[test]
+fn edits_of_a_painted_background_arrive_where_a_new_stream_would() {
+    let first = scene_with_ground(0.3);
+    let mut other_prompt = first.clone();
+    other_prompt.background.prompt = "cyan".to_owned();
+    let mut moved = first.clone();
+    moved.regions[0].mask = painted(first.size, PixelRect::new(0, 16, 32, 40).unwrap());
+    let mut soft = first.clone();
+    soft.settings.mask_mode = MaskMode::Continuous;
+    soft.regions[1].mask_std_px = 6.0;
+    let mut gaps = soft.clone();
+    gaps.settings.gaps = crate::api::Gaps::Background;
+    let scenes = [
+        first.clone(),
+        scene_with_ground(1.0),
+        scene_with_ground(0.7),
+        other_prompt,
+        moved,
+        soft,
+        gaps,
+    ];
+    for order in [PassOrder::StreamBatch, PassOrder::Sequential] {
+        for before in &scenes {
+            for after in &scenes {
+                let [mut before, mut after] = [before.clone(), after.clone()];
+                before.settings.pass_order = order;
+                after.settings.pass_order = order;
+                let mut bench = Bench::new(&before);
+                bench.settle();
+                assert_eq!(bench.apply(&after).has_changed, before != after);
+                let (edited, _) = bench.settle();
+                let (fresh, _) = Bench::new(&after).settle();
+                assert!(largest_difference(&edited, &fresh) < 1e-5, "{order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_background_whose_prompt_is_not_encoded_stays_as_it_is() {
+    let mut scene = scene_with_ground(0.0);
+    scene.background.prompt = "unknown".to_owned();
+    let mut bench = Bench::new(&scene);
+    let (kept, _) = Bench::new(&scene_with_ground(1.0)).settle();
+    assert_eq!(bench.settle().0, kept);
+    assert_eq!(bench.apply(&scene).missing_prompts, ["unknown"]);
+    bench.apply(&scene_with_ground(0.0));
+    assert!(bench.pixel(2, 2)[0] < 80);
 }
 
 #[test]
