@@ -178,8 +178,7 @@ impl App {
     /// What must come before another canvas takes this one's place: what the hand is doing ends, for it would go on on
     /// the other canvas, and what is not saved is kept.
     pub(super) fn leave_canvas(&mut self) {
-        self.canvas.abandon_stroke();
-        self.canvas.cancel_shape();
+        self.canvas.leave();
         self.mask_work.clear();
         if !self.is_dirty() {
             self.canvases.leave(None);

@@ -71,6 +71,11 @@ impl App {
                 self.history.end_gesture();
                 self.preferences.has_painted = true;
             }
+            CanvasAction::TakeBack(gesture) => {
+                if self.history.take_back(&mut self.document, gesture) {
+                    self.after_change();
+                }
+            }
             CanvasAction::Select(target) => self.select(target),
             CanvasAction::SetBrushSize(size_px) => self.pen.brush.size_px = size_px,
             CanvasAction::SetBrushHardness(hardness) => self.pen.brush.hardness = hardness,

@@ -24,12 +24,6 @@ pub enum Tool {
     Ellipse,
     /// Selects the region under the cursor.
     Pick,
-    /// Moves the view.
-    Pan,
-    /// Zooms the view.
-    Zoom,
-    /// Turns the view.
-    Rotate,
 }
 
 /// How the shape and fill tools work.

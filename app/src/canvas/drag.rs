@@ -46,6 +46,8 @@ pub(super) struct LiveStroke {
     /// The mask with all of the stroke so far.
     pub(super) mask: Mask,
     pub(super) last_sample: PenSample,
+    /// When it began, on egui's clock.
+    pub(super) begun_secs: f64,
     pub(super) is_trailing: bool,
 }
 
@@ -117,6 +119,7 @@ impl LiveStroke {
             label,
             mask,
             last_sample: sample,
+            begun_secs: sample.time_secs,
             is_trailing: inputs.brush.stabiliser > 0.0,
         }
     }

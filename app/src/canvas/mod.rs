@@ -102,6 +102,8 @@ pub enum CanvasAction {
     },
     /// The stroke is over: [`crate::document::History::end_gesture`].
     EndGesture,
+    /// What was painted of this stroke was no stroke: [`crate::document::History::take_back`].
+    TakeBack(Gesture),
     /// Another target was picked.
     Select(Target),
     /// The brush was resized on the canvas, in canvas pixels.
@@ -222,6 +224,11 @@ impl CanvasState {
     /// Gives up an unfinished shape or lasso.
     pub fn cancel_shape(&mut self) {
         self.tools.cancel_shape();
+    }
+
+    /// Gives up everything that belongs to one canvas, because another one takes its place.
+    pub fn leave(&mut self) {
+        self.tools = tools::Tools::default();
     }
 
     /// Gives up a stroke in progress; its gesture tells whether some of it has become part of the history.

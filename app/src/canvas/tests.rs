@@ -91,6 +91,9 @@ impl Easel {
                     self.history.apply(&mut self.document, edit, label, None);
                 }
                 CanvasAction::EndGesture => self.history.end_gesture(),
+                CanvasAction::TakeBack(gesture) => {
+                    self.history.take_back(&mut self.document, gesture);
+                }
                 CanvasAction::Select(target) => self.target = target,
                 CanvasAction::SetBrushSize(size) => self.brush.size_px = size,
                 CanvasAction::SetBrushHardness(hardness) => self.brush.hardness = hardness,
@@ -503,25 +506,45 @@ fn losing_the_window_ends_the_stroke() {
     assert_eq!(session.easel().history.depth(), (1, 0));
 }
 
-#[test]
-fn a_second_finger_ends_the_stroke_and_moves_the_view() {
-    let mut session = Session::new();
-    let touch = |session: &Session, id, phase, point| Event::Touch {
+fn touch(session: &Session, id: u64, phase: TouchPhase, point: [f32; 2]) -> Event {
+    Event::Touch {
         device_id: TouchDeviceId(1),
         id: TouchId(id),
         phase,
         pos: session.at(point),
         force: None,
-    };
+    }
+}
+
+/// Paints with one finger for some frames, until another one comes.
+fn touch_twice(session: &mut Session, frames_before: usize) {
     session.frame([
-        touch(&session, 1, TouchPhase::Start, [50.0, 50.0]),
+        touch(session, 1, TouchPhase::Start, [50.0, 50.0]),
         session.moved([50.0, 50.0]),
         session.press([50.0, 50.0], Modifiers::NONE),
     ]);
+    for _ in 0..frames_before {
+        session.frame([]);
+    }
     assert!(session.easel().canvas.is_painting());
-    session.frame([touch(&session, 2, TouchPhase::Start, [150.0, 50.0])]);
+    assert_eq!(session.easel().coverage(50, 50), 255);
+    session.frame([touch(session, 2, TouchPhase::Start, [150.0, 50.0])]);
     session.frame([]);
     assert!(!session.easel().canvas.is_painting());
+}
+
+#[test]
+fn two_fingers_at_a_time_paint_nothing() {
+    let mut session = Session::new();
+    touch_twice(&mut session, 0);
+    assert!(session.easel().region().mask.is_empty());
+    assert_eq!(session.easel().history.depth(), (0, 0));
+}
+
+#[test]
+fn a_second_finger_ends_the_stroke_and_moves_the_view() {
+    let mut session = Session::new();
+    touch_twice(&mut session, 3);
     let before = session.easel().canvas.view().zoom();
     session.frame([
         touch(&session, 2, TouchPhase::Move, [250.0, 50.0]),

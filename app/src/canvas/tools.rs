@@ -20,6 +20,8 @@ use crate::{
 const WIPE_GRIP: f32 = 8.0;
 /// A pointer that moved less than this between press and release was a click, in points.
 const CLICK_SLACK: f32 = 4.0;
+/// A second finger that comes so soon after the first was meant from the start: what the first painted was no stroke.
+const BOTH_FINGERS_SECS: f64 = 0.4;
 
 /// The drag in progress and what outlives it.
 #[derive(Default)]
@@ -119,7 +121,7 @@ impl Tools {
             self.handle_event(scene, input, event, view, wipe, actions);
         }
         if let Some(touch) = scene.context.multi_touch() {
-            self.handle_touch(scene, &touch, view, *wipe, actions);
+            self.handle_touch(scene, &touch, input.time_secs, view, *wipe, actions);
         }
         if let Some(Drag {
             kind: DragKind::Stroke(live),
@@ -197,11 +199,13 @@ impl Tools {
         }
     }
 
-    /// Two fingers move the view; what the first of them had begun to paint ends there.
+    /// Two fingers move the view. What the first of them had begun to paint ends there, and is taken back if both fingers
+    /// came at about the same time.
     fn handle_touch(
         &mut self,
         scene: &Scene<'_>,
         touch: &egui::MultiTouchInfo,
+        now_secs: f64,
         view: &mut View,
         wipe: f32,
         actions: &mut Vec<CanvasAction>,
@@ -211,10 +215,13 @@ impl Tools {
         }
         match &self.drag {
             Some(Drag {
-                kind: DragKind::Stroke(_),
+                kind: DragKind::Stroke(live),
                 ..
-            }) => self.finish(scene, view, actions),
-            _ => self.drag = None,
+            }) if now_secs - live.begun_secs > BOTH_FINGERS_SECS => self.finish(scene, view, actions),
+            _ => {
+                actions.extend(self.abandon_stroke().map(CanvasAction::TakeBack));
+                self.drag = None;
+            }
         }
         let canvas = scene.inputs.document.size;
         let pane = scene.pane_at(touch.center_pos, wipe);
@@ -273,9 +280,6 @@ impl Tools {
             return None;
         }
         match inputs.tool {
-            Tool::Pan => return Some(DragKind::Pan),
-            Tool::Zoom => return Some(zoom),
-            Tool::Rotate => return Some(DragKind::Rotate),
             Tool::Brush | Tool::Eraser if modifiers.shift => {
                 return Some(DragKind::BrushSize {
                     start: position,
@@ -325,7 +329,7 @@ impl Tools {
                 }
                 None
             }
-            Tool::Pick | Tool::Pan | Tool::Zoom | Tool::Rotate => None,
+            Tool::Pick => None,
         }
     }
 
@@ -581,8 +585,6 @@ impl Tools {
             _ if keys.space && input.modifiers.command => CursorIcon::ZoomIn,
             _ if keys.space || keys.r => CursorIcon::Grab,
             _ if input.modifiers.alt => CursorIcon::PointingHand,
-            Tool::Pan | Tool::Rotate => CursorIcon::Grab,
-            Tool::Zoom => CursorIcon::ZoomIn,
             Tool::Pick => CursorIcon::PointingHand,
             // A press would be refused; the hand learns it before.
             _ if region_in_hand(scene).is_err() => CursorIcon::NotAllowed,

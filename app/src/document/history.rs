@@ -120,6 +120,19 @@ impl History {
         self.open_gesture == Some(gesture) && !self.undo.is_empty()
     }
 
+    /// Takes the newest entry back and leaves no way forth to it, if it belongs to this gesture; answers whether it did.
+    pub fn take_back(&mut self, document: &mut Document, gesture: Gesture) -> bool {
+        if !self.is_of_newest(gesture) {
+            return false;
+        }
+        self.end_gesture();
+        if let Some(entry) = self.undo.pop_back() {
+            document.apply(entry.edit);
+            self.bytes -= entry.bytes;
+        }
+        true
+    }
+
     /// Goes one entry back; returns what was taken back, `None` at the beginning.
     pub fn undo(&mut self, document: &mut Document) -> Option<Label> {
         self.end_gesture();
@@ -268,6 +281,26 @@ mod tests {
         assert_eq!(document, before);
         history.redo(&mut document).unwrap();
         assert_eq!(document, after);
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut document = document();
+        let mut history = History::default();
+        history.apply(&mut document, prompt(1, "sea"), "Prompt", None);
+        let (before, bytes) = (document.clone(), history.memory_bytes());
+        let stroke = Gesture(1);
+        for value in [10, 20] {
+            let edit = tiles(1, &[(0, 0, Some(value))]);
+            history.apply(&mut document, edit, "Brush stroke", Some(stroke));
+        }
+        assert!(!history.take_back(&mut document, Gesture(2)));
+        assert!(history.take_back(&mut document, stroke));
+        assert_eq!(
+            (&document, history.depth(), history.memory_bytes()),
+            (&before, (1, 0), bytes)
+        );
+        assert!(!history.take_back(&mut document, stroke), "it is gone");
     }
 
     #[test]

@@ -72,13 +72,13 @@ const LAYOUTS: [(CanvasLayout, &str, &str, &str); 6] = [
     ),
     (
         CanvasLayout::Wipe(Layer::Masks, Layer::Result),
-        "Wipe",
+        WIPE,
         icons::BLEND,
         "Regions and picture, with a line to drag.",
     ),
     (
         CanvasLayout::SideBySide(Layer::Masks, Layer::Result),
-        "Side by side",
+        SIDE_BY_SIDE,
         icons::COLUMNS_2,
         "Regions at the left, picture at the right.",
     ),
@@ -90,14 +90,23 @@ const LAYOUTS: [(CanvasLayout, &str, &str, &str); 6] = [
     ),
 ];
 
+const WIPE: &str = "Wipe";
+const SIDE_BY_SIDE: &str = "Side by side";
+
+/// What either side of two pictures may show.
+const SIDES: [(Layer, &str, &str); 3] = [
+    (Layer::Masks, "Regions", "The regions in their colours."),
+    (Layer::Result, "Picture", "What the model paints."),
+    (Layer::Background, "Behind", "The picture behind everything."),
+];
+
 impl ToolSettings {
-    /// Picture, then wipe, then side by side.
+    /// One picture, then two with a line to drag, then two side by side.
     pub fn next_layout(&mut self) {
-        let (picture, wipe, side_by_side) = (LAYOUTS[0].0, LAYOUTS[3].0, LAYOUTS[4].0);
         self.display.layout = match self.display.layout {
-            layout if layout == picture => wipe,
-            layout if layout == wipe => side_by_side,
-            _ => picture,
+            CanvasLayout::Single(_) => CanvasLayout::Wipe(Layer::Masks, Layer::Result),
+            CanvasLayout::Wipe(left, right) => CanvasLayout::SideBySide(left, right),
+            CanvasLayout::SideBySide(..) => CanvasLayout::default(),
         };
     }
 }
@@ -159,7 +168,7 @@ pub fn tool_options_ui(ui: &mut Ui, pen: &mut ToolSettings, outbox: &mut Outbox)
                         .color(palette(ui).text_weak),
                 );
             }
-            Tool::Pick | Tool::Pan | Tool::Zoom | Tool::Rotate => {}
+            Tool::Pick => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             view_options_ui(ui, &mut pen.display, room, outbox);
@@ -428,7 +437,12 @@ fn view_options_ui(ui: &mut Ui, display: &mut CanvasDisplay, room: f32, outbox: 
 
 fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox) {
     let shown = LAYOUTS.iter().find(|(layout, ..)| *layout == display.layout);
-    let (name, glyph) = shown.map_or(("View", icons::IMAGE), |(_, name, glyph, _)| (name, glyph));
+    let (name, glyph) = match (shown, display.layout) {
+        (Some((_, name, glyph, _)), _) => (*name, *glyph),
+        (None, CanvasLayout::Single(_)) => ("Picture", icons::IMAGE),
+        (None, CanvasLayout::Wipe(..)) => (WIPE, icons::BLEND),
+        (None, CanvasLayout::SideBySide(..)) => (SIDE_BY_SIDE, icons::COLUMNS_2),
+    };
     let hint = AppCommand::CycleView.spec().hint;
     let button = icon_toggle(
         ui,
@@ -437,8 +451,9 @@ fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox)
         hint,
         display.layout != LAYOUTS[0].0,
     );
-    Popup::menu(&button).show(|ui| {
-        ui.set_min_width(200.0);
+    let menu = Popup::menu(&button).close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    menu.show(|ui| {
+        ui.set_min_width(260.0);
         for (layout, name, glyph, hint) in LAYOUTS {
             let item = Button::selectable(display.layout == layout, format!("{glyph}  {name}"));
             let response = ui.add(item);
@@ -449,11 +464,19 @@ fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox)
                 display.layout = layout;
             }
         }
+        if let CanvasLayout::Wipe(left, right) | CanvasLayout::SideBySide(left, right) = &mut display.layout {
+            for (label, side) in [("Left", left), ("Right", right)] {
+                ui.add_space(space::XS);
+                caption(ui, label);
+                segmented(ui, label, side, &SIDES);
+            }
+        }
         ui.separator();
         ui.checkbox(&mut display.is_hatched, "Hatching")
             .on_hover_text("Patterns tell regions apart without colour.");
         if ui.button("Fit canvas").clicked() {
             outbox.run(AppCommand::ZoomFit);
+            ui.close();
         }
     });
 }
