@@ -1,8 +1,8 @@
 //! Keys: ready-made presets, a file that replaces some of them, and which command a press means.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use eframe::egui::{self, Event, Key, KeyboardShortcut, ModifierNames, Modifiers};
 use serde::{Deserialize, Serialize};
 
@@ -135,22 +135,10 @@ impl Keymap {
         }
     }
 
-    /// A preset with a file's replacements.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not TOML, or names an unknown command or key; a missing file is no error.
-    pub fn load(preset: KeyPreset, path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::new(preset));
-        }
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::from_toml(preset, &text).with_context(|| format!("reading {}", path.display()))
-    }
-
     /// A preset with the replacements in `text`.
     ///
     /// # Errors
-    /// As for [`Keymap::load`].
+    /// If it is not TOML, or names an unknown command or key.
     pub fn from_toml(preset: KeyPreset, text: &str) -> anyhow::Result<Self> {
         let named: BTreeMap<String, Vec<String>> = toml::from_str(text)?;
         let mut replaced = BTreeMap::new();
@@ -185,6 +173,31 @@ impl Keymap {
     /// How many commands have keys from the file.
     pub fn replaced_count(&self) -> usize {
         self.replaced.len()
+    }
+
+    /// Keys that the file gives to a command although another one has them, in sentences: who has them now.
+    pub fn clashes(&self) -> Vec<String> {
+        let mut clashes = Vec::new();
+        for (&command, shortcuts) in &self.replaced {
+            for shortcut in shortcuts {
+                let others = self
+                    .keys
+                    .iter()
+                    .filter(|&(&other, keys)| other != command && keys.contains(shortcut));
+                for (&other, _) in others {
+                    let (key, label, other_label) =
+                        (shortcut_name(shortcut), command.spec().label, other.spec().label);
+                    if !self.replaced.contains_key(&other) {
+                        clashes.push(format!("{key} is {label} now and no longer {other_label}"));
+                    } else if command < other {
+                        clashes.push(format!(
+                            "{key} stands for {label} and for {other_label}; it does the first"
+                        ));
+                    }
+                }
+            }
+        }
+        clashes
     }
 
     /// A file that says what is so now, to be edited. Keys of the preset are in comments, so that they follow when
@@ -267,7 +280,8 @@ impl Keymap {
         focus: Focus,
     ) -> Option<AppCommand> {
         let by_key = |key: Key| {
-            self.keys.iter().find_map(|(&command, shortcuts)| {
+            // What the file says goes before the preset.
+            self.replaced.iter().chain(&self.keys).find_map(|(&command, shortcuts)| {
                 let hit = shortcuts.iter().any(|shortcut| {
                     shortcut.logical_key == key
                         && modifiers.matches_exact(shortcut.modifiers)
@@ -430,6 +444,27 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(bad_key.contains("Hyper+Q"), "{bad_key}");
+    }
+
+    #[test]
+    fn a_key_of_the_file_goes_before_the_presets_and_clashes_are_told() {
+        let keymap = |text| Keymap::from_toml(KeyPreset::Wordbrush, text).unwrap();
+        let one = keymap("step = [\"F5\"]");
+        assert_eq!(
+            one.find(Key::F5, None, Modifiers::NONE, Focus::None),
+            Some(AppCommand::Step)
+        );
+        assert_eq!(one.clashes().len(), 1);
+        assert!(one.clashes()[0].starts_with("F5 is "), "{:?}", one.clashes());
+        let both = keymap("step = [\"Alt+F12\"]\nundo = [\"Alt+F12\"]");
+        assert_eq!(both.clashes().len(), 1, "{:?}", both.clashes());
+        assert!(
+            both.clashes()[0].starts_with("Alt+F12 stands for "),
+            "{:?}",
+            both.clashes()
+        );
+        let moved = keymap("step = [\"F5\"]\ntoggle-run = [\"Alt+F11\"]");
+        assert!(moved.clashes().is_empty(), "{:?}", moved.clashes());
     }
 
     #[test]

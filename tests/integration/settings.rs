@@ -79,3 +79,33 @@ fn the_keys_file_is_written_once_and_then_stays_as_it_is() {
     write(&mut harness, "Your keys file stays");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "fly = [\"F3\"]");
 }
+
+#[test]
+fn a_changed_keys_file_counts_as_soon_as_the_window_is_back() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let path = folders.config.join("keys.toml");
+    std::fs::create_dir_all(&folders.config).unwrap();
+    let mut harness = app_with_folders(folders);
+    let mut come_back = |text: &str, told: &str| {
+        std::fs::write(&path, text).unwrap();
+        harness.event(egui::Event::WindowFocused(true));
+        harness.run_until(told, |app| {
+            app.notifications().texts().any(|text| text.contains(told))
+        });
+        harness.key_press(Key::F3);
+        harness.run_steps(3);
+        harness.app().document().regions.len()
+    };
+    assert_eq!(
+        come_back("duplicate-region = [\"F3\"]", "one command has other keys"),
+        5
+    );
+    assert_eq!(
+        come_back("duplicate-region = [\"F3\"", "is not used"),
+        6,
+        "the last good one stays"
+    );
+    assert_eq!(come_back("", "those of the preset again"), 6);
+    assert_eq!(come_back("delete-region = [\"F3\", \"B\"]", "no longer"), 5);
+}

@@ -22,7 +22,6 @@ use crate::{
     kept_frames::{CanvasNumber, Entry},
     notifications::Level,
     storage::{
-        atomic::{PreviousVersion, write_bytes_atomically},
         clipboard::{self, Clipboard},
         export::{self, PictureFormat},
         frames::{KeptFrame, frame_path, read_frame},
@@ -50,13 +49,6 @@ enum Chosen {
 /// A job of the thread "file-io": looks whether it is done, and then answers what is to be done with its result.
 type Job = Box<dyn FnMut() -> Option<Then>>;
 type Then = Box<dyn FnOnce(&mut App)>;
-
-/// What became of the wish for a keys file.
-enum KeysFile {
-    Written,
-    /// It stays as its owner has written it, also where it cannot be used.
-    WasThere,
-}
 
 /// Where a pinned frame is to be found.
 enum PinSource {
@@ -416,7 +408,7 @@ impl App {
     }
 
     /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told.
-    fn begin_then<T: Send + 'static>(
+    pub(super) fn begin_then<T: Send + 'static>(
         &mut self,
         name: &str,
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
@@ -581,38 +573,6 @@ impl App {
         let preferences = self.preferences.clone();
         let task = self.begin("Keeping preferences", move || settings::save(&preferences, &path));
         self.kept_preferences.writing = task;
-    }
-
-    pub(super) fn write_keys_file(&mut self) {
-        let Some(path) = self
-            .folders
-            .as_ref()
-            .map(|folders| folders.config.join("keys.toml"))
-        else {
-            return;
-        };
-        let text = self.keymap.to_toml();
-        let target = path.clone();
-        let job = move || {
-            if target.try_exists()? {
-                return Ok(KeysFile::WasThere);
-            }
-            if let Some(folder) = target.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            write_bytes_atomically(&target, PreviousVersion::Keep, text.as_bytes())?;
-            Ok(KeysFile::Written)
-        };
-        self.begin_then("Writing keys", job, move |app, file| {
-            let path = path.display();
-            let text = match file {
-                KeysFile::Written => format!("The keys are in {path}: change them and start again."),
-                KeysFile::WasThere => format!(
-                    "Your keys file stays as it is: {path}. Change it, or remove it and write it anew, and start again."
-                ),
-            };
-            app.notifications.push(Level::Success, text);
-        });
     }
 }
 

@@ -22,6 +22,7 @@ impl App {
         self.poll_frames(ctx);
         self.poll_downloads(ctx);
         self.take_dropped_files(ctx);
+        self.follow_keys_file(ctx);
         for command in self.pressed_commands(ctx) {
             self.run_command(ctx, command);
         }
@@ -53,10 +54,10 @@ impl App {
             // A window on top has the keyboard.
             return Vec::new();
         }
-        let mut commands = self.keymap.take_pressed(ctx);
+        let mut commands = self.keys.map.take_pressed(ctx);
         // The key 5 alone stands for both; menus and other keys say which they mean.
         let is_turned = self.canvas.view().rotation() != 0.0;
-        if is_turned && self.keymap.name(AppCommand::SelectRegion(5)) == "5" {
+        if is_turned && self.keys.map.name(AppCommand::SelectRegion(5)) == "5" {
             for command in &mut commands {
                 if *command == AppCommand::SelectRegion(5) {
                     *command = AppCommand::ResetRotation;

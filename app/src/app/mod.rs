@@ -10,6 +10,7 @@ mod commands;
 mod downloads;
 mod files;
 mod frames;
+mod keys;
 mod logic;
 mod mask_work;
 mod palettes;
@@ -30,7 +31,6 @@ use crate::{
     document::{Document, History, Target},
     engine_link::EngineLink,
     kept_frames::KeptFrames,
-    keymap::Keymap,
     notifications::{Level, Notifications},
     panels::{
         history_strip::HistoryStrip, outbox::Outbox, regions::RegionsState, thumbnails::Thumbnails,
@@ -99,7 +99,7 @@ pub struct App {
     first_frame: u64,
 
     link: EngineLink,
-    keymap: Keymap,
+    keys: keys::Keys,
     preferences: Preferences,
     kept_preferences: KeptPreferences,
     notifications: Notifications,
@@ -145,14 +145,8 @@ impl App {
             loaded.settings
         });
         let pen = preferences.tools;
-        let keymap = match folder.map(|folder| Keymap::load(preferences.keys, &folder.join("keys.toml"))) {
-            Some(Ok(keymap)) => keymap,
-            Some(Err(error)) => {
-                notifications.push(Level::Warning, format!("The keys file is not used: {error:#}"));
-                Keymap::new(preferences.keys)
-            }
-            None => Keymap::new(preferences.keys),
-        };
+        let keys_path = folder.map(|folder| folder.join(keys::KEYS_FILE));
+        let keys = keys::Keys::load(preferences.keys, keys_path.as_deref(), &mut notifications);
         let wake = ctx.clone();
         let engine = EngineConfig {
             threads: preferences.threads,
@@ -179,7 +173,7 @@ impl App {
             canvases: canvases::Canvases::new(sample.name),
             first_frame: 0,
             link,
-            keymap,
+            keys,
             kept_preferences: KeptPreferences::new(&preferences),
             preferences,
             notifications,
@@ -254,7 +248,7 @@ impl App {
     }
 
     fn apply_preferences(&mut self, ctx: &egui::Context) {
-        self.keymap.set_preset(self.preferences.keys);
+        self.keys.map.set_preset(self.preferences.keys);
         if self.link.threads() != self.preferences.threads {
             self.link.send(Command::SetThreads(self.preferences.threads));
         }

@@ -73,7 +73,7 @@ impl App {
                     document: &self.document,
                     history: &self.history,
                     link: &self.link,
-                    keymap: &self.keymap,
+                    keymap: &self.keys.map,
                 };
                 top_bar_ui(ui, view, &mut self.outbox);
             });
@@ -108,7 +108,7 @@ impl App {
                 ScrollArea::vertical()
                     .scroll_bar_visibility(egui::scroll_area::ScrollBarVisibility::AlwaysHidden)
                     .show(ui, |ui| {
-                        tool_rail_ui(ui, self.pen.tool, &self.keymap, &mut self.outbox);
+                        tool_rail_ui(ui, self.pen.tool, &self.keys.map, &mut self.outbox);
                     });
             });
     }
@@ -174,7 +174,7 @@ impl App {
             selected: self.selected,
             thumbnails: &self.thumbnails,
             aids,
-            keymap: &self.keymap,
+            keymap: &self.keys.map,
         };
         if std::mem::take(&mut self.wants_prompt_focus) {
             self.regions.focus_prompt();
@@ -236,7 +236,7 @@ impl App {
         let paint = format!("Drag to paint “{}”: the picture follows", region.title());
         let more = format!(
             "{paint}. Alt+click picks another region, {} tells more",
-            self.keymap.name(AppCommand::Help)
+            self.keys.map.name(AppCommand::Help)
         );
         // The longer text where it has room.
         let text = if self.canvas_area.width() > 620.0 {
@@ -272,9 +272,9 @@ impl App {
                 }
                 is_closed
             }
-            Dialog::Settings => settings_ui(ctx, &mut self.preferences, &self.keymap, outbox),
-            Dialog::Help => help_ui(ctx, &self.keymap),
-            Dialog::CommandPalette(state) => state.ui(ctx, &self.keymap, outbox),
+            Dialog::Settings => settings_ui(ctx, &mut self.preferences, &self.keys.map, outbox),
+            Dialog::Help => help_ui(ctx, &self.keys.map),
+            Dialog::CommandPalette(state) => state.ui(ctx, &self.keys.map, outbox),
         };
         if !is_closed {
             self.dialog = Some(dialog);

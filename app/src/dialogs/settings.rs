@@ -93,7 +93,7 @@ pub fn settings_ui(
         }
         hint(
             ui,
-            "Every command can have other keys: write the file, change it, start Wordbrush again.",
+            "Every command can have other keys: write the file and change it. It is read when you come back.",
         );
         if action_button(ui, icons::KEYBOARD, "Write the keys file").clicked() {
             outbox.push(Intent::WriteKeysFile);
