@@ -40,18 +40,23 @@ fn reroll(harness: &mut Harness<'static, Option<App>>) {
     });
 }
 
+/// Pins a frame of the strip.
+fn pin(harness: &mut Harness<'static, Option<App>>, number: u64) {
+    harness.get_by_label(&format!("Frame {number}")).hover();
+    harness.run_steps(2);
+    harness.get_by_label(&format!("Pin frame {number}")).click();
+    harness.run_until("the pin on disk", |app| {
+        app.kept_frames().pinned().next().is_some() && app.kept_frames().has_all_pins_on_disk()
+    });
+}
+
 #[test]
 fn a_session_that_was_cut_off_comes_back_with_its_pins_and_last_frame() {
     let root = tempfile::tempdir().unwrap();
     let mut harness = app_with_folders(Folders::below(root.path()));
     harness.run_until_fresh();
     reroll(&mut harness);
-    harness.get_by_label("Frame 1").hover();
-    harness.run_steps(2);
-    harness.get_by_label("Pin frame 1").click();
-    harness.run_until("the pin on disk", |app| {
-        app.kept_frames().pinned().next().is_some() && app.kept_frames().has_all_pins_on_disk()
-    });
+    pin(&mut harness, 1);
     reroll(&mut harness);
     harness.run_until("the newest frame on disk", |app| {
         app.kept_frames().has_newest_on_disk() && app.is_up_to_date()
@@ -80,6 +85,9 @@ fn a_session_that_was_cut_off_comes_back_with_its_pins_and_last_frame() {
     let back = kept.pinned().next().unwrap().frame().unwrap();
     assert_eq!(back.document, pinned.document);
     assert_eq!(back.picture.rgba(), pinned.picture.rgba());
+    let newest = kept.newest_first().next().unwrap();
+    assert!(newest.canvas().is_some());
+    assert_eq!(kept.pinned().next().unwrap().canvas(), newest.canvas());
     let is_last_kept = kept.newest_first().any(|entry| {
         entry
             .frame()
@@ -276,6 +284,16 @@ fn a_canvas_that_is_left_unsaved_outlives_a_crash_with_the_one_in_hand() {
     let root = tempfile::tempdir().unwrap();
     let folders = Folders::below(root.path());
     let mut harness = painted_app(&folders);
+    harness.run_until("a frame of it", |app| !app.kept_frames().is_empty());
+    let number = harness
+        .app()
+        .kept_frames()
+        .newest_first()
+        .next()
+        .unwrap()
+        .number();
+    pin(&mut harness, number);
+    reroll(&mut harness);
     open_sample(&mut harness, "Lava gate");
     harness.run_until("the canvas on disk", |app| {
         app.kept_frames().has_all_unsaved_on_disk() && app.is_up_to_date()
@@ -284,6 +302,9 @@ fn a_canvas_that_is_left_unsaved_outlives_a_crash_with_the_one_in_hand() {
     let harness = bring_back(&folders);
     assert_eq!(harness.app().document().regions.len(), 3);
     assert_eq!(unsaved_regions(&harness), [5]);
+    let kept = harness.app().kept_frames();
+    let canvas_of_pin = kept.pinned().next().unwrap().canvas();
+    assert_eq!(canvas_of_pin, kept.unsaved().next().unwrap().canvas());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     background_tasks::Task,
     dialogs::{Dialog, recover::RecoverDialog},
     document::Document,
-    kept_frames::Entry,
+    kept_frames::{CanvasNumber, Entry},
     notifications::Level,
     storage::{
         autosave::{Autosave, AutosaveEvent},
@@ -90,6 +90,7 @@ impl App {
                 },
                 frames: SessionFrames {
                     pinned: self.kept_frames.pinned().map(Entry::number).collect(),
+                    own_pinned: self.pinned_of(self.canvases.present()),
                     left: self.kept_frames.unsaved().map(|entry| self.left(entry)).collect(),
                     since: self.first_frame,
                 },
@@ -104,7 +105,16 @@ impl App {
             frame: entry.number(),
             title: self.canvases.title_of(canvas).to_owned(),
             path: self.canvases.path_of(canvas).map(Path::to_owned),
+            pinned: self.pinned_of(canvas),
         }
+    }
+
+    fn pinned_of(&self, canvas: CanvasNumber) -> Vec<u64> {
+        let pinned = self.kept_frames.pinned();
+        pinned
+            .filter(|entry| entry.canvas() == Some(canvas))
+            .map(Entry::number)
+            .collect()
     }
 
     /// Takes what the journal and the search report.
@@ -197,17 +207,28 @@ impl App {
             .map_or_else(|| "Restored".to_owned(), super::files::stem);
         self.replace_document(document, &title, path);
         let frames = session.frames();
-        // Pins may be of other canvases of that session.
-        for pin in &frames.pins {
-            self.kept_frames.keep(&pin.document, &pin.picture, None);
+        let left: Vec<CanvasNumber> = frames
+            .left
+            .iter()
+            .map(|(left, _)| self.canvases.add_unsaved(&left.title, left.path.clone()))
+            .collect();
+        for (number, pin) in &frames.pins {
+            let is_of_left = |(left, _): &(LeftCanvas, _)| left.pinned.contains(number);
+            let canvas = if state.frames.own_pinned.contains(number) {
+                Some(self.canvases.present())
+            } else {
+                // Pins of canvases that were saved belong to none of this session.
+                let place = frames.left.iter().position(is_of_left);
+                place.map(|place| left[place])
+            };
+            self.kept_frames.keep(&pin.document, &pin.picture, canvas);
         }
         if let Some(last) = &frames.last {
             let canvas = Some(self.canvases.present());
             self.kept_frames.record(&last.document, &last.picture, canvas);
             self.link.show(last.picture.clone());
         }
-        for (left, frame) in &frames.left {
-            let canvas = self.canvases.add_unsaved(&left.title, left.path.clone());
+        for ((_, frame), canvas) in frames.left.iter().zip(left) {
             self.kept_frames
                 .keep_unsaved(&frame.document, &frame.picture, canvas);
         }

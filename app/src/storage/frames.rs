@@ -119,8 +119,8 @@ fn picture_from_payload(payload: &[u8]) -> anyhow::Result<Picture> {
 /// What came back of a session's frames.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecoveredFrames {
-    /// The pinned ones, oldest first.
-    pub pins: Vec<KeptFrame>,
+    /// The pinned ones with their numbers, oldest first.
+    pub pins: Vec<(u64, KeptFrame)>,
     /// The newest one of the session's canvas, pinned or not.
     pub last: Option<KeptFrame>,
     /// The canvases that were left unsaved, oldest first.
@@ -153,7 +153,7 @@ pub fn recover_frames(folder: &Path, frames: &SessionFrames) -> RecoveredFrames 
         pins: numbers
             .iter()
             .filter(|number| frames.pinned.contains(number))
-            .filter_map(read)
+            .filter_map(|number| Some((*number, read(number)?)))
             .collect(),
         last: numbers
             .iter()
@@ -224,7 +224,7 @@ mod tests {
         }
         std::fs::write(frame_path(&folder, 11), b"WBFRAME").unwrap();
         let recovered = recover_frames(&folder, &pinned(&[2, 5, 9, 11]));
-        assert_eq!(recovered.pins, [frame(2), frame(9)]);
+        assert_eq!(recovered.pins, [(2, frame(2)), (9, frame(9))]);
         assert_eq!(recovered.last, Some(frame(10)), "the newest that is whole");
     }
 

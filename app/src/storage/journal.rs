@@ -60,6 +60,9 @@ pub struct SessionFrames {
     /// The pinned frames of the history strip.
     #[serde(rename = "pinned_frames", skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<u64>,
+    /// Those of them that are of the canvas in the journal.
+    #[serde(rename = "own_pinned_frames", skip_serializing_if = "Vec::is_empty")]
+    pub own_pinned: Vec<u64>,
     /// Canvases that were left for another one before they were saved, each with the frame that holds it.
     #[serde(rename = "left_canvases", skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftCanvas>,
@@ -79,6 +82,9 @@ pub struct LeftCanvas {
     /// The project's file, if it has one.
     #[serde(serialize_with = "write_path")]
     pub path: Option<PathBuf>,
+    /// Those of the pinned frames that are of it.
+    #[serde(rename = "pinned_frames", skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<u64>,
 }
 
 /// Where a session's canvas stands to its file.
@@ -597,12 +603,14 @@ mod tests {
             },
             |state| state.document.settings.bootstrap_steps = 3,
             |state| state.frames.pinned = vec![3, 7],
+            |state| state.frames.own_pinned = vec![7],
             |state| state.frames.pinned.truncate(1),
             |state| {
                 state.frames.left = vec![LeftCanvas {
                     frame: 4,
                     title: "forest".to_owned(),
                     path: Some("forest.wordbrush".into()),
+                    pinned: vec![3],
                 }];
             },
             |state| state.frames.since = 5,

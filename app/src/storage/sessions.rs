@@ -308,7 +308,7 @@ mod tests {
         session.append(&pinned).unwrap();
         drop(session);
         let found = find_cut_off(&folders).unwrap().cut_off;
-        assert_eq!(found[0].frames().pins, [frame(1)]);
+        assert_eq!(found[0].frames().pins, [(1, frame(1))]);
         assert_eq!(found[0].frames().last, Some(frame(3)));
     }
 
