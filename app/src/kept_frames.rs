@@ -1,15 +1,16 @@
 //! The frames of this session: which are kept, and whether in memory or on disk.
 //!
 //! A finished frame is recorded when its document differs from the last one's. Documents share their masks, so an
-//! entry costs its picture, its thumbnail and what changed since: painted tiles, another background picture. Memory, disk and the number of entries are
-//! bounded: what was not looked at for longest leaves memory first, the oldest that is not held leaves altogether. What
-//! is pinned is held, and so is the last state of a canvas that was left for another one before it was saved.
+//! entry costs its picture, its thumbnail and what changed since: painted tiles, another background picture. Memory,
+//! disk and the number of entries are bounded: what was not looked at for longest leaves memory first, the oldest that is
+//! not held leaves altogether. What is pinned is held, and so is the last state of a canvas that was left for another one
+//! before it was saved.
 //! Nothing here reads or writes a file; `app/frames.rs` does what [`KeptFrames`] asks for, on a thread of its own.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use eframe::egui::ColorImage;
-use wordbrush_engine::api::{Mask, Picture};
+use wordbrush_engine::api::{Mask, ModelChoice, Picture};
 
 use crate::{
     document::{Document, RegionLayer},
@@ -90,6 +91,12 @@ impl Entry {
         frame.is_some_and(|frame| is_same_state(&frame.document, document))
     }
 
+    /// Whether this model painted it; as far as it is in memory.
+    fn is_by(&self, model: &ModelChoice) -> bool {
+        let frame = self.frame.as_ref();
+        frame.is_some_and(|frame| frame.document.model == *model)
+    }
+
     /// Whether there is a file of it.
     pub fn is_on_disk(&self) -> bool {
         self.file_bytes.is_some()
@@ -146,9 +153,17 @@ impl KeptFrames {
         }
     }
 
-    /// Keeps a finished frame with its document, unless nothing has changed since the last.
+    /// Keeps a finished frame with its document, unless nothing has changed since the last, or the strip has this very
+    /// picture of it: one that was brought back is there once.
     pub fn record(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) {
-        if self.entries.back().is_some_and(|last| last.shows(document)) {
+        let is_unchanged = |last: &Entry| last.shows(document) && last.is_by(&document.model);
+        let is_there = |entry: &Entry| {
+            let frame = entry.frame.as_ref();
+            entry.canvas == canvas
+                && entry.shows(document)
+                && frame.is_some_and(|frame| has_same_pixels(&frame.picture, picture))
+        };
+        if self.entries.back().is_some_and(is_unchanged) || self.entries.iter().any(is_there) {
             return;
         }
         self.push(document, picture, canvas);
@@ -211,6 +226,12 @@ impl KeptFrames {
             is_unsaved: false,
             last_use: self.uses,
         });
+    }
+
+    /// The newest frame that shows this document, as far as it is in memory.
+    pub fn shown(&self, document: &Document) -> Option<u64> {
+        let entry = self.newest_first().find(|entry| entry.shows(document))?;
+        Some(entry.number)
     }
 
     /// All frames, newest first.
@@ -392,6 +413,10 @@ impl KeptFrames {
     }
 }
 
+fn has_same_pixels(a: &Picture, b: &Picture) -> bool {
+    a.size() == b.size() && (a.is_same(b) || a.rgba() == b.rgba())
+}
+
 /// Whether two documents show the same, quickly: masks count as the same only where they share their tiles, as a
 /// document that was brought back does.
 fn is_same_state(a: &Document, b: &Document) -> bool {
@@ -442,7 +467,7 @@ fn shares_tiles(a: &Mask, b: &Mask) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use wordbrush_engine::api::{CanvasSize, Seed};
+    use wordbrush_engine::api::{CanvasSize, ModelSource, Seed};
 
     use super::*;
 
@@ -515,6 +540,22 @@ mod tests {
         assert_eq!((kept.len(), kept.pinned().count()), (2, 2));
         kept.keep(&document(0), &second, Some(CanvasNumber::default()));
         assert_eq!(kept.pinned().count(), 3, "another canvas has its own");
+    }
+
+    #[test]
+    fn a_picture_that_comes_back_is_there_once_and_another_model_paints_another() {
+        let mut kept = kept(100, 100);
+        let shade = |shade| Picture::solid(CanvasSize::new(8, 8).unwrap(), [shade; 4]);
+        kept.record(&document(0), &shade(1), None);
+        kept.record(&document(1), &shade(2), None);
+        kept.record(&document(0), &shade(1), None);
+        assert_eq!((kept.len(), kept.shown(&document(0))), (2, Some(1)));
+        kept.record(&document(0), &shade(3), None);
+        assert_eq!((kept.len(), kept.shown(&document(0))), (3, Some(3)));
+        let mut by_another = document(0);
+        by_another.model = ModelChoice::plain(ModelSource::Toy);
+        kept.record(&by_another, &shade(4), None);
+        assert_eq!((kept.len(), kept.shown(&document(0))), (4, Some(4)));
     }
 
     #[test]

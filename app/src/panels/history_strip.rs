@@ -34,6 +34,7 @@ impl HistoryStrip {
             });
             return;
         }
+        let number_shown = kept.shown(shown);
         ScrollArea::horizontal()
             .id_salt("history strip")
             .auto_shrink([false, false])
@@ -46,7 +47,8 @@ impl HistoryStrip {
                             ui.ctx()
                                 .load_texture("history frame", small, TextureOptions::LINEAR)
                         });
-                        entry_ui(ui, entry, texture, entry.shows(shown), outbox);
+                        let is_shown = number_shown == Some(entry.number());
+                        entry_ui(ui, entry, texture, is_shown, outbox);
                     }
                 });
             });
