@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Needs a card; the same checks run without one in a test, where a C++ compiler makes the kernels for the processor.
-//! `kernels compile 9.0` compiles them for a capability and needs no card, only NVIDIA's run-time compiler (NVRTC).
+//! `kernels card` opens the card and tells its name. `kernels compile 9.0` compiles them for a capability and needs no card, only NVIDIA's run-time compiler (NVRTC).
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -50,23 +50,34 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => check(),
+        [word] if word == "card" => card().map_or_else(|code| code, |_| ExitCode::SUCCESS),
         [word, capability] if word == "compile" => compile(capability),
         _ => {
-            eprintln!("kernels, or kernels compile 9.0");
-            ExitCode::FAILURE
+            eprintln!("kernels, kernels card, or kernels compile 9.0");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Opens the card and tells its name.
+fn card() -> Result<Compute, ExitCode> {
+    match Compute::choose(DeviceChoice::Cuda(0), Some(Precision::F16)) {
+        Ok(compute) => {
+            println!("{}", compute.name);
+            Ok(compute)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Err(ExitCode::FAILURE)
         }
     }
 }
 
 fn check() -> ExitCode {
-    let compute = match Compute::choose(DeviceChoice::Cuda(0), Some(Precision::F16)) {
+    let compute = match card() {
         Ok(compute) => compute,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
-    println!("{}", compute.name);
     let checks = match check_kernels(&compute.device) {
         Ok(checks) => checks,
         Err(error) => {
