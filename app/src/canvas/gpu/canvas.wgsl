@@ -20,7 +20,7 @@ struct Pane {
     padding2: u32,
 };
 
-@group(0) @binding(0) var<uniform> pane: Pane;
+@group(0) @binding(0) var<uniform> given: Pane;
 @group(0) @binding(1) var smooth_sampler: sampler;
 @group(0) @binding(2) var frame: texture_2d<f32>;
 @group(0) @binding(3) var background: texture_2d<f32>;
@@ -30,11 +30,33 @@ struct Pane {
 // region; alpha: the most that any region above it covers.
 @group(0) @binding(5) var marks: texture_2d<f32>;
 
+// What is given, as the fragments get it: through the vertices. Software drivers (Mesa's lavapipe before 23) make a new
+// program for every frame of fragments that branch on a uniform, and keep them all: megabytes for each frame.
+struct Corner {
+    @builtin(position) position: vec4<f32>,
+    @location(0) @interpolate(flat) matrix: vec4<f32>,
+    // Origin, canvas size.
+    @location(1) @interpolate(flat) place: vec4<f32>,
+    // Scale, opacity of the overlay.
+    @location(2) @interpolate(flat) amounts: vec2<f32>,
+    // Layer, overlay, flags.
+    @location(3) @interpolate(flat) modes: vec3<u32>,
+};
+
+// This fragment's copy.
+var<private> pane: Pane;
+
 @vertex
-fn vertex(@builtin(vertex_index) index: u32) -> @builtin(position) vec4<f32> {
+fn vertex(@builtin(vertex_index) index: u32) -> Corner {
     // One triangle that covers the pane.
     let corner = vec2<f32>(f32((index << 1u) & 2u), f32(index & 2u));
-    return vec4<f32>(corner * 2.0 - 1.0, 0.0, 1.0);
+    return Corner(
+        vec4<f32>(corner * 2.0 - 1.0, 0.0, 1.0),
+        given.matrix,
+        vec4<f32>(given.origin, given.canvas_size),
+        vec2<f32>(given.scale, given.overlay_opacity),
+        vec3<u32>(given.layer, given.overlay, given.flags),
+    );
 }
 
 fn clamped_texel(position: vec2<f32>, size: vec2<u32>) -> vec2<i32> {
@@ -217,7 +239,16 @@ fn linear_from_gamma(colour: vec3<f32>) -> vec3<f32> {
 }
 
 @fragment
-fn fragment(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
+fn fragment(corner: Corner) -> @location(0) vec4<f32> {
+    pane.matrix = corner.matrix;
+    pane.origin = corner.place.xy;
+    pane.canvas_size = corner.place.zw;
+    pane.scale = corner.amounts.x;
+    pane.overlay_opacity = corner.amounts.y;
+    pane.layer = corner.modes.x;
+    pane.overlay = corner.modes.y;
+    pane.flags = corner.modes.z;
+    let position = corner.position;
     let point = pane.origin + pane.matrix.xy * position.x + pane.matrix.zw * position.y;
     // Before any branch, because neighbouring pixels must agree to take a difference.
     let chosen = active_coverage(point);
