@@ -159,11 +159,32 @@ fn resize_height(pixels: &[u8], stride: usize, from: usize, to: usize, filter: F
     out
 }
 
-/// A picture at another size, its proportions given up.
+/// A picture as it looks on white, which is what transparency means everywhere here; one without any is only shared.
+pub fn over_white(picture: &Picture) -> Picture {
+    let pixels = picture.rgba().as_chunks::<4>().0;
+    if pixels.iter().all(|pixel| pixel[3] == 255) {
+        return picture.clone();
+    }
+    let laid: Vec<u8> = pixels
+        .iter()
+        .flat_map(|&[r, g, b, alpha]| {
+            let over = |value: u8| {
+                let (value, alpha) = (u32::from(value), u32::from(alpha));
+                ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+            };
+            [over(r), over(g), over(b), 255]
+        })
+        .collect();
+    Picture::new(picture.size(), laid).expect("each pixel stays one")
+}
+
+/// A picture at another size, its proportions given up. Transparency is laid over white first: mixed by itself, the colour
+/// under what is transparent, mostly black, would show along the edges.
 pub fn stretched(picture: &Picture, size: CanvasSize) -> Picture {
     if picture.size() == size {
         return picture.clone();
     }
+    let picture = over_white(picture);
     let pixels = resize::<4>(
         picture.rgba(),
         sides(picture.size()),
@@ -184,6 +205,7 @@ pub fn fitted(picture: &Picture, canvas: CanvasSize) -> Picture {
     if kept == (width, height) {
         return stretched(picture, canvas);
     }
+    let picture = over_white(picture);
     let (left, top) = ((width - kept.0) / 2, (height - kept.1) / 2);
     let mut pixels = Vec::with_capacity(kept.0 * kept.1 * 4);
     for line in picture.rgba().chunks_exact(width * 4).skip(top).take(kept.1) {
@@ -301,6 +323,28 @@ mod tests {
         let picture = Picture::solid(size(1, 1), [10, 20, 30, 0]);
         let tensor = tensor_from_picture(&picture, 1, 1, &Device::Cpu).unwrap();
         assert_eq!(tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0; 3]);
+    }
+
+    #[test]
+    fn a_cut_out_picture_has_no_dark_rim_at_another_size() {
+        // A red half beside nothing, which is black underneath.
+        let rgba: Vec<u8> = (0..16 * 16)
+            .flat_map(|i| if i % 16 < 8 { [255, 0, 0, 255] } else { [0; 4] })
+            .collect();
+        let picture = Picture::new(size(16, 16), rgba).unwrap();
+        for resized in [
+            stretched(&picture, size(37, 9)),
+            fitted(&picture, size(40, 30)),
+            over_white(&picture),
+        ] {
+            for pixel in resized.rgba().as_chunks::<4>().0 {
+                assert!(pixel[0] > 250 && pixel[3] == 255, "{pixel:?}");
+            }
+        }
+        let opaque = Picture::solid(size(3, 3), [1, 2, 3, 255]);
+        assert!(over_white(&opaque).is_same(&opaque));
+        let half = over_white(&Picture::solid(size(1, 1), [0, 255, 100, 128]));
+        assert_eq!(half.rgba(), [127, 255, 177, 255]);
     }
 
     #[test]

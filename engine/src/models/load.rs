@@ -704,5 +704,32 @@ mod tests {
         assert!(largest(&without, &retuned) > 1e-3, "the LoRA has no effect");
         assert!(largest(&fresh, &retuned) < 1e-5);
         assert!(!parts.retune(&[]).unwrap(), "another list needs another load");
+
+        // A change that fails leaves everything as it was, and is not taken for done at the second try.
+        let mut parts = loaded(0.0);
+        let works = Arc::new(AtomicBool::new(false));
+        let rebuild = parts.rebuild.take().expect("the processor holds copies");
+        parts.rebuild = Some(Rebuild {
+            denoiser: {
+                let works = Arc::clone(&works);
+                Box::new(move |adapters| {
+                    if works.load(Ordering::Relaxed) {
+                        (rebuild.denoiser)(adapters)
+                    } else {
+                        Err(Error::OutOfMemory {
+                            what: "trying".to_owned(),
+                        })
+                    }
+                })
+            },
+            text_encoder: rebuild.text_encoder,
+        });
+        for _ in 0..2 {
+            assert!(parts.retune(&choice(0.8).loras).is_err());
+            assert!(largest(&predicted(&mut parts), &without) < 1e-6);
+        }
+        works.store(true, Ordering::Relaxed);
+        assert!(parts.retune(&choice(0.8).loras).unwrap());
+        assert!(largest(&predicted(&mut parts), &fresh) < 1e-5);
     }
 }

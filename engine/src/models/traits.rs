@@ -168,22 +168,35 @@ impl ModelParts {
     /// a change, prompts must be encoded and prepared anew.
     ///
     /// # Errors
-    /// If a file cannot be read any more.
+    /// If a file cannot be read any more, or the device has no room; then all is as it was before.
     pub fn retune(&mut self, loras: &[LoraSource]) -> crate::Result<bool> {
-        match self.adapters.retune(loras)? {
-            Retuned::OtherFiles => Ok(false),
-            Retuned::Done { outdated } => {
-                if let Some(rebuild) = &self.rebuild {
-                    if outdated.contains(&Network::Denoiser) {
-                        self.denoiser = (rebuild.denoiser)(&self.adapters)?;
-                    }
-                    let texts = [Network::TextEncoder, Network::TextEncoder2];
-                    if texts.iter().any(|network| outdated.contains(network)) {
-                        self.text_encoder = (rebuild.text_encoder)(&self.adapters)?;
-                    }
-                }
-                Ok(true)
-            }
+        let before = self.adapters.sources().to_vec();
+        let tuned = self.retuned(loras);
+        if tuned.is_err() {
+            self.adapters.restore(&before);
         }
+        tuned
+    }
+
+    fn retuned(&mut self, loras: &[LoraSource]) -> crate::Result<bool> {
+        let Retuned::Done { outdated } = self.adapters.retune(loras)? else {
+            return Ok(false);
+        };
+        let Some(rebuild) = &self.rebuild else {
+            return Ok(true);
+        };
+        let is_outdated = |networks: &[Network]| networks.iter().any(|network| outdated.contains(network));
+        let denoiser = is_outdated(&[Network::Denoiser]).then(|| (rebuild.denoiser)(&self.adapters));
+        let texts = [Network::TextEncoder, Network::TextEncoder2];
+        let text_encoder = is_outdated(&texts).then(|| (rebuild.text_encoder)(&self.adapters));
+        // Both or none.
+        let (denoiser, text_encoder) = (denoiser.transpose()?, text_encoder.transpose()?);
+        if let Some(denoiser) = denoiser {
+            self.denoiser = denoiser;
+        }
+        if let Some(text_encoder) = text_encoder {
+            self.text_encoder = text_encoder;
+        }
+        Ok(true)
     }
 }

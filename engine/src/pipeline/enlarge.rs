@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Result,
-    api::{CanvasSize, Picture, Region, Scene, StepList},
+    api::{CanvasSize, Gaps, Picture, Region, Scene, StepList},
     error::Doing as _,
     image,
     models::traits::{Conditioning, ImageCodec, ModelParts, PreparedPrompt},
@@ -116,7 +116,7 @@ impl<'a> Enlargement<'a> {
     ) -> Result<Picture> {
         let size = self.geometry.working;
         let backdrop = match &self.scene.background.image {
-            Some(image) => image::fitted(image, size),
+            Some(image) => image::over_white(&image::fitted(image, size)),
             None => Picture::solid(size, [255; 4]),
         };
         let layers = self.layers(prompts, parts)?;
@@ -145,14 +145,19 @@ impl<'a> Enlargement<'a> {
         // edges would open gaps through which the background shows.
         let stream = SlotTable::for_model(&parts.spec, &settings.steps, settings.background_noise);
         let area = self.geometry.latent.area();
-        let cut: Vec<Vec<f32>> = masks
+        let coverage: Vec<Vec<f32>> = masks
             .layers()
             .iter()
             .zip(&regions)
             .map(|(layer, region)| {
                 let strength = unit(region.mask_strength, 1.0);
-                let weighted: Vec<f32> = layer.coverage.iter().map(|value| value * strength).collect();
-                let planes = quantise(&weighted, settings.mask_mode, &stream);
+                layer.coverage.iter().map(|value| value * strength).collect()
+            })
+            .collect();
+        let cut: Vec<Vec<f32>> = coverage
+            .iter()
+            .map(|coverage| {
+                let planes = quantise(coverage, settings.mask_mode, &stream);
                 planes[planes.len() - area..].to_vec()
             })
             .collect();
@@ -171,6 +176,9 @@ impl<'a> Enlargement<'a> {
         )
         .doing("preparing the noise")?;
         let mut planes = MaskPlanes::new(self.geometry.latent, 1, &cut);
+        if settings.gaps == Gaps::Closed {
+            planes.close_gaps(&coverage, settings.mask_mode, &stream);
+        }
         let mut words: Vec<Words<'_>> = regions
             .iter()
             .map(|region| Words {
@@ -372,11 +380,8 @@ impl<'a> Enlargement<'a> {
                 .0;
             let shares = &share[y * width..][..columns];
             for ((pixel, behind), share) in line.as_chunks_mut::<4>().0.iter_mut().zip(behind).zip(shares) {
-                let alpha = f32::from(behind[3]) / 255.0;
                 for c in 0..3 {
-                    // What is transparent is white, as everywhere.
-                    let behind = f32::from(behind[c]) * alpha + 255.0 * (1.0 - alpha);
-                    let blended = f32::from(pixel[c]) * (1.0 - share) + behind * share;
+                    let blended = f32::from(pixel[c]) * (1.0 - share) + f32::from(behind[c]) * share;
                     pixel[c] = (blended + 0.5) as u8;
                 }
             }
@@ -485,26 +490,37 @@ mod tests {
                 ..Region::new(RegionId(id), "red", mask)
             }
         };
-        let scene = Scene {
+        let scene = |regions, steps| Scene {
             size,
             background: Background::default(),
-            regions: vec![
-                region(1, &|_, _| true),
-                region(2, &|x, y| (x - 32).pow(2) + (y - 32).pow(2) < 400),
-            ],
+            regions,
             seed: Seed(1),
-            settings: StreamSettings::default(),
+            settings: StreamSettings {
+                steps: StepList::with_count(steps),
+                ..StreamSettings::default()
+            },
         };
+        let above_another = vec![
+            region(1, &|_, _| true),
+            region(2, &|x, y| (x - 32).pow(2) + (y - 32).pow(2) < 400),
+        ];
+        let side_by_side = vec![region(1, &|x, _| x < 32), region(2, &|x, _| x >= 32)];
         let encoded = |prompt: &str| {
             let conditioning = parts.text_encoder.encode(prompt).unwrap();
             (prompt.to_owned(), std::sync::Arc::new(conditioning))
         };
         let prompts: Encoded = ["red", ""].into_iter().map(encoded).collect();
         let larger = CanvasSize::new(256, 256).unwrap();
-        let enlargement = Enlargement::new(&scene, larger, usize::MAX, &parts).unwrap();
-        let layers = enlargement.layers(&prompts, &parts).unwrap();
-        assert_eq!(layers.planes.slots, 1, "however many steps there are");
-        assert!(layers.planes.background().iter().all(|&share| share == 0.0));
+        for regions in [above_another, side_by_side] {
+            for steps in [1, 2, 3, 5] {
+                let scene = scene(regions.clone(), steps);
+                let enlargement = Enlargement::new(&scene, larger, usize::MAX, &parts).unwrap();
+                let layers = enlargement.layers(&prompts, &parts).unwrap();
+                assert_eq!(layers.planes.slots, 1, "however many steps there are");
+                let shares = layers.planes.background();
+                assert!(shares.iter().all(|&share| share == 0.0), "{steps} steps");
+            }
+        }
     }
 
     #[test]

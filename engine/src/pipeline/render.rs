@@ -365,6 +365,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_transparent_behind_everything_is_white_at_every_size() {
+        let mut scene = scene(size(64, 64));
+        scene.background.image = Some(Picture::solid(size(64, 64), [0; 4]));
+        for is_painted in [true, false] {
+            if !is_painted {
+                scene.regions.clear();
+            }
+            for to in [size(64, 64), size(128, 128)] {
+                let picture = rendered(&scene, to);
+                let corner = (to.width() - 2) as usize * 4;
+                assert_eq!(picture.rgba()[corner..corner + 4], [255; 4], "{to:?}");
+            }
+        }
+    }
+
+    #[test]
     fn progress_rises_by_one_to_its_end() {
         let mut steps = Vec::new();
         let mut note = |done, total| steps.push((done, total));

@@ -180,6 +180,8 @@ impl MaskPlanes {
     /// Where two soft edges meet, each region's coverage is below the noise level, and white would show between them until
     /// the last steps. Towards what is not painted, regions go on to grow from their core.
     ///
+    /// The planes may be those of the last slots alone.
+    ///
     /// # Shapes
     /// - `coverage`: one plane for each region, as it was cut
     pub fn close_gaps(&mut self, coverage: &[Vec<f32>], mode: MaskMode, slots: &SlotTable) {
@@ -203,6 +205,7 @@ impl MaskPlanes {
             })
             .collect();
         let wanted = quantise(&union, mode, slots);
+        let wanted = &wanted[(slots.count() - self.slots) * area..];
         for (t, (counts, wanted)) in self
             .counts
             .chunks_exact_mut(area)

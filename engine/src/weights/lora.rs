@@ -384,6 +384,22 @@ impl Adapters {
         self.live.lock().push(weight);
     }
 
+    /// What acts, and how strongly.
+    pub(crate) fn sources(&self) -> &[LoraSource] {
+        &self.sources
+    }
+
+    /// Goes back to what acted before a change that failed. Where that fails too, weights are mixed: the next change takes
+    /// none of them for what it says.
+    pub(crate) fn restore(&mut self, before: &[LoraSource]) {
+        if let Err(error) = self.retune(before) {
+            tracing::warn!("the strengths of LoRAs cannot be set back: {error}");
+            for source in &mut self.sources {
+                source.scale = f32::NAN;
+            }
+        }
+    }
+
     /// Changes the scales of a loaded model; of networks that share their weights' storage, only those weights are
     /// computed that the changed adaptations touch.
     ///

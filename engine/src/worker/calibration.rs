@@ -32,7 +32,13 @@ pub(super) fn measure(
     levels: usize,
     most_rows: usize,
 ) -> Result<Option<Throughput>> {
-    let prompt = parts.denoiser.prepare(conditioning)?;
+    let mut conditioning = conditioning.clone();
+    if parts.spec.has_added_conditioning {
+        let (height, width) = geometry.padded();
+        let (height, width) = (height as f32, width as f32);
+        conditioning.time_ids = Some([height, width, 0.0, 0.0, height, width]);
+    }
+    let prompt = parts.denoiser.prepare(&conditioning)?;
     let (height, width) = (geometry.latent.height, geometry.latent.width);
     let mut rows_per_second = |count: usize| -> Result<f64> {
         // The stream's own calls are no larger either.
@@ -81,11 +87,16 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
+    use candle_core::Device;
+    use candle_nn::VarBuilder;
+
     use super::*;
     use crate::{
         api::{CanvasSize, ModelChoice, ModelSource},
         device::Compute,
         models::{
+            config::UNetConfig,
+            sd::unet::UNet,
             toy,
             traits::{Denoiser, PreparedPrompt},
         },
@@ -128,6 +139,33 @@ mod tests {
         let geometry = Geometry::new(CanvasSize::new(64, 64).unwrap(), &parts.spec);
         let found = measure(&mut parts, &conditioning, &geometry, 3, levels, most_rows).unwrap();
         (found, largest.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_model_that_is_told_the_sizes_of_pictures_is_measured_too() {
+        let given = std::env::var_os("WORDBRUSH_PARITY").map(std::path::PathBuf::from);
+        let fixtures =
+            || std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity");
+        let folder = given.unwrap_or_else(fixtures);
+        let unet = folder.join("models/tiny-sdxl/unet");
+        let tensors = |path| candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let config = UNetConfig::from_json(&std::fs::read(unet.join("config.json")).unwrap()).unwrap();
+        let weights = tensors(unet.join("diffusion_pytorch_model.safetensors"));
+        let weights = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+        let choice = ModelChoice::plain(ModelSource::Toy);
+        let mut parts = toy::load(&choice, &Compute::cpu()).unwrap().parts;
+        parts.denoiser = Box::new(UNet::new(config, &weights).unwrap());
+        parts.spec.has_added_conditioning = true;
+        let inputs = tensors(folder.join("unet-sdxl/inputs.safetensors"));
+        let conditioning = Conditioning {
+            context: inputs["a.encoder_hidden_states"].get(0).unwrap(),
+            pooled: Some(inputs["a.text_embeds"].get(0).unwrap()),
+            // As text encoders give it: the stream adds the sizes, and so must the measurement.
+            time_ids: None,
+        };
+        let geometry = Geometry::new(CanvasSize::new(64, 64).unwrap(), &parts.spec);
+        let found = measure(&mut parts, &conditioning, &geometry, 1, 1, usize::MAX).unwrap();
+        assert!(found.is_some());
     }
 
     #[test]

@@ -135,6 +135,24 @@ impl TextEncoder for Forgetful {
     }
 }
 
+/// Decodes when it has failed often enough.
+struct Failing(Arc<AtomicU32>);
+
+impl ImageCodec for Failing {
+    fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        toy::ToyCodec.encode(pictures, noise)
+    }
+
+    fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
+        let left = self.0.load(Ordering::Relaxed);
+        if left > 0 {
+            self.0.store(left - 1, Ordering::Relaxed);
+            candle_core::bail!("the decoder has no time");
+        }
+        toy::ToyCodec.decode(latents)
+    }
+}
+
 struct Bench {
     worker: Worker,
     mailbox: Arc<Mailbox>,
@@ -212,6 +230,12 @@ impl Bench {
             }
         }
         None
+    }
+
+    /// One turn with what has been asked for.
+    fn turn(&mut self) {
+        let batch = self.mailbox.wait(Some(Duration::from_millis(50)));
+        self.worker.guarded_turn(batch.unwrap_or_default());
     }
 
     /// Works until a render is answered: all events until then.
@@ -498,6 +522,101 @@ fn a_render_that_panics_is_answered_and_the_next_one_succeeds() {
     let restarted = place(|event| matches!(event, Event::Restarted { .. }));
     let done = place(|event| matches!(event, Event::RenderDone { job: JobId(2), .. }));
     assert!(failed < restarted && restarted < done, "{events:?}");
+}
+
+#[test]
+fn a_model_that_never_came_is_not_the_one_to_start_over_with() {
+    let mut bench = Bench::new(|_| ());
+    bench.run().unwrap();
+    let present = bench.worker.choice.clone();
+    let missing = ModelChoice::plain(ModelSource::Path("no such model".into()));
+    bench.mailbox.push(Command::LoadModel(missing.clone()));
+    let has_failed = (0..200).any(|_| {
+        let batch = bench.mailbox.wait(Some(Duration::from_millis(100)));
+        bench.worker.guarded_turn(batch.unwrap_or_default());
+        let mut events = bench.events.try_iter();
+        events.any(|event| matches!(event, Event::ModelFailed(_)))
+    });
+    assert!(has_failed);
+    assert_eq!(bench.worker.choice, present);
+    bench.mailbox.push(Command::LoadModel(missing));
+    bench.mailbox.push(Command::CancelLoad);
+    bench.turn();
+    assert_eq!(bench.worker.choice, present);
+}
+
+#[test]
+fn a_first_load_that_is_cancelled_leaves_the_engine_empty() {
+    let mut bench = Bench::new(|_| ());
+    bench.worker.painter = None;
+    bench
+        .mailbox
+        .push(Command::LoadModel(ModelChoice::plain(ModelSource::Toy)));
+    bench.turn();
+    bench.worker.loader = None;
+    bench.worker.load(ModelChoice::plain(ModelSource::Toy));
+    assert!(matches!(bench.status.lock().phase, Phase::Loading { .. }));
+    bench.mailbox.push(Command::CancelLoad);
+    bench.turn();
+    assert_eq!(bench.status.lock().phase, Phase::Empty);
+    assert_eq!(bench.worker.choice, None);
+}
+
+#[test]
+fn a_scene_that_cannot_be_taken_over_is_told_once_and_the_next_one_is_painted() {
+    let mut bench = Bench::new(|_| ());
+    bench.run().unwrap();
+    let mut twice = scene();
+    twice.regions[1].id = RegionId(1);
+    bench
+        .mailbox
+        .push(Command::SetScene(Revision(2), Box::new(twice)));
+    for _ in 0..3 {
+        bench.turn();
+    }
+    let events: Vec<Event> = bench.events.try_iter().collect();
+    assert!(matches!(events[..], [Event::Failed(_)]), "{events:?}");
+    assert_eq!(bench.status.lock().phase, Phase::Failed);
+    bench
+        .mailbox
+        .push(Command::SetScene(Revision(3), Box::new(scene())));
+    bench.turn();
+    assert_ne!(bench.status.lock().phase, Phase::Failed);
+}
+
+#[test]
+fn a_picture_that_waits_to_be_decoded_survives_an_edit_that_changes_nothing() {
+    let failures = Arc::new(AtomicU32::new(0));
+    let mut bench = Bench::new(|loaded| {
+        loaded.model.parts.codec = Box::new(Failing(Arc::clone(&failures)));
+    });
+    bench.run().unwrap();
+    let mut edited = scene();
+    for region in &mut edited.regions {
+        region.prompt = "blue".to_owned();
+    }
+    let revise = |bench: &mut Bench, revision| {
+        let scene = Box::new(edited.clone());
+        bench.mailbox.push(Command::SetScene(Revision(revision), scene));
+    };
+    revise(&mut bench, 2);
+    let steps_left = |bench: &Bench| bench.worker.painter.as_ref().unwrap().steps_until_settled();
+    // Until the prompt is encoded and all but the last step are made.
+    for _ in 0..200 {
+        bench.turn();
+        if steps_left(&bench) == 1 {
+            break;
+        }
+    }
+    failures.store(1, Ordering::Relaxed);
+    bench.turn();
+    assert!(bench.worker.is_stuck && steps_left(&bench) == 0);
+    while bench.frames.try_recv().is_ok() {}
+    revise(&mut bench, 3);
+    bench.turn();
+    let frame = bench.frames.try_recv().expect("the picture is decoded");
+    assert_eq!(frame.revision, Revision(3));
+    assert!(frame.picture.rgba()[2] > 150, "it is blue");
 }
 
 #[test]

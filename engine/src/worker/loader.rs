@@ -100,10 +100,13 @@ fn load(choice: &ModelChoice, place: Place, outlet: &Outlet, cancel: &AtomicBool
     let compute = Compute::choose(place.device, place.precision)?;
     let report = |progress: crate::weights::LoadProgress<'_>| {
         outlet.set_status(|status| {
-            status.phase = Phase::Loading {
-                what: progress.what.to_owned(),
-                fraction: progress.fraction,
-            };
+            // Who cancelled has said already what phase it is.
+            if !cancel.load(Ordering::Relaxed) {
+                status.phase = Phase::Loading {
+                    what: progress.what.to_owned(),
+                    fraction: progress.fraction,
+                };
+            }
         });
         outlet.wake();
     };

@@ -75,6 +75,8 @@ struct Worker {
     painter: Option<Painter>,
     /// The last step failed; nothing is tried until something changes.
     is_stuck: bool,
+    /// The newest scene could not be taken over, or a prompt of it not be encoded: what is shown is older.
+    is_scene_refused: bool,
     restarts: u32,
 }
 
@@ -93,6 +95,7 @@ impl Worker {
             choice: None,
             painter: None,
             is_stuck: false,
+            is_scene_refused: false,
             restarts: 0,
         }
     }
@@ -165,10 +168,7 @@ impl Worker {
         self.apply_scene();
         // A render waits for its model, but not for one that will not come.
         if self.painter.is_none() && self.loader.is_none() {
-            for job in self.renders.drain(..) {
-                let error = Error::NoModel;
-                self.outlet.report(Event::RenderFailed { job: job.id, error });
-            }
+            self.refuse_renders();
         }
         if self.painter.is_some()
             && let Some(job) = self.renders.pop_front()
@@ -235,6 +235,11 @@ impl Worker {
                 }
             }
             Some(ModelRequest::Cancel) if self.loader.take().is_some() => {
+                self.return_to_present_model();
+                if self.painter.is_none() {
+                    self.choice = None;
+                    self.set_phase(Phase::Empty);
+                }
                 self.outlet.report(Event::ModelFailed(Error::Cancelled));
             }
             Some(ModelRequest::Cancel) | None => {}
@@ -279,11 +284,27 @@ impl Worker {
                 }
             }
             Err(error) => {
+                self.return_to_present_model();
                 if self.painter.is_none() {
                     self.set_phase(Phase::Failed);
                 }
                 self.outlet.report(Event::ModelFailed(error));
             }
+        }
+    }
+
+    /// The model that paints is the one to load again if need be, not one that never came.
+    fn return_to_present_model(&mut self) {
+        if let Some(painter) = &self.painter {
+            self.choice = Some(painter.summary().choice.clone());
+        }
+    }
+
+    /// Answers renders that no model will come for.
+    fn refuse_renders(&mut self) {
+        for job in self.renders.drain(..) {
+            let error = Error::NoModel;
+            self.outlet.report(Event::RenderFailed { job: job.id, error });
         }
     }
 
@@ -300,6 +321,7 @@ impl Worker {
                 // The prompt is asked for again.
                 painter.expect_scene();
             } else {
+                self.is_scene_refused = true;
                 self.outlet.report(Event::Failed(error));
             }
         }
@@ -315,6 +337,7 @@ impl Worker {
         match applied {
             Ok(unchanged) => {
                 self.is_stuck = false;
+                self.is_scene_refused = false;
                 if let Some(frame) = unchanged {
                     self.outlet.publish(frame);
                 }
@@ -326,7 +349,10 @@ impl Worker {
                 });
             }
             Err(error) if matches!(error, Error::DeviceLost { .. }) => self.give_up_step(error),
-            Err(error) => self.outlet.report(Event::Failed(error)),
+            Err(error) => {
+                self.is_scene_refused = true;
+                self.outlet.report(Event::Failed(error));
+            }
         }
     }
 
@@ -431,7 +457,10 @@ impl Worker {
         });
         match self.choice.clone() {
             Some(choice) if self.restarts < MAX_RESTARTS => self.load(choice),
-            _ => self.set_phase(Phase::Failed),
+            _ => {
+                self.refuse_renders();
+                self.set_phase(Phase::Failed);
+            }
         }
     }
 
@@ -442,7 +471,7 @@ impl Worker {
         }
         let phase = match &self.painter {
             None => return,
-            Some(_) if self.is_stuck => Phase::Failed,
+            Some(_) if self.is_stuck || self.is_scene_refused => Phase::Failed,
             Some(painter) if painter.is_settled() => Phase::Settled,
             Some(_) if self.run == RunState::Paused => Phase::Paused,
             // A prompt is still being encoded.

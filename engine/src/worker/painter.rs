@@ -188,10 +188,17 @@ impl Painter {
     pub(super) fn apply(&mut self, revision: Revision, scene: &Scene) -> Result<Option<Frame>> {
         let start = Instant::now();
         self.has_new_scene = false;
-        self.undecoded = None;
+        // What the scene before still waited for is of no interest, even if this one cannot be taken over.
+        self.missing.clear();
         let prompts = &self.prompts;
         let find = |prompt: &str| -> Option<Arc<Conditioning>> { prompts.find(prompt) };
         let applied = self.session.apply(revision, scene, &find, &self.parts)?;
+        if applied.has_changed {
+            self.undecoded = None;
+        } else if let Some(outcome) = &mut self.undecoded {
+            // It is the picture of this scene, too.
+            outcome.revision = revision;
+        }
         self.missing = applied.missing_prompts;
         // A positive and a negative one each, the background's too.
         let scene_prompts = 2 * (scene.regions.len() + 1);
@@ -206,7 +213,8 @@ impl Painter {
                 self.session.apply(revision, scene, &find, &self.parts)?;
             }
         }
-        if applied.has_changed || !self.session.is_settled() || !self.missing.is_empty() {
+        let is_shown = self.session.is_settled() && self.undecoded.is_none();
+        if applied.has_changed || !is_shown || !self.missing.is_empty() {
             return Ok(None);
         }
         Ok(self.last_frame.as_mut().map(|frame| {

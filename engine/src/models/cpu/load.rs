@@ -32,6 +32,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Whether there is a tensor of this name here.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.weights.contains_tensor(name)
+    }
+
     /// A tensor of exactly this shape, row-major.
     pub(super) fn tensor(&self, shape: impl Into<Shape>, name: &str) -> Result<Vec<f32>> {
         let tensor = self.weights.get(shape.into(), name)?;

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     models::{
         config::{ClipConfig, CodecConfig, UNetConfig},
-        traits::{Conditioning, Denoiser as _, ImageCodec as _, Row},
+        sd::unet::UNet,
+        traits::{Conditioning, Denoiser, ImageCodec as _, Row},
     },
     ops::{Isa, Workers},
     tokenizer::PromptTokenizer,
@@ -131,6 +132,47 @@ fn unets_meet_the_reference_with_all_instructions() {
             }
         }
     }
+}
+
+/// Models made smaller by distillation have one residual block in the middle, and nothing else.
+#[test]
+fn a_middle_of_one_residual_block_agrees_with_the_plain_network() {
+    let place = folder().join("models/tiny-sd15/unet");
+    let config = std::fs::read_to_string(place.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["mid_block_type"] = "UNetMidBlock2D".into();
+    let config = UNetConfig::from_json(config.to_string().as_bytes()).unwrap();
+    let file = place.join("diffusion_pytorch_model.safetensors");
+    let mut tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    tensors.retain(|name, _| !name.starts_with("mid_block") || name.starts_with("mid_block.resnets.0"));
+    let weights = || VarBuilder::from_tensors(tensors.clone(), DType::F32, &Device::Cpu);
+    let inputs = tensors_of_case("unet-sd15");
+    let (sample, context) = (&inputs["a.sample"], &inputs["a.encoder_hidden_states"]);
+    let conditioning = Conditioning {
+        context: context.get(0).unwrap(),
+        pooled: None,
+        time_ids: None,
+    };
+    let sample = sample.narrow(0, 0, 1).unwrap();
+    let predicted = |denoiser: &mut dyn Denoiser| {
+        let prompt = denoiser.prepare(&conditioning).unwrap();
+        let rows = [Row {
+            timestep: 500.0,
+            prompt: &prompt,
+        }];
+        denoiser.predict(&sample, &rows).unwrap()
+    };
+    let plain = predicted(&mut UNet::new(config.clone(), &weights()).unwrap());
+    for isa in Isa::available() {
+        let workers = Arc::new(Workers::new(2));
+        let mut unet = CpuUnet::load_for(isa, &config, weights(), CpuPrecision::F32, workers).unwrap();
+        let difference = worst(&predicted(&mut unet), &plain);
+        assert!(difference < 1e-4, "{isa:?}: {difference}");
+    }
+}
+
+fn tensors_of_case(case: &str) -> BTreeMap<String, Tensor> {
+    tensors(&format!("{case}/inputs.safetensors"))
 }
 
 #[test]

@@ -84,16 +84,16 @@ impl Canvas {
         let same_shape = before.filter(|before| {
             before.geometry.latent == geometry.latent && before.table.count() == table.count()
         });
+        let wants_negative = needs_negative_prompts(settings.guidance);
         let ground = Ground::new(scene.background.keep_strength, table.count());
         let mut background_prompt = Prompts::of_background(before, scene, ground.is_some(), prompts, missing);
         if ground.is_some() {
             let known = before.map(|before| &before.background_prompt);
             let itself = background_prompt.clone();
-            background_prompt.prepare(known, known, &itself, &geometry, parts)?;
+            background_prompt.prepare(known, known, &itself, wants_negative, &geometry, parts)?;
         }
         // As with regions, what was never encoded is not painted.
         let ground = ground.filter(|_| background_prompt.prepared.is_some());
-        let wants_negative = needs_negative_prompts(settings.guidance);
         let regions = scene
             .regions
             .iter()
@@ -102,7 +102,14 @@ impl Canvas {
                     before.and_then(|before| before.regions.iter().find(|known| known.id == region.id));
                 let mut found = Prompts::of_region(known, region, wants_negative, prompts, missing);
                 let background_before = before.map(|before| &before.background_prompt);
-                found.prepare(known, background_before, &background_prompt, &geometry, parts)?;
+                found.prepare(
+                    known,
+                    background_before,
+                    &background_prompt,
+                    wants_negative,
+                    &geometry,
+                    parts,
+                )?;
                 Ok(found)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -142,7 +149,7 @@ impl Canvas {
         let (patches, device_masks) = match before {
             Some(before) if has_same_masks => (before.patches.clone(), before.painting.masks.clone()),
             _ => {
-                let patches = all_patches(before, settings.centring, &masks, geometry.latent);
+                let patches = all_patches(before, settings, &masks, geometry.latent);
                 let mut coverage = Vec::new();
                 let mut planes = Vec::new();
                 for (place, patches) in patches.iter().enumerate() {
@@ -286,14 +293,14 @@ fn cut_masks(
 /// The patches of all layers; a layer whose coverage is as before keeps its own.
 fn all_patches(
     before: Option<&Canvas>,
-    centring: Centring,
+    settings: &StreamSettings,
     masks: &MaskSet,
     size: LatentSize,
 ) -> Vec<Patches> {
-    if centring != Centring::Patches {
+    if !draws_patches(settings) {
         return vec![Patches::WHOLE; masks.layers().len()];
     }
-    let before = before.filter(|before| before.scene.settings.centring == centring);
+    let before = before.filter(|before| draws_patches(&before.scene.settings));
     let of_layer = |layer: &Layer| {
         let known = before.and_then(|before| {
             let is_same = |known: &Layer| Arc::ptr_eq(&known.coverage, &layer.coverage);
@@ -351,8 +358,14 @@ fn weighted(coverage: &[f32], region: &Region) -> Vec<f32> {
 
 /// Whether what was cut is put to the same use.
 fn same_cut(a: &StreamSettings, b: &StreamSettings) -> bool {
-    let use_of = |settings: &StreamSettings| (settings.gaps, settings.centring);
+    let use_of = |settings: &StreamSettings| (settings.gaps, settings.centring, draws_patches(settings));
     use_of(a) == use_of(b)
+}
+
+/// Whether each patch of a region is a row of its own. Without bootstrapping nothing tells such rows apart: all would be
+/// the same prediction, computed several times.
+fn draws_patches(settings: &StreamSettings) -> bool {
+    settings.centring == Centring::Patches && settings.bootstrap_steps > 0
 }
 
 /// Whether settings that change the picture are the same; the others only change how it is made.

@@ -159,9 +159,11 @@ impl Session {
 
     /// Whether nothing would come of another step.
     pub fn is_settled(&self) -> bool {
-        self.canvas
-            .as_ref()
-            .is_none_or(|canvas| self.steps_left == 0 && canvas.scene.settings.picture == PictureMode::Held)
+        self.canvas.as_ref().is_none_or(|canvas| {
+            // Where nothing is painted there is nothing to dream of.
+            let rests = || canvas.painting.rows_needed(0..canvas.table.count()) == 0;
+            self.steps_left == 0 && (canvas.scene.settings.picture == PictureMode::Held || rests())
+        })
     }
 
     /// The newest scene that was taken over.

@@ -47,6 +47,8 @@ pub(super) struct Prompts {
     pub(super) strength: f32,
     pub(super) positive: Option<Arc<Conditioning>>,
     pub(super) negative: Option<Arc<Conditioning>>,
+    /// Whether guidance needs a negative side.
+    wants_negative: bool,
     /// Height and width in pixels, where the denoiser is told them.
     pub(super) size: Option<(usize, usize)>,
     pub(super) prepared: Option<RegionPrompt>,
@@ -76,6 +78,7 @@ impl Prompts {
             strength: unit(region.prompt_strength, 1.0),
             positive,
             negative,
+            wants_negative,
             size: None,
             prepared: None,
         }
@@ -114,6 +117,7 @@ impl Prompts {
                 &scene.background.negative_prompt,
                 known.and_then(|known| known.negative.clone()),
             ),
+            wants_negative,
             size: None,
             prepared: None,
         }
@@ -125,16 +129,19 @@ impl Prompts {
         known: Option<&Self>,
         background_before: Option<&Self>,
         background: &Self,
+        wants_negative: bool,
         geometry: &Geometry,
         parts: &ModelParts,
     ) -> Result<()> {
         let is_mixed = self.strength < 1.0;
+        self.wants_negative = wants_negative;
         self.size = parts.spec.has_added_conditioning.then(|| geometry.padded());
         if let (Some(known), Some(before)) = (known, background_before)
             && known.prepared.is_some()
             && known.strength == self.strength
             && is_same(known.positive.as_ref(), self.positive.as_ref())
             && is_same(known.negative.as_ref(), self.negative.as_ref())
+            && known.wants_negative == wants_negative
             && (!is_mixed
                 || is_same(before.positive.as_ref(), background.positive.as_ref())
                     && is_same(before.negative.as_ref(), background.negative.as_ref()))
@@ -163,7 +170,9 @@ impl Prompts {
             .as_ref()
             .map(|negative| prepare(negative, background.negative.as_ref()))
             .transpose()
-            .doing("preparing a negative prompt")?;
+            .doing("preparing a negative prompt")?
+            // Until it is encoded, nothing is kept away: the prompt itself as its negative is the same as no guidance.
+            .or_else(|| wants_negative.then(|| positive.clone()));
         self.prepared = Some(RegionPrompt { positive, negative });
         Ok(())
     }

@@ -358,6 +358,66 @@ fn sequential_passes_answer_with_a_preview_first() {
 }
 
 #[test]
+fn guidance_waits_for_no_negative_prompt() {
+    let mut scene = scene();
+    for region in &mut scene.regions {
+        region.negative_prompt = "unknown".to_owned();
+    }
+    let mut bench = Bench::new(&scene);
+    let (before, _) = bench.settle();
+    scene.settings.guidance = Guidance::Full { scale: 2.0 };
+    let applied = bench.apply(&scene);
+    assert_eq!(applied.missing_prompts, ["unknown"]);
+    let (unguided, _) = bench.settle();
+    assert!(largest_difference(&before, &unguided) < 1e-5);
+    for region in &mut scene.regions {
+        region.negative_prompt = "black".to_owned();
+    }
+    scene.background.keep_strength = 0.0;
+    bench.apply(&scene);
+    let (guided, _) = bench.settle();
+    let (fresh, _) = Bench::new(&scene).settle();
+    assert!(largest_difference(&guided, &fresh) < 1e-5);
+    assert!(largest_difference(&guided, &unguided) > 0.1);
+}
+
+#[test]
+fn patches_are_rows_of_their_own_only_where_that_tells_them_apart() {
+    let mut scene = scene();
+    let coverage: Vec<u8> = (0..64 * 64)
+        .map(|i| if (24..40).contains(&(i % 64)) { 0 } else { 255 })
+        .collect();
+    let mask = Mask::from_coverage(scene.size, &coverage).unwrap();
+    scene.regions = vec![region(1, "red", mask)];
+    scene.settings.pass_order = PassOrder::Sequential;
+    let mut bench = Bench::new(&scene);
+    assert_eq!(bench.step().rows, 2);
+    bench.settle();
+    scene.settings.bootstrap_steps = 0;
+    bench.apply(&scene);
+    let (edited, _) = bench.settle();
+    let mut bench = Bench::new(&scene);
+    assert_eq!(bench.step().rows, 1);
+    assert!(largest_difference(&edited, &bench.settle().0) < 1e-5);
+}
+
+#[test]
+fn there_is_nothing_to_dream_of_where_nothing_is_painted() {
+    let mut scene = scene();
+    scene.settings.picture = PictureMode::Dream;
+    scene.regions.clear();
+    let mut bench = Bench::new(&scene);
+    assert_eq!(bench.step().kind, FrameKind::Complete);
+    assert!(bench.session.is_settled());
+    scene.background.keep_strength = 0.5;
+    bench.apply(&scene);
+    for _ in 0..8 {
+        bench.step();
+        assert!(!bench.session.is_settled());
+    }
+}
+
+#[test]
 fn a_dream_never_settles_and_never_repeats() {
     let mut scene = scene();
     scene.settings.picture = PictureMode::Dream;

@@ -155,7 +155,7 @@ struct Unet<E> {
 struct Mid<E> {
     first: Resnet<E>,
     attention: Option<Transformer<E>>,
-    second: Resnet<E>,
+    second: Option<Resnet<E>>,
 }
 
 struct Level<E> {
@@ -264,7 +264,13 @@ impl<E: Element> Unet<E> {
                         Some(Transformer::load(&place, channels, heads, depth, &mut cross)?)
                     }
                 };
-                let second = Resnet::load(&place.at("resnets.1"), config, channels, channels, &mut time)?;
+                // Blocks without attention come with one residual block or with two.
+                let second = place.at("resnets.1");
+                let second = if attention.is_some() || second.at("conv1").has("weight") {
+                    Some(Resnet::load(&second, config, channels, channels, &mut time)?)
+                } else {
+                    None
+                };
                 Some(Mid {
                     first,
                     attention,
@@ -423,14 +429,17 @@ impl<E: Element> Unet<E> {
             if let Some(transformer) = attention {
                 transformer.run(team, batch, size, &mut next, scratch);
             }
-            second.run(
-                team,
-                batch,
-                size,
-                &[(next.get(), channels)],
-                scratch,
-                &mut current,
-            );
+            match second {
+                Some(second) => second.run(
+                    team,
+                    batch,
+                    size,
+                    &[(next.get(), channels)],
+                    scratch,
+                    &mut current,
+                ),
+                None => std::mem::swap(&mut current, &mut next),
+            }
         }
         let mut last = shapes.len();
         for level in &self.up {
