@@ -286,8 +286,8 @@ fn restored(
     Ok(project)
 }
 
-/// Another program's file: the bottom layer is the background if it fills the canvas, the others are regions. One of
-/// ours that another program has written anew has our picture right above the background.
+/// Another program's file: the bottom layer is the background if it is shown and fills the canvas, the others are regions.
+/// One of ours that another program has written anew has our picture right above the background.
 fn foreign(
     mut budget: DecodingBudget,
     archive: &mut ArchiveReader<'_>,
@@ -299,7 +299,7 @@ fn foreign(
     for (index, layer) in stack.layers.iter().rev().enumerate() {
         let png = archive.read(&layer.source)?;
         let mask = layer_mask(&png, layer, size).with_context(|| format!("layer {:?}", layer.name))?;
-        if index == 0 && stack.layers.len() > 1 && mask == Mask::full(size) {
+        if index == 0 && stack.layers.len() > 1 && layer.is_visible && mask == Mask::full(size) {
             let picture = pictures::picture_from_bytes(&png)?;
             budget.spend(picture.rgba().len())?;
             document.background.image = Some(placed(&picture, layer, size)?);
@@ -376,7 +376,7 @@ fn for_each_placed(
 #[derive(Debug)]
 struct Stack {
     size: CanvasSize,
-    /// The top layer first; groups are flattened.
+    /// The top layer first; groups are flattened, and what is in a hidden one is hidden.
     layers: Vec<Layer>,
 }
 
@@ -395,12 +395,24 @@ impl Stack {
         let mut reader = Reader::from_str(xml);
         let mut size = None;
         let mut layers = Vec::new();
+        // Whether the groups that are open here are shown, those around them taken into account.
+        let mut groups = Vec::new();
         loop {
-            match reader.read_event().context("stack.xml is damaged")? {
+            let event = reader.read_event().context("stack.xml is damaged")?;
+            let is_shown = groups.last().copied().unwrap_or(true);
+            match event {
+                Event::Start(element) if element.name().as_ref() == "stack" => {
+                    groups.push(is_shown && is_visible(&element)?);
+                }
+                Event::End(element) if element.name().as_ref() == "stack" => drop(groups.pop()),
                 Event::Start(element) | Event::Empty(element) => match element.name().as_ref() {
                     "image" => size = Some(canvas_size(&element)?),
                     "layer" => {
-                        layers.extend(Layer::parse(&element)?);
+                        let layer = Layer::parse(&element)?;
+                        layers.extend(layer.map(|layer| Layer {
+                            is_visible: layer.is_visible && is_shown,
+                            ..layer
+                        }));
                         ensure!(layers.len() <= MAX_LAYERS, "it has more than {MAX_LAYERS} layers");
                     }
                     _ => {}
@@ -435,11 +447,17 @@ fn canvas_size(image: &BytesStart<'_>) -> anyhow::Result<CanvasSize> {
     Ok(CanvasSize::new(sides.0, sides.1)?)
 }
 
+fn is_visible(element: &BytesStart<'_>) -> anyhow::Result<bool> {
+    let attributes = attributes(element)?;
+    let mut visibilities = attributes.iter().filter(|(key, _)| key == "visibility");
+    Ok(visibilities.all(|(_, value)| value != "hidden"))
+}
+
 impl Layer {
     /// `None` for a layer without pixels of its own.
     fn parse(element: &BytesStart<'_>) -> anyhow::Result<Option<Self>> {
         let mut layer = Self {
-            is_visible: true,
+            is_visible: is_visible(element)?,
             ..Self::default()
         };
         for (key, value) in attributes(element)? {
@@ -448,7 +466,6 @@ impl Layer {
                 "src" => layer.source = value,
                 "x" => layer.x = value.parse().unwrap_or(0),
                 "y" => layer.y = value.parse().unwrap_or(0),
-                "visibility" => layer.is_visible = value != "hidden",
                 _ => {}
             }
         }
@@ -539,6 +556,53 @@ mod tests {
         let mask = &back.regions[0].mask;
         assert_eq!(mask.size(), back.size);
         assert_eq!((mask.coverage(4, 9), mask.coverage(5, 9)), (255, 0));
+    }
+
+    #[test]
+    fn layers_of_a_hidden_group_are_hidden() {
+        let stack = Stack::parse(
+            br#"<image w="8" h="8"><stack>
+                <layer name="top" src="a.png"/>
+                <stack visibility="hidden"><layer name="in" src="b.png"/>
+                    <stack><layer name="deep" src="c.png"/></stack><stack/><stack visibility="hidden"/>
+                    <layer name="in too" src="d.png"/></stack>
+                <stack><layer name="shown" src="e.png"/><layer name="itself" src="f.png" visibility="hidden"/></stack>
+                </stack></image>"#,
+        );
+        let layers = stack.unwrap().layers;
+        let shown: Vec<&str> = layers
+            .iter()
+            .filter(|layer| layer.is_visible)
+            .map(|layer| layer.name.as_str())
+            .collect();
+        assert_eq!((layers.len(), shown), (6, vec!["top", "shown"]));
+    }
+
+    #[test]
+    fn a_hidden_lowest_layer_is_no_background() {
+        let theirs = |visibility: &str| {
+            rewritten(&to_bytes(&project_with_picture()).unwrap(), |name, entry| {
+                let stack = format!(
+                    "<image w=\"40\" h=\"30\"><stack><layer name=\"tree\" src=\"data/region-1.png\"/>\
+                     <stack visibility=\"{visibility}\"><layer name=\"paper\" src=\"data/background.png\"/></stack>\
+                     </stack></image>"
+                );
+                match name {
+                    STACK_ENTRY => Some(stack.into_bytes()),
+                    _ => (!name.starts_with(STATE_FOLDER)).then_some(entry),
+                }
+            })
+        };
+        let shown = from_bytes(&theirs("visible")).unwrap().document;
+        assert!(shown.background.image.is_some());
+        let hidden = from_bytes(&theirs("hidden")).unwrap().document;
+        assert_eq!(hidden.background.image, None);
+        let regions: Vec<_> = hidden
+            .regions
+            .iter()
+            .map(|region| (region.name.as_str(), region.visible))
+            .collect();
+        assert_eq!(regions, [("paper", false), ("tree", true)]);
     }
 
     #[test]
