@@ -275,6 +275,19 @@ fn models_are_listed_and_found() {
 }
 
 #[test]
+fn what_models_share_is_checked_without_the_models_that_were_never_downloaded() {
+    let place = Place::new();
+    let folder = Path::new(place.done(&["models", "path"]).trim()).join("taesd");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
+        std::fs::write(folder.join(name), b"x").unwrap();
+    }
+    let checked = place.done(&["models", "check"]);
+    assert_eq!(checked.lines().count(), 2, "{checked}");
+    assert!(!checked.contains("missing"), "{checked}");
+}
+
+#[test]
 fn completions_are_printed() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish"] {

@@ -8,9 +8,11 @@ level; the finished one is decoded by the tiny autoencoder and copied to main me
 UNet of Stable Diffusion 1.5 with made-up weights in f16: eager, and compiled (`max-autotune`, channels-last).
 Wordbrush runs its bench with the same canvas, regions and steps, in the same order of passes.
 
-Needs torch and diffusers, nothing else. Where diffusers is missing and there is no network, docs/gpu/pack.sh packs its
-wheel elsewhere, and docs/gpu/run.sh unpacks it; it is pure Python. Without a card, `--tiny` runs everything in seconds with small networks against
-Wordbrush's embedded model, to see that it works; its figures mean nothing.
+Needs torch and diffusers. Where diffusers is missing and there is no network, docs/gpu/pack.sh packs its wheel
+elsewhere, and docs/gpu/run.sh unpacks it; it is pure Python. What diffusers 0.42 needs in turn has to be there already:
+huggingface-hub 1.32 or newer, safetensors 0.8 or newer, numpy, Pillow, regex, requests, filelock. Without a card, `--tiny`
+runs everything in seconds with small networks against Wordbrush's embedded model, to see that it works; its figures mean
+nothing.
 """
 
 import argparse
@@ -27,8 +29,9 @@ try:
     from diffusers.utils import logging
 except ImportError as error:
     sys.exit(
-        f"compare.py: diffusers is missing ({error}). Where there is a network: python -m pip download --no-deps "
-        "diffusers importlib-metadata zipp. Here: python -m zipfile -e EACH.whl FOLDER, and PYTHONPATH=FOLDER"
+        f"compare.py: diffusers or something that it needs is missing or too old ({error}). Where there is a network: "
+        "python -m pip download --no-deps diffusers importlib-metadata zipp, and what is named in the brackets if it is "
+        "another package. Here: python -m zipfile -e EACH.whl FOLDER, and PYTHONPATH=FOLDER"
     )
 
 SD15 = dict(

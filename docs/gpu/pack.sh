@@ -3,7 +3,9 @@
 #
 #     bash docs/gpu/pack.sh
 #
-# .carry/ (which git ignores) gets the programs in one archive, and diffusers' wheel for the comparison with PyTorch.
+# .carry/ (which git ignores) gets the programs in one archive, and diffusers' wheel for the comparison with PyTorch. What
+# diffusers needs in turn has to be there beside PyTorch: huggingface-hub 1.32 or newer, safetensors 0.8 or newer, numpy, Pillow,
+# regex, requests, filelock.
 # There: bash docs/gpu/run.sh. PREBUILT names a folder with the programs, to pack those.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -269,6 +269,30 @@ fn a_model_is_fetched_once_and_checked() {
 }
 
 #[test]
+fn a_shared_decoder_begins_no_download_of_the_models_that_need_it() {
+    let entry = |name: &str, more: &str| {
+        format!(
+            "[[model]]\nname='{name}'\ntitle=''\nfamily=''\nnative_side=64\nlicence=''\nlicence_url=''\n\
+             checkpoint='w.safetensors'\n{more}[[model.file]]\nrepository='someone/{name}'\npath='w.safetensors'\n"
+        )
+    };
+    let needs = "tiny_autoencoder='decoder'\n";
+    let list = entry("first", needs) + &entry("second", needs) + &entry("decoder", "");
+    let folder = tempfile::tempdir().unwrap();
+    let store = ModelStore::new(folder.path().to_owned(), Catalogue::from_toml(&list).unwrap());
+    let state = |name: &str| store.state(store.catalogue().find(name).unwrap());
+    let put = |name: &str| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("w.safetensors"), b"12345").unwrap();
+    };
+    put("first");
+    assert_eq!(state("first"), ModelState::Partial { bytes: 5 });
+    put("decoder");
+    assert_eq!(state("first"), ModelState::Present);
+    assert_eq!(state("second"), ModelState::Missing);
+}
+
+#[test]
 fn dropped_connections_are_resumed_where_they_broke() {
     let place = Place::new(&binding());
     let server = Server::start(vec![

@@ -361,6 +361,47 @@ fn all_pins_of_a_dream_come_back_and_stay_with_their_canvas() {
     assert_eq!(saved_pins("again.wordbrush"), 3);
 }
 
+/// Makes a pin's picture in a project larger than any file may unpack to, by what the archive claims of it.
+fn with_giant_pin(mut bytes: Vec<u8>, pin: usize) -> Vec<u8> {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&bytes)).unwrap();
+    let manifest: serde_json::Value = serde_json::from_reader(zip.by_name("manifest.json").unwrap()).unwrap();
+    let name = manifest["pins"][pin]["picture"].as_str().unwrap().as_bytes();
+    // In the directory at the archive's end a name follows 46 bytes, and the length stands in those from the 24th on.
+    let is_record =
+        |at: &usize| bytes[*at..].starts_with(b"PK\x01\x02") && bytes[*at + 46..].starts_with(name);
+    let record = (0..bytes.len() - 46).find(is_record).unwrap();
+    bytes[record + 24..record + 28].copy_from_slice(&0xF000_0000_u32.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn pins_that_find_no_room_are_told_and_stay_in_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forest.wordbrush");
+    let document = Document::new(CanvasSize::new(128, 64).unwrap());
+    let pin = |shade| Pin {
+        name: String::new(),
+        document: document.clone(),
+        picture: Some(Picture::solid(document.size, [shade; 4])),
+    };
+    let mut project = Project::new(document.clone());
+    project.pins = vec![pin(1), pin(2)];
+    let bytes = with_giant_pin(project_file::to_bytes(&project).unwrap(), 1);
+    std::fs::write(&path, bytes).unwrap();
+
+    let mut harness = app_opening(&path);
+    harness.run_until("what is told", |app| {
+        let told = |text: &str| text.starts_with("Memory has no room for 1 of the pinned frames");
+        app.notifications().texts().any(told)
+    });
+    assert_eq!(harness.app().kept_frames().pinned().count(), 1);
+    let state = harness.state_mut().as_mut().unwrap();
+    state.ask_for_path(FilePurpose::Save);
+    harness.run_steps(3);
+    let proposed = harness.get_by_label("File path").value().unwrap();
+    assert_ne!(Path::new(&proposed), path, "saving asks where to");
+}
+
 #[test]
 fn a_frame_that_comes_back_during_a_stroke_is_not_painted_on() {
     let mut harness = app();

@@ -68,7 +68,7 @@ pub(crate) fn project() -> Project {
             document: earlier,
             picture: Some(gradient(size, 11)),
         }],
-        document,
+        ..Project::new(document)
     }
 }
 

@@ -280,7 +280,9 @@ impl App {
             model: self.document.model.clone(),
             ..project.document
         };
-        let own_path = (*kind == ProjectKind::Project).then(|| path.to_owned());
+        // Saving to it would take from the file what could not be read of it.
+        let is_whole = project.pins_left_out == 0;
+        let own_path = (*kind == ProjectKind::Project && is_whole).then(|| path.to_owned());
         self.replace_document(document, &stem(path), own_path);
         if let Some(picture) = project.last_frame {
             self.link.show(picture);
@@ -290,6 +292,15 @@ impl App {
                 let canvas = Some(self.canvases.present());
                 self.kept_frames.keep(&pin.document, &picture, canvas);
             }
+        }
+        if !is_whole {
+            let text = format!(
+                "Memory has no room for {} of the pinned frames in this file. Save the canvas under another name: they stay \
+                 in {} only.",
+                project.pins_left_out,
+                path.display()
+            );
+            self.notifications.push(Level::Warning, text);
         }
         let told = self
             .link
@@ -454,10 +465,9 @@ impl App {
     /// The canvas with everything that is kept with it, but for the pins, which may have to be read first.
     fn project(&self) -> Project {
         Project {
-            document: self.document.clone(),
             model_record: self.link.summary().map(ModelRecord::from),
             last_frame: self.link.frame().map(|shown| shown.frame.picture.clone()),
-            pins: Vec::new(),
+            ..Project::new(self.document.clone())
         }
     }
 

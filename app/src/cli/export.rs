@@ -118,6 +118,14 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
     };
     check_are_not_inputs(&outputs, &inputs)?;
     write(&project, &target, arguments)?;
+    let holds_pins = matches!(target, Target::Project | Target::OpenRaster);
+    if holds_pins && project.pins_left_out > 0 {
+        say(&format!(
+            "wordbrush: {} pinned states are not in the output, as memory has no room for them: keep {}",
+            project.pins_left_out,
+            arguments.file.display()
+        ));
+    }
     Ok(())
 }
 

@@ -69,6 +69,8 @@ struct ProjectReport {
     regions: Vec<RegionReport>,
     has_picture: bool,
     pins: usize,
+    /// Those that memory has no room for.
+    pins_left_out: usize,
     parameters: String,
 }
 
@@ -236,6 +238,7 @@ impl ProjectReport {
             regions,
             has_picture: project.last_frame.is_some(),
             pins: project.pins.len(),
+            pins_left_out: project.pins_left_out,
             parameters: parameters_text(project),
         }
     }
@@ -261,6 +264,10 @@ impl ProjectReport {
         }
         if self.pins > 0 {
             writeln!(out, "{} pinned states", self.pins)?;
+        }
+        if self.pins_left_out > 0 {
+            let count = self.pins_left_out;
+            writeln!(out, "{count} more pinned states, for which memory has no room")?;
         }
         writeln!(out, "regions, the uppermost first:")?;
         for region in self.regions.iter().rev() {

@@ -26,14 +26,14 @@ pub struct ModelStore {
 /// Whether a model is on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelState {
-    /// Nothing of it.
+    /// Nothing of its own files.
     Missing,
     /// Some of it; a download goes on from here.
     Partial {
-        /// Bytes that are here.
+        /// Bytes of its own files that are here.
         bytes: u64,
     },
-    /// All of it.
+    /// All of it, and what it needs besides.
     Present,
 }
 
@@ -83,17 +83,17 @@ impl ModelStore {
 
     /// Whether a model is here, what it needs besides included.
     pub fn state(&self, model: &KnownModel) -> ModelState {
-        let mut bytes = 0;
-        let mut is_complete = true;
-        for needed in self.catalogue.with_needed(model) {
-            for file in &needed.files {
-                let path = self.file_path(needed, file);
-                let length = |path: &Path| std::fs::metadata(path).ok().map(|file| file.len());
-                let present = length(&path);
-                is_complete &= present.is_some();
-                bytes += present.or_else(|| length(&part_path(&path))).unwrap_or(0);
-            }
-        }
+        let length = |path: &Path| std::fs::metadata(path).ok().map(|file| file.len());
+        let mut files = self.catalogue.with_needed(model).flat_map(|needed| {
+            let paths = needed.files.iter();
+            paths.map(|file| self.file_path(needed, file))
+        });
+        let is_complete = files.all(|path| path.is_file());
+        // What several models share was fetched for any of them and says nothing about this one.
+        let own_files = model.files.iter().map(|file| self.file_path(model, file));
+        let bytes = own_files
+            .map(|path| length(&path).or_else(|| length(&part_path(&path))).unwrap_or(0))
+            .sum();
         match (is_complete, bytes) {
             (true, _) => ModelState::Present,
             (false, 0) => ModelState::Missing,

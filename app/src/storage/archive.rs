@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read as _, Seek, Write};
 
+use super::blobs::{OverBudget, TOO_LARGE};
 use anyhow::{Context as _, bail, ensure};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
@@ -13,6 +14,8 @@ const MAX_ENTRY_BYTES: u64 = 512 << 20;
 const MAX_DESCRIPTION_BYTES: u64 = 64 << 20;
 /// What all entries that are read may unpack to together.
 const MAX_TOTAL_BYTES: u64 = 2 << 30;
+/// What of that is kept free when an archive is written, for the names of its entries.
+const NAMES_BYTES: u64 = 16 << 20;
 
 /// An archive from untrusted bytes. Entries are looked up by name and never written to disk, so that their names
 /// cannot lead anywhere.
@@ -51,7 +54,7 @@ impl<'a> ArchiveReader<'a> {
     }
 
     fn read_up_to(&mut self, name: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
-        self.try_read(name, limit.min(self.bytes_left))
+        self.try_read(name, limit)
             .with_context(|| format!("entry {name:?}"))
     }
 
@@ -60,6 +63,9 @@ impl<'a> ArchiveReader<'a> {
         if entry.encrypted() {
             bail!("it is encrypted");
         }
+        // Told apart from a single entry that is too large: there are only too many.
+        ensure!(entry.size() <= self.bytes_left, OverBudget);
+        let limit = limit.min(self.bytes_left);
         ensure!(entry.size() <= limit, "it unpacks to too much");
         let mut bytes = Vec::new();
         // The size in the header is only a claim.
@@ -70,15 +76,19 @@ impl<'a> ArchiveReader<'a> {
     }
 }
 
-/// Writes an archive; the same contents give the same bytes.
+/// Writes an archive that [`ArchiveReader`] takes; the same contents give the same bytes.
 pub(super) struct ArchiveWriter<W: Write + Seek> {
     zip: ZipWriter<W>,
+    entries_left: usize,
+    bytes_left: u64,
 }
 
 impl<W: Write + Seek> ArchiveWriter<W> {
     pub(super) fn new(writer: W) -> Self {
         Self {
             zip: ZipWriter::new(writer),
+            entries_left: MAX_ENTRIES,
+            bytes_left: MAX_TOTAL_BYTES - NAMES_BYTES,
         }
     }
 
@@ -87,8 +97,9 @@ impl<W: Write + Seek> ArchiveWriter<W> {
         self.add(name, bytes, CompressionMethod::Stored)
     }
 
-    /// An entry that is worth compressing.
+    /// An entry of words and numbers.
     pub(super) fn deflate(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        ensure!(bytes.len() as u64 <= MAX_DESCRIPTION_BYTES, TOO_LARGE);
         self.add(name, bytes, CompressionMethod::Deflated)
     }
 
@@ -98,12 +109,58 @@ impl<W: Write + Seek> ArchiveWriter<W> {
     }
 
     fn add(&mut self, name: &str, bytes: &[u8], method: CompressionMethod) -> anyhow::Result<()> {
+        let length = bytes.len() as u64;
+        ensure!(length <= MAX_ENTRY_BYTES, TOO_LARGE);
+        self.entries_left = self.entries_left.checked_sub(1).context(TOO_LARGE)?;
+        self.bytes_left = self.bytes_left.checked_sub(length).context(TOO_LARGE)?;
         let options = SimpleFileOptions::default()
             .compression_method(method)
             .last_modified_time(zip::DateTime::default())
-            .large_file(bytes.len() as u64 >= u64::from(u32::MAX));
+            .large_file(length >= u64::from(u32::MAX));
         self.zip.start_file(name, options)?;
         self.zip.write_all(bytes)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_could_not_be_read_is_not_written() {
+        let written = |entries_left, bytes_left| {
+            let mut bytes = Cursor::new(Vec::new());
+            let mut archive = ArchiveWriter {
+                entries_left,
+                bytes_left,
+                ..ArchiveWriter::new(&mut bytes)
+            };
+            archive.store("a", &[1; 100])?;
+            archive.deflate("b", &[2; 50])?;
+            archive.finish()?;
+            anyhow::Ok(bytes.into_inner())
+        };
+        assert!(written(2, 150).is_ok());
+        for error in [written(1, 150).unwrap_err(), written(2, 149).unwrap_err()] {
+            assert_eq!(error.to_string(), TOO_LARGE);
+        }
+    }
+
+    #[test]
+    fn what_an_archive_holds_too_much_of_is_told_from_what_is_too_large() {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut archive = ArchiveWriter::new(&mut bytes);
+        archive.store("a", &[1; 100]).unwrap();
+        archive.finish().unwrap();
+        let bytes = bytes.into_inner();
+        let read = |bytes_left, limit| {
+            let mut archive = ArchiveReader::new(&bytes).unwrap();
+            archive.bytes_left = bytes_left;
+            archive.read_up_to("a", limit)
+        };
+        assert!(read(100, 100).is_ok());
+        assert!(read(99, 100).unwrap_err().is::<OverBudget>());
+        assert!(!read(100, 99).unwrap_err().is::<OverBudget>());
     }
 }

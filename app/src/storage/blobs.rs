@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
 use wordbrush_engine::api::{CanvasSize, Mask, Picture};
 
@@ -43,12 +43,16 @@ impl DecodingBudget {
     }
 }
 
+/// Said of a canvas that would be written and could not be opened again.
+pub(super) const TOO_LARGE: &str = "it could not be opened again, it would be too large: unpin frames, remove regions, or make the canvas smaller";
+
 /// PNG files by name. A name is made from the contents, so that what is there twice is stored once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Blobs {
     files: BTreeMap<String, Vec<u8>>,
     known_masks: Vec<(Mask, String)>,
     known_pictures: Vec<(Picture, String)>,
+    decoded_bytes: usize,
 }
 
 impl Blobs {
@@ -69,6 +73,7 @@ impl BlobSink for Blobs {
             return Ok(name.clone());
         }
         let name = self.add("masks", pictures::png_from_mask(mask)?);
+        self.decoded_bytes += mask.memory_bytes();
         self.known_masks.push((mask.clone(), name.clone()));
         Ok(name)
     }
@@ -82,8 +87,14 @@ impl BlobSink for Blobs {
             return Ok(name.clone());
         }
         let name = self.add("pictures", pictures::png_from_picture(picture)?);
+        self.decoded_bytes += picture.rgba().len();
         self.known_pictures.push((picture.clone(), name.clone()));
         Ok(name)
+    }
+
+    fn check_amount(&self) -> anyhow::Result<()> {
+        ensure!(self.decoded_bytes <= MAX_DECODED_BYTES, TOO_LARGE);
+        Ok(())
     }
 }
 
@@ -109,11 +120,6 @@ impl<F: FnMut(&str) -> anyhow::Result<Vec<u8>>> BlobReader<F> {
             pictures: BTreeMap::new(),
             budget,
         }
-    }
-
-    /// What is left for other parts of the same file.
-    pub(super) fn into_budget(self) -> DecodingBudget {
-        self.budget
     }
 }
 

@@ -259,10 +259,8 @@ impl<'de> Visitor<'de> for BlobsSeed {
 fn state_json(project: &Project) -> anyhow::Result<String> {
     // The exported picture is the last frame, and pins stay with the project.
     let bare = Project {
-        document: project.document.clone(),
         model_record: project.model_record.clone(),
-        last_frame: None,
-        pins: Vec::new(),
+        ..Project::new(project.document.clone())
     };
     let mut blobs = Blobs::default();
     let manifest = Manifest::from_project(&bare, &mut blobs)?.without_local_paths();

@@ -11,7 +11,8 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write as _,
+    fs::File,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,7 @@ use anyhow::{Context as _, ensure};
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 use super::{
+    atomic::sync_folder,
     journal::{self, LeftCanvas, SessionFrames},
     records,
 };
@@ -43,8 +45,8 @@ pub fn frame_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:06}.{ENDING}"))
 }
 
-/// Writes a frame into the folder of a session's frames, which is made if the session's folder is there; answers how
-/// many bytes it takes.
+/// Writes a frame into the folder of a session's frames, which is made if the session's folder is there, and brings it to
+/// the disk; answers how many bytes it takes.
 ///
 /// # Errors
 /// If the disk is full or the session has ended.
@@ -63,19 +65,26 @@ pub fn write_frame(folder: &Path, number: u64, frame: &KeptFrame) -> anyhow::Res
     let failed = || format!("cannot keep the frame {}", path.display());
     // Only this one folder: that of a session which has ended must not come back.
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(error).with_context(failed);
-        }
-        _ => {}
+        Ok(()) => folder.parent().into_iter().for_each(sync_folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(failed),
     }
     let temporary = path.with_extension("tmp");
-    let written = std::fs::write(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, &path));
+    let written = write_synced(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, &path));
     if written.is_err() {
         // It may never have come into being.
         std::fs::remove_file(&temporary).ok();
     }
     written.with_context(failed)?;
+    sync_folder(folder);
     Ok(bytes.len() as u64)
+}
+
+/// The journal lets a canvas go once its frame is written, so that the frame must outlast a power cut, too.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Reads a frame.
@@ -208,6 +217,20 @@ mod tests {
         let last = damaged.len() - 1;
         damaged[last] ^= 1;
         assert!(frame_from_bytes(&damaged).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_frame_counts_as_written_only_once_it_is_on_the_disk() {
+        let session = tempfile::tempdir().unwrap();
+        let folder = session.path().join("frames");
+        write_frame(&folder, 1, &frame(1)).unwrap();
+        // What takes all bytes and cannot bring them to any disk.
+        std::os::unix::fs::symlink("/dev/null", frame_path(&folder, 2).with_extension("tmp")).unwrap();
+        assert!(write_frame(&folder, 2, &frame(2)).is_err());
+        assert!(!frame_path(&folder, 2).exists());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        write_frame(&folder, 2, &frame(2)).unwrap();
     }
 
     #[test]

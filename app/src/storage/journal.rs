@@ -29,7 +29,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId, TILE_SIDE, Tile
 use super::{
     atomic::sync_folder,
     manifest::{BackgroundRecord, CanvasRecord, RegionRecord, written_model},
-    open::read_bounded,
+    open::{MAX_FILE_BYTES, read_bounded},
     records,
 };
 use crate::document::Document;
@@ -147,6 +147,8 @@ pub struct JournalWriter {
     good_bytes: u64,
     /// Size at which a new file is begun.
     compact_at_bytes: u64,
+    /// A larger file could not be read.
+    max_bytes: u64,
     /// What the file says so far.
     written: SessionState,
 }
@@ -171,6 +173,10 @@ impl JournalWriter {
             return Ok(false);
         }
         let record = record(Some(&self.written), state)?;
+        if self.good_bytes + record.len() as u64 > self.max_bytes {
+            self.begin_anew(state)?;
+            return Ok(true);
+        }
         if let Err(error) = self.write(&record) {
             // What was half written is cut off; if that fails as well, its checksum tells and the next write covers it.
             self.file.set_len(self.good_bytes).ok();
@@ -192,19 +198,22 @@ impl JournalWriter {
 
     /// Goes on in a new file; if there is no room for it, in the old one.
     fn compact(&mut self) {
-        match Self::begin(&self.folder, self.generation + 1, &self.written) {
-            Ok(next) => {
-                let old = journal_path(&self.folder, self.generation);
-                *self = next;
-                if let Err(error) = std::fs::remove_file(&old) {
-                    tracing::warn!("cannot remove the old journal {}: {error}", old.display());
-                }
-            }
-            Err(error) => {
-                tracing::warn!("the journal cannot be compacted and goes on growing: {error:#}");
-                self.compact_at_bytes = self.good_bytes + GROWTH_BYTES;
-            }
+        let written = self.written.clone();
+        if let Err(error) = self.begin_anew(&written) {
+            tracing::warn!("the journal cannot be compacted and goes on growing: {error:#}");
+            self.compact_at_bytes = self.good_bytes + GROWTH_BYTES;
         }
+    }
+
+    /// Goes on in a new file that begins with this state.
+    fn begin_anew(&mut self, state: &SessionState) -> anyhow::Result<()> {
+        let next = Self::begin(&self.folder, self.generation + 1, state)?;
+        let old = journal_path(&self.folder, self.generation);
+        *self = next;
+        if let Err(error) = std::fs::remove_file(&old) {
+            tracing::warn!("cannot remove the old journal {}: {error}", old.display());
+        }
+        Ok(())
     }
 
     fn begin(folder: &Path, generation: u64, state: &SessionState) -> anyhow::Result<Self> {
@@ -226,6 +235,7 @@ impl JournalWriter {
             file,
             good_bytes,
             compact_at_bytes: good_bytes * GROWTH_FACTOR + GROWTH_BYTES,
+            max_bytes: MAX_FILE_BYTES,
             written: state.clone(),
         })
     }
@@ -235,6 +245,7 @@ impl JournalWriter {
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend([0; 4]);
         bytes.extend(record(None, state)?);
+        ensure!(bytes.len() as u64 <= MAX_FILE_BYTES, records::TOO_LARGE);
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -700,6 +711,23 @@ mod tests {
         assert!(journal.generation > 3, "{}", journal.generation);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(recover(folder.path()).unwrap().unwrap().state, state);
+    }
+
+    #[test]
+    fn a_journal_never_grows_beyond_what_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = state();
+        let mut journal = JournalWriter::create(folder.path(), &state).unwrap();
+        let begun_bytes = journal.good_bytes;
+        for number in 1..=20 {
+            journal.max_bytes = begun_bytes + 500;
+            state.document.regions[0].mask.tile_mut(0, 0)[number] = 9;
+            assert!(journal.append(&state).unwrap());
+            assert!(journal.good_bytes <= begun_bytes + 500, "{}", journal.good_bytes);
+            assert_eq!(recover(folder.path()).unwrap().unwrap().state, state);
+        }
+        assert!(journal.generation > 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

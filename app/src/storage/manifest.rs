@@ -145,6 +145,8 @@ fn one() -> f32 {
 pub(super) trait BlobSink {
     fn store_mask(&mut self, mask: &Mask) -> anyhow::Result<String>;
     fn store_picture(&mut self, picture: &Picture) -> anyhow::Result<String>;
+    /// Fails if a [`BlobSource`] would not give back all that was stored so far.
+    fn check_amount(&self) -> anyhow::Result<()>;
 }
 
 /// Gives pixels back on the way out of a file.
@@ -154,7 +156,20 @@ pub(super) trait BlobSource {
 }
 
 impl Manifest {
+    /// Fails for what [`Self::into_project`] would refuse.
     pub(super) fn from_project(project: &Project, blobs: &mut impl BlobSink) -> anyhow::Result<Self> {
+        ensure!(
+            project.pins.len() <= MAX_PINS,
+            "there are {} pinned states, a file takes {MAX_PINS}: unpin some",
+            project.pins.len()
+        );
+        let canvas = CanvasRecord::from_document(&project.document, blobs)?;
+        let last_frame = project.last_frame.as_ref();
+        let last_frame = last_frame
+            .map(|picture| blobs.store_picture(picture))
+            .transpose()?;
+        // Without the pins: those that memory has no room for are left out on the way back.
+        blobs.check_amount()?;
         let pins = project
             .pins
             .iter()
@@ -174,13 +189,9 @@ impl Manifest {
             format: FORMAT_NAME.to_owned(),
             version: FORMAT_VERSION,
             program: program_name(),
-            canvas: CanvasRecord::from_document(&project.document, blobs)?,
+            canvas,
             model: project.model_record.clone(),
-            last_frame: project
-                .last_frame
-                .as_ref()
-                .map(|picture| blobs.store_picture(picture))
-                .transpose()?,
+            last_frame,
             pins,
         })
     }
@@ -195,12 +206,11 @@ impl Manifest {
         let document = self.canvas.into_document(blobs)?;
         let last_frame = self.last_frame.map(|name| blobs.picture(&name)).transpose()?;
         let mut pins = Vec::with_capacity(self.pins.len());
+        let mut pins_left_out = 0;
         for pin in self.pins {
             match pin.into_pin(blobs) {
                 Ok(pin) => pins.push(pin),
-                Err(error) if error.is::<OverBudget>() => {
-                    tracing::warn!("a pinned state is left out, memory has no room for it");
-                }
+                Err(error) if error.is::<OverBudget>() => pins_left_out += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -209,6 +219,7 @@ impl Manifest {
             model_record: self.model,
             last_frame,
             pins,
+            pins_left_out,
         })
     }
 
@@ -236,6 +247,11 @@ impl PinRecord {
 
 impl CanvasRecord {
     pub(super) fn from_document(document: &Document, blobs: &mut impl BlobSink) -> anyhow::Result<Self> {
+        ensure!(
+            document.regions.len() <= MAX_REGIONS,
+            "there are {} regions, a file takes {MAX_REGIONS}: remove some",
+            document.regions.len()
+        );
         let mut regions = Vec::with_capacity(document.regions.len());
         for region in &document.regions {
             let mask = if region.mask.is_empty() {

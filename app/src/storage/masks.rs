@@ -7,6 +7,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, Picture};
 
 use super::{
     atomic::{PreviousVersion, write_bytes_atomically},
+    blobs::DecodingBudget,
     pictures,
 };
 use crate::document::{Document, RegionLayer};
@@ -36,8 +37,14 @@ pub fn colour_coded(document: &Document) -> anyhow::Result<Picture> {
 
 /// Finds the masks in a colour-coded picture: one for each colour but black, the largest first.
 ///
-/// `None` if the picture is no such picture: too many colours, or nothing but one.
+/// `None` if the picture is no such picture: too many colours, nothing but one, or masks that would take too much memory,
+/// as those of a large dithered picture would.
 pub fn from_colour_coded(picture: &Picture) -> Option<Vec<([u8; 3], Mask)>> {
+    from_colour_coded_within(DecodingBudget::default(), picture)
+}
+
+fn from_colour_coded_within(mut budget: DecodingBudget, picture: &Picture) -> Option<Vec<([u8; 3], Mask)>> {
+    budget.spend(picture.rgba().len()).ok()?;
     let mut counts = std::collections::BTreeMap::<[u8; 3], usize>::new();
     for pixel in picture.rgba().chunks_exact(4) {
         let colour = match pixel[3] {
@@ -59,12 +66,13 @@ pub fn from_colour_coded(picture: &Picture) -> Option<Vec<([u8; 3], Mask)>> {
     if colours.is_empty() || covers_everything {
         return None;
     }
-    Some(
-        colours
-            .into_iter()
-            .filter_map(|(colour, _)| Some((colour, mask_of_colour(picture, colour)?)))
-            .collect(),
-    )
+    let mut masks = Vec::with_capacity(colours.len());
+    for (colour, _) in colours {
+        let mask = mask_of_colour(picture, colour)?;
+        budget.spend(mask.memory_bytes()).ok()?;
+        masks.push((colour, mask));
+    }
+    Some(masks)
 }
 
 fn mask_of_colour(picture: &Picture, colour: [u8; 3]) -> Option<Mask> {
@@ -85,12 +93,22 @@ fn mask_of_colour(picture: &Picture, colour: [u8; 3]) -> Option<Mask> {
 /// Puts the masks of a colour-coded picture on a canvas of another size.
 ///
 /// # Errors
-/// If there is not enough memory.
+/// If they would take too much memory.
 pub fn fit(masks: Vec<([u8; 3], Mask)>, size: CanvasSize) -> anyhow::Result<Vec<([u8; 3], Mask)>> {
-    masks
-        .into_iter()
-        .map(|(colour, mask)| Ok((colour, pictures::scale_mask(&mask, size)?)))
-        .collect()
+    fit_within(DecodingBudget::default(), masks, size)
+}
+
+fn fit_within(
+    mut budget: DecodingBudget,
+    masks: Vec<([u8; 3], Mask)>,
+    size: CanvasSize,
+) -> anyhow::Result<Vec<([u8; 3], Mask)>> {
+    let fitted = masks.into_iter().map(|(colour, mask)| {
+        let mask = pictures::scale_mask(&mask, size)?;
+        budget.spend(mask.memory_bytes())?;
+        Ok((colour, mask))
+    });
+    fitted.collect()
 }
 
 /// What [`export_masks`] writes: `01-tree.png`, `02-sun.png`, ... for the regions, and `colours.png` at last.
@@ -177,6 +195,27 @@ mod tests {
             .map(|i| (i * 31 % 251) as u8 | 0x80)
             .collect();
         assert_eq!(from_colour_coded(&Picture::new(size, noise).unwrap()), None);
+    }
+
+    #[test]
+    fn the_masks_of_a_dithered_picture_are_bounded() {
+        let size = CanvasSize::new(128, 128).unwrap();
+        let dithered: Vec<u8> = (0..size.area())
+            .flat_map(|pixel| [(pixel % 7) as u8 * 30, 1, 1, 255])
+            .collect();
+        let picture = Picture::new(size, dithered).unwrap();
+        // Every mask has pixels in every tile, and some bytes beside them.
+        let (pixels, masks) = (128 * 128 * 4, 7 * (128 * 128 + 64));
+        let found = |bytes| from_colour_coded_within(DecodingBudget::of(bytes), &picture);
+        let enough = found(pixels + masks).unwrap();
+        assert_eq!(enough.len(), 7);
+        assert_eq!(found(pixels + masks - 1024), None);
+
+        let double = CanvasSize::new(256, 256).unwrap();
+        let fitted = |bytes| fit_within(DecodingBudget::of(bytes), enough.clone(), double);
+        assert_eq!(fitted(4 * masks).unwrap().len(), 7);
+        let error = fitted(3 * masks).unwrap_err();
+        assert!(error.to_string().contains("too much memory"), "{error}");
     }
 
     #[test]

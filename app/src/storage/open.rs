@@ -15,7 +15,7 @@ use super::{
 };
 
 /// More than any file of ours; keeps a mistaken drop of a film from filling memory.
-const MAX_FILE_BYTES: u64 = 2 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 2 << 30;
 /// More than any palette or scene, both of which are words and numbers only.
 const MAX_JSON_BYTES: usize = 32 << 20;
 

@@ -17,7 +17,7 @@ use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId};
 use super::{
     archive::{ArchiveReader, ArchiveWriter},
     atomic::{PreviousVersion, write_bytes_atomically},
-    blobs::{BlobReader, Blobs, DecodingBudget},
+    blobs::{BlobReader, Blobs, DecodingBudget, TOO_LARGE},
     manifest::Manifest,
     migrate::manifest_from_json,
     pictures,
@@ -42,18 +42,24 @@ const MAX_LAYERS: usize = 4096;
 /// Saves a canvas as OpenRaster.
 ///
 /// # Errors
-/// If the folder cannot be written to or the disk is full; what was there before is untouched.
+/// If the folder cannot be written to, the disk is full, or the file would be too large to be opened again; what was there
+/// before is untouched.
 pub fn save(project: &Project, path: &Path) -> anyhow::Result<()> {
-    write_bytes_atomically(path, PreviousVersion::Keep, &to_bytes(project)?)
+    let bytes = to_bytes(project).with_context(|| format!("cannot write {}", path.display()))?;
+    write_bytes_atomically(path, PreviousVersion::Keep, &bytes)
 }
 
 /// A canvas as the bytes of an OpenRaster file.
 ///
 /// # Errors
-/// If there is not enough memory.
+/// If [`from_bytes`] would refuse them.
 pub fn to_bytes(project: &Project) -> anyhow::Result<Vec<u8>> {
     let document = &project.document;
     let size = document.size;
+    let mut budget = DecodingBudget::default();
+    for region in &document.regions {
+        budget.spend(region.mask.memory_bytes()).context(TOO_LARGE)?;
+    }
     let white = || Picture::solid(size, [255; 4]);
     let background = match &document.background.image {
         Some(image) => pictures::scale_picture(image, size)?,
@@ -244,17 +250,36 @@ fn from_bytes_within(budget: DecodingBudget, bytes: &[u8]) -> anyhow::Result<Pro
 
 /// Our own file: the state from its entry, masks, order and visibility from the layers as they are now.
 fn restored(
-    budget: DecodingBudget,
+    mut budget: DecodingBudget,
     archive: &mut ArchiveReader<'_>,
     stack: &Stack,
 ) -> anyhow::Result<Project> {
     let manifest = manifest_from_json(&archive.read_description(STATE_ENTRY)?)?;
+    let size = stack.size;
+    // The layers before the pins: the canvas must open, however many states were pinned.
+    let last_frame = match stack.find(FRAME_ENTRY) {
+        Some(_) => Some(pictures::picture_from_bytes(&archive.read(FRAME_ENTRY)?)?),
+        None => None,
+    };
+    let regions = manifest.canvas.regions.iter();
+    let mut wanted: BTreeMap<String, RegionId> = regions
+        .map(|region| (region_entry(region.id), region.id))
+        .collect();
+    let mut masks = BTreeMap::new();
+    for (place, layer) in stack.layers.iter().enumerate() {
+        let Some(id) = wanted.remove(&layer.source) else {
+            continue;
+        };
+        let mask = layer_mask(&archive.read(&layer.source)?, layer, size)
+            .with_context(|| format!("layer {:?}", layer.name))?;
+        budget.spend(mask.memory_bytes())?;
+        masks.insert(id, (place, mask, layer.is_visible));
+    }
     let mut blobs = BlobReader::within(budget, |name: &str| {
         archive.read(&format!("{STATE_FOLDER}{name}"))
     });
     let mut project = manifest.into_project(&mut blobs)?;
-    let mut budget = blobs.into_budget();
-    let size = stack.size;
+    project.last_frame = last_frame.or(project.last_frame);
     if size != project.document.size {
         // It was cropped or extended elsewhere.
         project.document.size = size;
@@ -262,21 +287,13 @@ fn restored(
             region.mask = Mask::new(size);
         }
     }
-    if stack.find(FRAME_ENTRY).is_some() {
-        project.last_frame = Some(pictures::picture_from_bytes(&archive.read(FRAME_ENTRY)?)?);
-    }
     let mut places = BTreeMap::new();
     for region in &mut project.document.regions {
-        let entry = region_entry(region.id);
-        let Some((place, layer)) = stack.find(&entry) else {
-            continue;
-        };
-        let mask = layer_mask(&archive.read(&entry)?, layer, size)
-            .with_context(|| format!("layer {:?}", layer.name))?;
-        budget.spend(mask.memory_bytes())?;
-        region.mask = mask;
-        region.visible = layer.is_visible;
-        places.insert(region.id, place);
+        if let Some((place, mask, is_visible)) = masks.remove(&region.id) {
+            region.mask = mask;
+            region.visible = is_visible;
+            places.insert(region.id, place);
+        }
     }
     // The first layer is the top one; the last region is.
     let height = |region: &RegionLayer| places.get(&region.id).map(|&place| usize::MAX - place);
@@ -286,8 +303,8 @@ fn restored(
     Ok(project)
 }
 
-/// Another program's file: the bottom layer is the background if it fills the canvas, the others are regions. One of
-/// ours that another program has written anew has our picture right above the background.
+/// Another program's file: the bottom layer is the background if it is shown and fills the canvas, the others are regions.
+/// One of ours that another program has written anew has our picture right above the background.
 fn foreign(
     mut budget: DecodingBudget,
     archive: &mut ArchiveReader<'_>,
@@ -299,7 +316,7 @@ fn foreign(
     for (index, layer) in stack.layers.iter().rev().enumerate() {
         let png = archive.read(&layer.source)?;
         let mask = layer_mask(&png, layer, size).with_context(|| format!("layer {:?}", layer.name))?;
-        if index == 0 && stack.layers.len() > 1 && mask == Mask::full(size) {
+        if index == 0 && stack.layers.len() > 1 && layer.is_visible && mask == Mask::full(size) {
             let picture = pictures::picture_from_bytes(&png)?;
             budget.spend(picture.rgba().len())?;
             document.background.image = Some(placed(&picture, layer, size)?);
@@ -376,7 +393,7 @@ fn for_each_placed(
 #[derive(Debug)]
 struct Stack {
     size: CanvasSize,
-    /// The top layer first; groups are flattened.
+    /// The top layer first; groups are flattened, and what is in a hidden one is hidden.
     layers: Vec<Layer>,
 }
 
@@ -395,12 +412,24 @@ impl Stack {
         let mut reader = Reader::from_str(xml);
         let mut size = None;
         let mut layers = Vec::new();
+        // Whether the groups that are open here are shown, those around them taken into account.
+        let mut groups = Vec::new();
         loop {
-            match reader.read_event().context("stack.xml is damaged")? {
+            let event = reader.read_event().context("stack.xml is damaged")?;
+            let is_shown = groups.last().copied().unwrap_or(true);
+            match event {
+                Event::Start(element) if element.name().as_ref() == "stack" => {
+                    groups.push(is_shown && is_visible(&element)?);
+                }
+                Event::End(element) if element.name().as_ref() == "stack" => drop(groups.pop()),
                 Event::Start(element) | Event::Empty(element) => match element.name().as_ref() {
                     "image" => size = Some(canvas_size(&element)?),
                     "layer" => {
-                        layers.extend(Layer::parse(&element)?);
+                        let layer = Layer::parse(&element)?;
+                        layers.extend(layer.map(|layer| Layer {
+                            is_visible: layer.is_visible && is_shown,
+                            ..layer
+                        }));
                         ensure!(layers.len() <= MAX_LAYERS, "it has more than {MAX_LAYERS} layers");
                     }
                     _ => {}
@@ -435,11 +464,17 @@ fn canvas_size(image: &BytesStart<'_>) -> anyhow::Result<CanvasSize> {
     Ok(CanvasSize::new(sides.0, sides.1)?)
 }
 
+fn is_visible(element: &BytesStart<'_>) -> anyhow::Result<bool> {
+    let attributes = attributes(element)?;
+    let mut visibilities = attributes.iter().filter(|(key, _)| key == "visibility");
+    Ok(visibilities.all(|(_, value)| value != "hidden"))
+}
+
 impl Layer {
     /// `None` for a layer without pixels of its own.
     fn parse(element: &BytesStart<'_>) -> anyhow::Result<Option<Self>> {
         let mut layer = Self {
-            is_visible: true,
+            is_visible: is_visible(element)?,
             ..Self::default()
         };
         for (key, value) in attributes(element)? {
@@ -448,7 +483,6 @@ impl Layer {
                 "src" => layer.source = value,
                 "x" => layer.x = value.parse().unwrap_or(0),
                 "y" => layer.y = value.parse().unwrap_or(0),
-                "visibility" => layer.is_visible = value != "hidden",
                 _ => {}
             }
         }
@@ -472,6 +506,7 @@ fn attributes(element: &BytesStart<'_>) -> anyhow::Result<Vec<(String, String)>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::project::Pin;
 
     /// The entries of an archive, each changed by `change` or left out.
     fn rewritten(archive: &[u8], change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> Vec<u8> {
@@ -539,6 +574,79 @@ mod tests {
         let mask = &back.regions[0].mask;
         assert_eq!(mask.size(), back.size);
         assert_eq!((mask.coverage(4, 9), mask.coverage(5, 9)), (255, 0));
+    }
+
+    #[test]
+    fn layers_of_a_hidden_group_are_hidden() {
+        let stack = Stack::parse(
+            br#"<image w="8" h="8"><stack>
+                <layer name="top" src="a.png"/>
+                <stack visibility="hidden"><layer name="in" src="b.png"/>
+                    <stack><layer name="deep" src="c.png"/></stack><stack/><stack visibility="hidden"/>
+                    <layer name="in too" src="d.png"/></stack>
+                <stack><layer name="shown" src="e.png"/><layer name="itself" src="f.png" visibility="hidden"/></stack>
+                </stack></image>"#,
+        );
+        let layers = stack.unwrap().layers;
+        let shown: Vec<&str> = layers
+            .iter()
+            .filter(|layer| layer.is_visible)
+            .map(|layer| layer.name.as_str())
+            .collect();
+        assert_eq!((layers.len(), shown), (6, vec!["top", "shown"]));
+    }
+
+    #[test]
+    fn a_hidden_lowest_layer_is_no_background() {
+        let theirs = |visibility: &str| {
+            rewritten(&to_bytes(&project_with_picture()).unwrap(), |name, entry| {
+                let stack = format!(
+                    "<image w=\"40\" h=\"30\"><stack><layer name=\"tree\" src=\"data/region-1.png\"/>\
+                     <stack visibility=\"{visibility}\"><layer name=\"paper\" src=\"data/background.png\"/></stack>\
+                     </stack></image>"
+                );
+                match name {
+                    STACK_ENTRY => Some(stack.into_bytes()),
+                    _ => (!name.starts_with(STATE_FOLDER)).then_some(entry),
+                }
+            })
+        };
+        let shown = from_bytes(&theirs("visible")).unwrap().document;
+        assert!(shown.background.image.is_some());
+        let hidden = from_bytes(&theirs("hidden")).unwrap().document;
+        assert_eq!(hidden.background.image, None);
+        let regions: Vec<_> = hidden
+            .regions
+            .iter()
+            .map(|region| (region.name.as_str(), region.visible))
+            .collect();
+        assert_eq!(regions, [("paper", false), ("tree", true)]);
+    }
+
+    #[test]
+    fn more_pins_than_memory_has_room_for_do_not_keep_a_canvas_from_opening() {
+        let size = CanvasSize::new(256, 256).unwrap();
+        let mut project = project_with_picture();
+        project.document = Document::new(size);
+        project.document.regions.push(RegionLayer {
+            mask: Mask::full(size),
+            ..RegionLayer::new(RegionId(1), size, [1, 2, 3], "a tree")
+        });
+        project.document.next_region_id = 2;
+        project.last_frame = Some(Picture::solid(size, [9, 8, 7, 255]));
+        let pin = |shade| Pin {
+            name: String::new(),
+            document: Document::new(size),
+            picture: Some(Picture::solid(size, [shade, 0, 0, 255])),
+        };
+        project.pins = (0..3).map(pin).collect();
+        let bytes = to_bytes(&project).unwrap();
+        assert_eq!(from_bytes(&bytes).unwrap(), project);
+        // Masks take some bytes beside their pixels.
+        let budget = DecodingBudget::of(256 * 256 + 256 * 256 * 4 + 1024);
+        let opened = from_bytes_within(budget, &bytes).unwrap();
+        assert_eq!(opened.document, project.document);
+        assert_eq!((opened.pins.len(), opened.pins_left_out), (1, 2));
     }
 
     #[test]

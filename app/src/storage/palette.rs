@@ -2,6 +2,9 @@
 //!
 //! Reading is lenient (any lengths, any subset of keys, unknown keys ignored); writing gives every key of the chosen
 //! demo in its order, and what only we know under one key, `x_wordbrush`.
+//!
+//! The demos are not lenient: they take lists of their own lengths only and stop at a model that they do not know. What
+//! has no place with them, brushes beyond their number and the name of our model, lies under `x_wordbrush`, too.
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
@@ -79,6 +82,16 @@ impl Demo {
             Self::Streaming => 3,
         }
     }
+
+    /// What the demo itself writes for the model that it comes with.
+    fn model_id(self) -> &'static str {
+        match self {
+            Self::Sd15 => "Blazing Drive V11m",
+            Self::Sdxl => "Animagine XL 3.1",
+            Self::Sd3 => "Stable Diffusion 3",
+            Self::Streaming => "ironjr/BlazingDriveV11m",
+        }
+    }
 }
 
 /// The demos' keys, in their order.
@@ -108,9 +121,44 @@ struct Written<'a> {
 #[serde(default)]
 struct Extras {
     title: String,
-    /// How many of the brushes are real; the others pad the list.
+    /// The model, where the demo has another name in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// The brush in use, where the demo has no place for it or not as many brushes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<usize>,
+    /// How many brushes there are, those of `more` included; what the demo's lists have beyond them is padding.
     brushes: Option<usize>,
+    /// Of all brushes.
     colours: Vec<String>,
+    /// The brushes that the demo has no place for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    more: Vec<MoreBrush>,
+}
+
+/// A brush that the demo has no place for; its colour is with the others.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct MoreBrush {
+    name: String,
+    prompt: String,
+    neg_prompt: String,
+    prompt_strength: Option<f64>,
+    mask_strength: Option<f64>,
+    mask_std: Option<f64>,
+}
+
+impl MoreBrush {
+    fn of(brush: &Brush) -> Self {
+        Self {
+            name: brush.words.name.clone(),
+            prompt: brush.words.prompt.clone(),
+            neg_prompt: brush.words.negative_prompt.clone(),
+            prompt_strength: Some(short(brush.prompt_strength)),
+            mask_strength: Some(short(brush.mask_strength)),
+            mask_std: Some(written_std(brush.mask_std_px)),
+        }
+    }
 }
 
 impl Palette {
@@ -146,47 +194,60 @@ impl Palette {
             .max(prompts.len())
             .max(negatives.len())
             .saturating_sub(1);
-        let count = extras.brushes.unwrap_or(longest).min(longest);
+        let listed = extras.brushes.unwrap_or(longest).min(longest);
+        let count = listed + extras.more.len();
         ensure!(
             count <= MAX_BRUSHES,
             "a palette has {count} brushes, {MAX_BRUSHES} are possible"
         );
-        let number = |list: &[Option<f64>], index: usize, missing: f64, highest: f64| {
-            let number = list.get(index).copied().flatten();
+        let colour = |index: usize| {
+            let colour = extras.colours.get(index);
+            colour
+                .and_then(|colour| colour_from_hex(colour))
+                .unwrap_or_else(|| region_colour(index))
+        };
+        let number = |number: Option<f64>, missing: f64, highest: f64| {
             number.unwrap_or(missing).clamp(0.0, highest) as f32
         };
-        let brushes = (0..count)
-            .map(|index| Brush {
-                words: words(index + 1),
-                colour: extras
-                    .colours
-                    .get(index)
-                    .and_then(|colour| colour_from_hex(colour))
-                    .unwrap_or_else(|| region_colour(index)),
-                prompt_strength: number(&prompt_strengths, index, 1.0, 1.0),
-                mask_strength: number(&mask_strengths, index, 1.0, 1.0),
-                mask_std_px: number(&mask_stds, index, 0.0, 100.0),
-            })
-            .collect();
+        let of_list = |list: &[Option<f64>], index: usize| list.get(index).copied().flatten();
+        let in_lists = (0..listed).map(|index| Brush {
+            words: words(index + 1),
+            colour: colour(index),
+            prompt_strength: number(of_list(&prompt_strengths, index), 1.0, 1.0),
+            mask_strength: number(of_list(&mask_strengths, index), 1.0, 1.0),
+            mask_std_px: number(of_list(&mask_stds, index), 0.0, 100.0),
+        });
+        let more = (listed..).zip(extras.more).map(|(index, brush)| Brush {
+            words: Words {
+                name: brush.name,
+                prompt: brush.prompt,
+                negative_prompt: brush.neg_prompt,
+            },
+            colour: colour(index),
+            prompt_strength: number(brush.prompt_strength, 1.0, 1.0),
+            mask_strength: number(brush.mask_strength, 1.0, 1.0),
+            mask_std_px: number(brush.mask_std, 0.0, 100.0),
+        });
+        let brushes = in_lists.chain(more).collect();
+        let model = || value.get("model_id").and_then(Value::as_str);
+        let current = || value.get("current_palette").and_then(Value::as_u64);
         Ok(Self {
             title: extras.title,
-            model: value
-                .get("model_id")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            model: extras
+                .model
+                .unwrap_or_else(|| model().unwrap_or_default().to_owned()),
             background: words(0),
             brushes,
             seed: value.get("seed").and_then(Value::as_u64),
-            current: value
-                .get("current_palette")
-                .and_then(Value::as_u64)
-                .unwrap_or(0)
-                .min(count as u64) as usize,
+            current: extras
+                .current
+                .unwrap_or_else(|| current().unwrap_or(0).min(count as u64) as usize)
+                .min(count),
         })
     }
 
-    /// Writes the JSON for a demo, its lists padded to the demo's number of brushes.
+    /// Writes the JSON for a demo: its own number of brushes, padded where there are fewer, and its own model. What that
+    /// leaves out is still read back.
     pub fn to_json(&self, demo: Demo) -> String {
         let padding = Brush {
             words: Words::default(),
@@ -195,38 +256,39 @@ impl Palette {
             mask_strength: 1.0,
             mask_std_px: 0.0,
         };
-        let padding_count = demo.brush_count().saturating_sub(self.brushes.len());
+        let (listed, more) = self.brushes.split_at(self.brushes.len().min(demo.brush_count()));
         let brushes = || {
-            self.brushes
-                .iter()
-                .chain(std::iter::repeat_n(&padding, padding_count))
+            let padded = listed.iter().chain(std::iter::repeat(&padding));
+            padded.take(demo.brush_count())
         };
         let words = || std::iter::once(&self.background).chain(brushes().map(|brush| &brush.words));
         let has_styles = demo != Demo::Sd15;
         let is_streaming = demo == Demo::Streaming;
+        let current_palette = (!is_streaming).then_some(self.current.min(listed.len()));
         let written = Written {
-            current_palette: (!is_streaming).then_some(self.current),
-            model_id: &self.model,
+            current_palette,
+            model_id: demo.model_id(),
             style_name: has_styles.then_some("(None)"),
             quality_name: has_styles.then_some("(None)"),
-            active_palettes: (!is_streaming).then_some(self.brushes.len()),
+            active_palettes: (!is_streaming).then_some(listed.len()),
             prompt_names: words().map(|words| words.name.as_str()).collect(),
             prompts: words().map(|words| words.prompt.as_str()).collect(),
             neg_prompts: words().map(|words| words.negative_prompt.as_str()).collect(),
             prompt_strengths: brushes().map(|brush| short(brush.prompt_strength)).collect(),
             mask_strengths: brushes().map(|brush| short(brush.mask_strength)).collect(),
-            mask_stds: brushes()
-                .map(|brush| short(brush.mask_std_px).max(0.0001))
-                .collect(),
+            mask_stds: brushes().map(|brush| written_std(brush.mask_std_px)).collect(),
             seed: self.seed.and_then(|seed| i64::try_from(seed).ok()).unwrap_or(-1),
             x_wordbrush: Extras {
                 title: self.title.clone(),
+                model: (self.model != demo.model_id()).then(|| self.model.clone()),
+                current: (current_palette.unwrap_or(0) != self.current).then_some(self.current),
                 brushes: Some(self.brushes.len()),
                 colours: self
                     .brushes
                     .iter()
                     .map(|brush| hex_from_colour(brush.colour))
                     .collect(),
+                more: more.iter().map(MoreBrush::of).collect(),
             },
         };
         serde_json::to_string_pretty(&written).expect("strings and finite numbers can be written")
@@ -273,6 +335,11 @@ impl Brush {
             ..RegionLayer::new(id, size, self.colour, &self.words.prompt)
         }
     }
+}
+
+/// The demos' lowest softness is not quite none.
+fn written_std(std_px: f32) -> f64 {
+    short(std_px).max(0.0001)
 }
 
 /// `0.85`, not `0.8500000238418579`.
@@ -336,27 +403,54 @@ mod tests {
 
     #[test]
     fn every_demo_gets_its_keys_and_we_get_our_palette_back() {
-        let mut palette = built_in().swap_remove(0);
-        palette.brushes.truncate(2);
-        palette.current = 1;
-        for (demo, keys, brushes) in [
-            (Demo::Sd15, 11, 5),
-            (Demo::Sdxl, 13, 5),
-            (Demo::Sd3, 13, 4),
-            (Demo::Streaming, 11, 3),
-        ] {
-            let json = palette.to_json(demo);
-            let value: Value = serde_json::from_str(&json).unwrap();
-            assert_eq!(value.as_object().unwrap().len(), keys, "{demo:?}");
-            assert_eq!(value["prompts"].as_array().unwrap().len(), brushes + 1);
-            assert_eq!(value["mask_stds"].as_array().unwrap().len(), brushes);
-            let mut back = Palette::from_json(&json).unwrap();
-            back.current = palette.current;
-            for brush in &mut back.brushes {
-                brush.mask_std_px = short(brush.mask_std_px) as f32;
+        let large = Palette {
+            current: 9,
+            ..built_in().swap_remove(0)
+        };
+        assert_eq!(large.brushes.len(), 10);
+        let small = Palette {
+            current: 1,
+            model: String::new(),
+            brushes: large.brushes[..2].to_vec(),
+            ..large.clone()
+        };
+        let of_a_demo = Palette {
+            model: "Animagine XL 3.1".to_owned(),
+            ..small.clone()
+        };
+        for palette in [small, large, of_a_demo] {
+            for (demo, keys, brushes, model) in [
+                (Demo::Sd15, 11, 5, "Blazing Drive V11m"),
+                (Demo::Sdxl, 13, 5, "Animagine XL 3.1"),
+                (Demo::Sd3, 13, 4, "Stable Diffusion 3"),
+                (Demo::Streaming, 11, 3, "ironjr/BlazingDriveV11m"),
+            ] {
+                let json = palette.to_json(demo);
+                let value: Value = serde_json::from_str(&json).unwrap();
+                assert_eq!(value.as_object().unwrap().len(), keys, "{demo:?}");
+                for key in ["prompt_names", "prompts", "neg_prompts"] {
+                    assert_eq!(value[key].as_array().unwrap().len(), brushes + 1, "{demo:?}");
+                }
+                for key in ["prompt_strengths", "mask_strengths", "mask_stds"] {
+                    assert_eq!(value[key].as_array().unwrap().len(), brushes, "{demo:?}");
+                }
+                assert_eq!(value["model_id"], model);
+                for key in ["current_palette", "active_palettes"] {
+                    let number = value.get(key).map_or(0, |number| number.as_u64().unwrap());
+                    assert!(number <= brushes as u64, "{demo:?}: {key} {number}");
+                }
+                assert_eq!(Palette::from_json(&json).unwrap(), palette, "{demo:?}");
             }
-            assert_eq!(back, palette, "{demo:?}");
         }
+    }
+
+    #[test]
+    fn palettes_of_earlier_versions_are_read_with_all_their_brushes() {
+        let json = include_str!("../../../assets/palettes/sd-landscape.json");
+        let palette = Palette::from_json(json).unwrap();
+        assert_eq!(palette.model, "Stable Diffusion 1.5");
+        assert_eq!((palette.brushes.len(), palette.current), (6, 1));
+        assert_eq!(palette.brushes[5].words.name, "Cabin");
     }
 
     #[test]

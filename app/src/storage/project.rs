@@ -16,6 +16,8 @@ pub struct Project {
     pub last_frame: Option<Picture>,
     /// States the painter pinned in the history strip, oldest first.
     pub pins: Vec<Pin>,
+    /// How many pinned states its file has beyond those, for which memory had no room.
+    pub pins_left_out: usize,
 }
 
 /// Names a model beyond its path.
@@ -49,6 +51,7 @@ impl Project {
             model_record: None,
             last_frame: None,
             pins: Vec::new(),
+            pins_left_out: 0,
         }
     }
 }

@@ -27,15 +27,17 @@ const THUMBNAIL_SIDE: u32 = 256;
 /// beside it under the name of [`super::atomic::backup_path`].
 ///
 /// # Errors
-/// If the folder cannot be written to or the disk is full; what was there before is untouched.
+/// If the folder cannot be written to, the disk is full, or the file would be too large to be opened again; what was there
+/// before is untouched.
 pub fn save(project: &Project, path: &Path) -> anyhow::Result<()> {
-    write_bytes_atomically(path, PreviousVersion::Keep, &to_bytes(project)?)
+    let bytes = to_bytes(project).with_context(|| format!("cannot write {}", path.display()))?;
+    write_bytes_atomically(path, PreviousVersion::Keep, &bytes)
 }
 
 /// A project as the bytes of a project file.
 ///
 /// # Errors
-/// If there is not enough memory.
+/// If [`from_bytes`] would refuse them.
 pub fn to_bytes(project: &Project) -> anyhow::Result<Vec<u8>> {
     let mut blobs = Blobs::default();
     let manifest = Manifest::from_project(project, &mut blobs)?;
@@ -127,7 +129,39 @@ mod tests {
         assert_eq!(less.document, project.document);
         assert_eq!(less.last_frame, project.last_frame);
         assert_eq!(less.pins, project.pins[..2]);
+        assert_eq!(less.pins_left_out, 3);
         let error = opened(mask / 2).unwrap_err();
         assert!(format!("{error:#}").contains("too much memory"), "{error:#}");
+    }
+
+    #[test]
+    fn what_could_not_be_opened_is_not_saved_and_the_old_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wordbrush");
+        let mut project = Project::new(Document::new(CanvasSize::new(8, 8).unwrap()));
+        save(&project, &path).unwrap();
+        project.pins = vec![
+            Pin {
+                name: String::new(),
+                document: project.document.clone(),
+                picture: None,
+            };
+            1025
+        ];
+        let error = format!("{:#}", save(&project, &path).unwrap_err());
+        assert!(error.starts_with("cannot write "), "{error}");
+        assert!(
+            error.ends_with("there are 1025 pinned states, a file takes 1024: unpin some"),
+            "{error}"
+        );
+        assert!(
+            from_bytes(&std::fs::read(&path).unwrap())
+                .unwrap()
+                .pins
+                .is_empty()
+        );
+        project.pins.pop();
+        save(&project, &path).unwrap();
+        assert_eq!(from_bytes(&std::fs::read(&path).unwrap()).unwrap(), project);
     }
 }

@@ -12,15 +12,28 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 /// What one record may unpack to.
 const MAX_CONTENT_BYTES: u64 = 2 << 30;
+/// Said of a record that nobody could read.
+pub(super) const TOO_LARGE: &str = "the canvas is too large to be kept for you: save it yourself";
 
 /// A record with the content that `write` gives.
+///
+/// # Errors
+/// If it is more than [`unpacked`] reads.
 pub(super) fn packed(
+    write: impl FnOnce(&mut ZlibEncoder<Vec<u8>>) -> io::Result<()>,
+) -> anyhow::Result<Vec<u8>> {
+    packed_within(MAX_CONTENT_BYTES, write)
+}
+
+fn packed_within(
+    max_content_bytes: u64,
     write: impl FnOnce(&mut ZlibEncoder<Vec<u8>>) -> io::Result<()>,
 ) -> anyhow::Result<Vec<u8>> {
     let mut content = ZlibEncoder::new(vec![0; 8], Compression::fast());
     write(&mut content)?;
+    ensure!(content.total_in() <= max_content_bytes, TOO_LARGE);
     let mut record = content.finish()?;
-    let length = u32::try_from(record.len() - 8).context("the canvas is too large for a record")?;
+    let length = u32::try_from(record.len() - 8).context(TOO_LARGE)?;
     let checksum = crc32fast::hash(&record[8..]);
     record[..4].copy_from_slice(&length.to_le_bytes());
     record[4..8].copy_from_slice(&checksum.to_le_bytes());
@@ -47,4 +60,20 @@ pub(super) fn unpacked(payload: &[u8]) -> anyhow::Result<Vec<u8>> {
         "a record unpacks to too much"
     );
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_unpacked_is_not_packed() {
+        let packed = |bytes: usize| packed_within(1000, |content| content.write_all(&vec![7; bytes]));
+        let record = packed(1000).unwrap();
+        let (payload, _) = next_payload(&record).unwrap();
+        assert_eq!(unpacked(payload).unwrap(), [7; 1000]);
+        assert_eq!(packed(1001).unwrap_err().to_string(), TOO_LARGE);
+    }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::open::open_file;
+use super::{bounded_json, open::open_file};
 
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -66,8 +66,10 @@ impl SafetensorsHeader {
     /// # Errors
     /// If it is no such JSON, or a tensor reaches beyond the data.
     pub fn parse(header: &[u8], data_bytes: u64, file_bytes: u64) -> anyhow::Result<Self> {
-        let entries: BTreeMap<String, Value> =
-            serde_json::from_slice(header).context("its header is damaged")?;
+        let entries = bounded_json::from_slice(header).context("its header is damaged")?;
+        let Value::Object(entries) = entries else {
+            bail!("its header is damaged");
+        };
         let mut summary = Self {
             tensors: 0,
             parameters: 0,
@@ -123,5 +125,22 @@ impl SafetensorsHeader {
             writeln!(out, "  {}: {}", plain(key), plain(value))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_of_millions_of_values_is_refused_before_it_fills_the_memory() {
+        let header = format!(r#"{{"a": [{}[]]}}"#, "[],".repeat(5_000_000));
+        let error = SafetensorsHeader::parse(header.as_bytes(), 0, 0).unwrap_err();
+        assert!(format!("{error:#}").contains("too many values"), "{error:#}");
+        let header = br#"{"__metadata__": {"a": "b"}, "w": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}"#;
+        let summary = SafetensorsHeader::parse(header, 12, 200).unwrap();
+        assert_eq!((summary.tensors, summary.parameters), (1, 6));
+        assert_eq!(summary.metadata["a"], "b");
+        assert!(SafetensorsHeader::parse(b"[]", 0, 0).is_err());
     }
 }

@@ -11,13 +11,16 @@
 //! Paths are relative to the file. Scripts get typing errors told: a field that is not known is an error that names
 //! it, and so is a value out of its range.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
-use wordbrush_engine::api::{CanvasSize, RegionId, Seed, StepList};
+use wordbrush_engine::api::{CanvasSize, Mask, RegionId, Seed, StepList};
 
-use super::{manifest::MAX_REGIONS, open::read_bounded, pictures};
+use super::{blobs::DecodingBudget, manifest::MAX_REGIONS, open::read_bounded, pictures};
 use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
 
 /// What a scene file says, its paths not yet followed.
@@ -154,8 +157,12 @@ impl SceneFile {
     /// The canvas, with masks and background loaded; relative paths start at `folder`, and its model is the default one.
     ///
     /// # Errors
-    /// If a picture cannot be read.
+    /// If a picture cannot be read, or they would take too much memory together.
     pub fn load(&self, folder: &Path) -> anyhow::Result<Document> {
+        self.load_within(DecodingBudget::default(), folder)
+    }
+
+    fn load_within(&self, mut budget: DecodingBudget, folder: &Path) -> anyhow::Result<Document> {
         let mut document = Document::new(self.size);
         document.seed = Seed(self.seed);
         document.settings.steps = self.step_list();
@@ -170,13 +177,24 @@ impl SceneFile {
         };
         if let Some(path) = &self.background.image {
             let picture = read(&folder.join(path), pictures::picture_from_bytes);
-            document.background.image = Some(picture.context("background.image")?);
+            let picture = picture.context("background.image")?;
+            budget.spend(picture.rgba().len())?;
+            document.background.image = Some(picture);
         }
+        // Masks share their pixels: a file that several regions name is read once.
+        let mut masks = BTreeMap::<&Path, Mask>::new();
         for (index, region) in self.regions.iter().enumerate() {
-            let mask = read(&folder.join(&region.mask), |bytes| {
-                pictures::mask_from_bytes(bytes, self.size)
-            })
-            .with_context(|| format!("regions[{index}].mask"))?;
+            let mask = if let Some(known) = masks.get(region.mask.as_path()) {
+                known.clone()
+            } else {
+                let mask = read(&folder.join(&region.mask), |bytes| {
+                    pictures::mask_from_bytes(bytes, self.size)
+                })
+                .with_context(|| format!("regions[{index}].mask"))?;
+                budget.spend(mask.memory_bytes())?;
+                masks.insert(&region.mask, mask.clone());
+                mask
+            };
             document.regions.push(RegionLayer {
                 name: region.name.clone(),
                 negative_prompt: region.negative_prompt.clone(),
@@ -346,6 +364,30 @@ mod tests {
         let error = format!("{:#}", scene.load(Path::new("somewhere")).unwrap_err());
         assert!(error.starts_with("regions[0].mask: cannot read "), "{error}");
         assert!(error.contains("gone.png"), "{error}");
+    }
+
+    #[test]
+    fn the_masks_of_a_scene_are_bounded_and_those_of_one_file_share_their_pixels() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = CanvasSize::new(256, 256).unwrap();
+        let white = pictures::png_from_mask(&Mask::full(size)).unwrap();
+        for name in ["a.png", "b.png", "c.png"] {
+            std::fs::write(folder.path().join(name), &white).unwrap();
+        }
+        let load = |masks: &[&str]| {
+            let region = |mask: &&str| format!(r#"{{"prompt": "x", "mask": "{mask}"}}"#);
+            let regions: Vec<String> = masks.iter().map(region).collect();
+            let json = format!(r#"{{"size": [256, 256], "regions": [{}]}}"#, regions.join(","));
+            // Masks take some bytes beside their pixels.
+            let budget = DecodingBudget::of(2 * 256 * 256 + 1024);
+            SceneFile::parse(&json)
+                .unwrap()
+                .load_within(budget, folder.path())
+        };
+        assert_eq!(load(&["a.png"; 100]).unwrap().regions.len(), 100);
+        assert!(load(&["a.png", "b.png", "a.png"]).is_ok());
+        let error = load(&["a.png", "b.png", "c.png"]).unwrap_err();
+        assert!(error.to_string().contains("too much memory"), "{error}");
     }
 
     #[test]
