@@ -99,7 +99,7 @@ impl App {
             return;
         }
         self.history.apply(&mut self.document, edit, label, gesture);
-        if self.history.redo_label().is_none() {
+        if self.history.has_no_way_forth() {
             self.canvases.forget_redo();
         }
         self.after_change();

@@ -111,6 +111,7 @@ pub struct App {
     outbox: Outbox,
     canvas: CanvasState,
     canvas_area: egui::Rect,
+    tabs_area: egui::Rect,
     pen: ToolSettings,
     wants_prompt_focus: bool,
     /// Whether the first control of the panels is to get the keyboard, as soon as it is there.
@@ -185,6 +186,7 @@ impl App {
             outbox: Outbox::default(),
             canvas: CanvasState::new(render_state),
             canvas_area: egui::Rect::ZERO,
+            tabs_area: egui::Rect::ZERO,
             pen,
             wants_prompt_focus: false,
             wants_panel_focus: false,

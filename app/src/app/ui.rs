@@ -40,6 +40,7 @@ impl App {
     pub fn show(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
         self.thumbnails.update(&ctx, &self.document);
+        self.end_typing(&ctx);
         if !self.hides_ui {
             self.bars(ui);
             self.side_panel(ui);
@@ -140,7 +141,8 @@ impl App {
                     (SideTab::Regions, "Regions", "What is painted where."),
                     (SideTab::Stream, "Stream", "How the picture is made."),
                 ];
-                segmented(ui, "Panel", &mut self.tab, &tabs);
+                let tabs = ui.scope(|ui| segmented(ui, "Panel", &mut self.tab, &tabs));
+                self.tabs_area = tabs.response.rect;
                 ui.add_space(6.0);
                 if self.tab == SideTab::Regions && !(shows_performance && is_tight) {
                     self.regions_tab(ui);
@@ -160,6 +162,24 @@ impl App {
                         }
                     });
             });
+    }
+
+    /// A press on the canvas or the tabs may bring another region's properties, or none: what is being typed is taken over
+    /// before, while its field is still drawn.
+    fn end_typing(&self, ctx: &egui::Context) {
+        let is_pressed_there = ctx.input(|input| {
+            let at = input.pointer.press_origin();
+            let is_there = |at| self.canvas_area.contains(at) || self.tabs_area.contains(at);
+            input.pointer.any_pressed() && at.is_some_and(is_there)
+        });
+        let modal = ctx.memory(|memory| memory.top_modal_layer());
+        if is_pressed_there && modal.is_none() {
+            ctx.memory_mut(|memory| {
+                if let Some(id) = memory.focused() {
+                    memory.surrender_focus(id);
+                }
+            });
+        }
     }
 
     fn regions_tab(&mut self, ui: &mut Ui) {
@@ -212,7 +232,9 @@ impl App {
                     display: self.pen.display,
                 };
                 canvas_ui(ui, &mut self.canvas, &inputs, &mut actions);
-                if self.document.regions.is_empty() {
+                let has_nothing_to_show =
+                    self.document.regions.is_empty() && self.document.background.keep_strength >= 1.0;
+                if has_nothing_to_show {
                     empty_canvas_ui(ui, self.canvas_area);
                 } else if !self.preferences.has_painted && !self.canvas.is_painting() {
                     self.first_stroke_ui(ui);

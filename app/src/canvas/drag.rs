@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{PointerButton, Pos2, Rect};
+use eframe::egui::{PointerButton, Pos2};
 use wordbrush_engine::api::{Mask, RegionId};
 
 use super::{CanvasAction, display::Tool, scene::Scene};
@@ -15,8 +15,8 @@ use crate::{
 pub(super) struct Drag {
     pub(super) kind: DragKind,
     pub(super) button: PointerButton,
-    /// The part of the window it began in; it stays there when it leaves that part.
-    pub(super) pane_rect: Rect,
+    /// The pane it began in, by its place among them; it stays there when it leaves that pane.
+    pub(super) pane: usize,
     pub(super) last_position: Pos2,
 }
 
@@ -36,6 +36,8 @@ pub(super) enum DragKind {
     },
     Rotate,
     Wipe,
+    /// A tap of a finger: done when it is lifted, for a second one would make it something else.
+    Tap(CanvasAction),
 }
 
 /// A stroke in progress.

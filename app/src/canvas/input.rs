@@ -17,7 +17,8 @@ pub(super) enum PointerEvent {
     Move(Pos2),
     /// A button or the pen was lifted.
     Release { position: Pos2, button: PointerButton },
-    /// The pointer left the window, or the window lost the keyboard.
+    /// A finger or pen is gone without a word, or the window lost the keyboard. A mouse that leaves the window with its
+    /// button down goes on beyond it.
     Lost,
     /// The wheel turned by steps (up is positive), or fingers slid on a trackpad.
     Wheel { steps: f32 },
@@ -41,6 +42,8 @@ pub(super) struct TimedEvent {
     pub(super) pressure: f32,
     /// Keys that were held at that moment, which in a slow frame may be others than at its end.
     pub(super) keys: HeldKeys,
+    /// Whether a finger or a pen did it.
+    pub(super) is_touch: bool,
 }
 
 /// Keys that change what a drag does while they are held.
@@ -65,6 +68,8 @@ pub(super) struct InputReader {
     last_time_secs: Option<f64>,
     force: Option<f32>,
     keys: HeldKeys,
+    /// Since a finger or pen came down, until the pointer that stands for it is gone.
+    is_touch: bool,
 }
 
 impl InputReader {
@@ -91,11 +96,16 @@ impl InputReader {
         for event in events {
             match event {
                 Event::Touch { phase, force, .. } => {
+                    self.is_touch |= *phase == TouchPhase::Start;
                     self.force = match phase {
                         TouchPhase::Start | TouchPhase::Move => *force,
                         // The release that follows belongs to the same touch.
                         TouchPhase::End | TouchPhase::Cancel => self.force,
                     };
+                }
+                Event::PointerGone if !self.is_touch => {
+                    self.force = None;
+                    continue;
                 }
                 Event::PointerGone => self.force = None,
                 Event::Key {
@@ -115,7 +125,9 @@ impl InputReader {
                 time_secs: now_secs,
                 pressure: self.force.unwrap_or(1.0),
                 keys: self.keys,
+                is_touch: self.is_touch,
             }));
+            self.is_touch &= !matches!(event, Event::PointerGone);
         }
         // egui knows only when the frame began; the events are spread evenly over the time since the last one.
         let count = timed.len();

@@ -34,25 +34,46 @@ impl Scene<'_> {
 
     /// The pane at a place, or the first one for places beyond.
     pub(super) fn pane_at(&self, position: Pos2, wipe: f32) -> Pane {
+        self.pane(self.pane_index_at(position, wipe), wipe)
+    }
+
+    /// As [`Self::pane_at`], by its place among the panes.
+    pub(super) fn pane_index_at(&self, position: Pos2, wipe: f32) -> usize {
+        let is_there = |pane: &Pane| pane.clip.contains(position);
+        self.panes(wipe).iter().position(is_there).unwrap_or(0)
+    }
+
+    /// A pane where it is now; the first one if the layout has it no more.
+    pub(super) fn pane(&self, index: usize, wipe: f32) -> Pane {
         let panes = self.panes(wipe);
-        *panes
-            .iter()
-            .find(|pane| pane.clip.contains(position))
-            .unwrap_or(&panes[0])
+        *panes.get(index).unwrap_or(&panes[0])
     }
 
     pub(super) fn placement(&self, view: &View, pane_rect: Rect) -> Placement {
         Placement::new(view, pane_rect, self.pixels_per_point)
     }
 
+    /// Closes menus if a press at this place is meant for the canvas but for them; answers whether it was. A click closes them
+    /// by itself, a stroke does not.
+    pub(super) fn closes_menus(&self, position: Pos2) -> bool {
+        let is_below_menus = !self.is_reachable
+            && Popup::is_any_open(self.context)
+            && self.context.memory(|memory| memory.top_modal_layer()).is_none()
+            && self.is_on_canvas(position);
+        if is_below_menus {
+            Popup::close_all(self.context);
+        }
+        is_below_menus
+    }
+
     /// Whether a press at this place is meant for the canvas and not for something above it.
     pub(super) fn is_free(&self, position: Pos2) -> bool {
-        self.is_reachable
-            && self.rect.contains(position)
-            && self
-                .context
-                .layer_id_at(position)
-                .is_none_or(|layer| layer == self.layer)
+        self.is_reachable && self.is_on_canvas(position)
+    }
+
+    fn is_on_canvas(&self, position: Pos2) -> bool {
+        let layer = self.context.layer_id_at(position);
+        self.rect.contains(position) && layer.is_none_or(|layer| layer == self.layer)
     }
 
     pub(super) fn wipe_x(&self, wipe: f32) -> Option<f32> {

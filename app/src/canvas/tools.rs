@@ -1,7 +1,7 @@
 //! What a drag on the canvas does, from press to release.
 
 use eframe::egui::{self, CursorIcon, Modifiers, Painter, PointerButton, Pos2};
-use wordbrush_engine::api::{Mask, RegionId};
+use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 
 use super::{
     Blocked, CanvasAction, CanvasInputs, decorations,
@@ -23,12 +23,21 @@ const CLICK_SLACK: f32 = 4.0;
 /// A second finger that comes so soon after the first was meant from the start: what the first painted was no stroke.
 const BOTH_FINGERS_SECS: f64 = 0.4;
 
+/// Where a stroke ended.
+#[derive(Clone, Copy)]
+struct StrokeEnd {
+    region: RegionId,
+    point: Point,
+    /// On a canvas of another size the place means another one.
+    canvas: CanvasSize,
+}
+
 /// The drag in progress and what outlives it.
 #[derive(Default)]
 pub(super) struct Tools {
     drag: Option<Drag>,
     /// Where the last stroke ended, for straight lines with Shift.
-    last_end: Option<(RegionId, Point)>,
+    last_end: Option<StrokeEnd>,
     /// A mask as it will be once the strokes of this frame are carried out: what is shown, and what a second
     /// stroke within the same frame begins on.
     fresh: Option<(RegionId, Mask)>,
@@ -120,6 +129,10 @@ impl Tools {
         for event in &input.events {
             self.handle_event(scene, input, event, view, wipe, actions);
         }
+        // A release may be lost, as may everything that happens beyond the window.
+        if self.drag.is_some() && !scene.context.input(|input| input.pointer.any_down()) {
+            self.finish(scene, view, *wipe, actions);
+        }
         if let Some(touch) = scene.context.multi_touch() {
             self.handle_touch(scene, &touch, input.time_secs, view, *wipe, actions);
         }
@@ -151,19 +164,18 @@ impl Tools {
                 button,
                 modifiers,
             } => {
-                if self.drag.is_none() && scene.is_free(position) {
+                if self.drag.is_none() && !scene.closes_menus(position) && scene.is_free(position) {
                     // A stroke is no click, which alone would take the keyboard from a prompt field.
                     scene.context.memory_mut(|memory| {
                         if let Some(id) = memory.focused() {
                             memory.surrender_focus(id);
                         }
                     });
-                    let pane = scene.pane_at(position, *wipe);
                     let kind = self.pressed(scene, modifiers, button, position, timed, view, *wipe, actions);
                     self.drag = kind.map(|kind| Drag {
                         kind,
                         button,
-                        pane_rect: pane.view_rect,
+                        pane: scene.pane_index_at(position, *wipe),
                         last_position: position,
                     });
                 }
@@ -174,10 +186,14 @@ impl Tools {
             PointerEvent::Release { position, button } => {
                 if self.drag.as_ref().is_some_and(|drag| drag.button == button) {
                     self.moved(scene, input.modifiers, position, timed, view, wipe, actions);
-                    self.finish(scene, view, actions);
+                    self.finish(scene, view, *wipe, actions);
                 }
             }
-            PointerEvent::Lost => self.finish(scene, view, actions),
+            PointerEvent::Lost => {
+                // What was drawn of a shape is not what was meant.
+                self.cancel_shape();
+                self.finish(scene, view, *wipe, actions);
+            }
             PointerEvent::Cancel => self.cancel_shape(),
             PointerEvent::Wheel { steps } => scene.navigate(view, *wipe, |placement, position| {
                 placement.zoomed_at(
@@ -217,7 +233,7 @@ impl Tools {
             Some(Drag {
                 kind: DragKind::Stroke(live),
                 ..
-            }) if now_secs - live.begun_secs > BOTH_FINGERS_SECS => self.finish(scene, view, actions),
+            }) if now_secs - live.begun_secs > BOTH_FINGERS_SECS => self.finish(scene, view, wipe, actions),
             _ => {
                 actions.extend(self.abandon_stroke().map(CanvasAction::TakeBack));
                 self.drag = None;
@@ -275,7 +291,7 @@ impl Tools {
                     .document
                     .region_at(x, y)
                     .map_or(Target::Background, Target::Region);
-                actions.push(CanvasAction::Select(target));
+                return done_or_tap(CanvasAction::Select(target), timed, actions);
             }
             return None;
         }
@@ -318,14 +334,15 @@ impl Tools {
                     } else {
                         ShapeMode::Add
                     };
-                    actions.push(match area_to_fill(scene.inputs, pixel) {
+                    let action = match area_to_fill(scene.inputs, pixel) {
                         Ok(area) => CanvasAction::ChangeMask {
                             region,
                             change: MaskChange::Join(area, mode),
                             label: "Fill",
                         },
                         Err(blocked) => CanvasAction::Blocked(blocked),
-                    });
+                    };
+                    return done_or_tap(action, timed, actions);
                 }
                 None
             }
@@ -346,7 +363,7 @@ impl Tools {
         let Some(drag) = &mut self.drag else { return };
         let canvas = scene.inputs.document.size;
         let step = position - drag.last_position;
-        let placement = scene.placement(view, drag.pane_rect);
+        let placement = scene.placement(view, scene.pane(drag.pane, *wipe).view_rect);
         match &mut drag.kind {
             DragKind::Stroke(live) => {
                 let sample = sample_at(placement.canvas_from_screen(position), timed);
@@ -389,17 +406,22 @@ impl Tools {
                 *view = placement.zoomed_at(*anchor, ((step.x - step.y) * 0.01).exp(), canvas);
             }
             DragKind::Rotate => view.rotate_by(placement.angle_between(drag.last_position, position)),
+            DragKind::Tap(_) => {}
             DragKind::Wipe => *wipe = ((position.x - scene.rect.left()) / scene.rect.width()).clamp(0.0, 1.0),
         }
         drag.last_position = position;
     }
 
-    fn finish(&mut self, scene: &Scene<'_>, view: &View, actions: &mut Vec<CanvasAction>) {
+    fn finish(&mut self, scene: &Scene<'_>, view: &View, wipe: f32, actions: &mut Vec<CanvasAction>) {
         let Some(drag) = self.drag.take() else { return };
         match drag.kind {
             DragKind::Stroke(mut live) => {
                 live.stroke.end(live.last_sample);
-                self.last_end = Some((live.stroke.region(), live.last_sample.position));
+                self.last_end = Some(StrokeEnd {
+                    region: live.stroke.region(),
+                    point: live.last_sample.position,
+                    canvas: scene.inputs.document.size,
+                });
                 self.fresh = Some(live.hand_over(actions));
             }
             DragKind::Shape(shape) => Self::draw_shape(scene, &shape, actions),
@@ -409,7 +431,7 @@ impl Tools {
                 pressure,
                 ..
             } => {
-                let placement = scene.placement(view, drag.pane_rect);
+                let placement = scene.placement(view, scene.pane(drag.pane, wipe).view_rect);
                 let end = PenSample {
                     position: placement.canvas_from_screen(start),
                     pressure,
@@ -417,6 +439,7 @@ impl Tools {
                 };
                 self.straight_line(scene, end, actions);
             }
+            DragKind::Tap(action) => actions.push(action),
             _ => {}
         }
     }
@@ -448,10 +471,7 @@ impl Tools {
                 return;
             }
         };
-        let start = match self.last_end {
-            Some((painted, point)) if painted == region => point,
-            _ => end.position,
-        };
+        let start = self.line_start(scene, region).unwrap_or(end.position);
         let mut live = LiveStroke::begin(
             scene,
             region,
@@ -462,8 +482,18 @@ impl Tools {
             },
         );
         live.stroke.push_straight(end);
-        self.last_end = Some((region, end.position));
+        self.last_end = Some(StrokeEnd {
+            region,
+            point: end.position,
+            canvas: scene.inputs.document.size,
+        });
         self.fresh = Some(live.hand_over(actions));
+    }
+
+    /// Where the last stroke on a region's mask ended.
+    fn line_start(&self, scene: &Scene<'_>, region: RegionId) -> Option<Point> {
+        let is_here = |end: &StrokeEnd| end.region == region && end.canvas == scene.inputs.document.size;
+        self.last_end.filter(is_here).map(|end| end.point)
     }
 
     /// Draws what is in progress, and the brush under the pointer.
@@ -486,11 +516,11 @@ impl Tools {
         }
         if let Some(Drag {
             kind: DragKind::Shape(shape),
-            pane_rect,
+            pane,
             ..
         }) = &self.drag
         {
-            let placement = scene.placement(view, *pane_rect);
+            let placement = scene.placement(view, scene.pane(*pane, wipe).view_rect);
             decorations::shape_preview(painter, &placement, &shape.outline(), shape.points.len() > 1);
         }
         self.draw_pick(painter, scene, input, view, wipe);
@@ -502,11 +532,11 @@ impl Tools {
         let at = match self.drag {
             Some(Drag {
                 kind: DragKind::BrushSize { start, has_moved, .. },
-                pane_rect,
+                pane,
                 ..
             }) => {
                 if has_moved {
-                    let placement = scene.placement(view, pane_rect);
+                    let placement = scene.placement(view, scene.pane(pane, wipe).view_rect);
                     decorations::brush_figures(painter, &placement, start, brush.size_px, brush.hardness);
                 }
                 start
@@ -521,10 +551,11 @@ impl Tools {
         };
         let pane = scene.pane_at(at, wipe);
         let placement = scene.placement(view, pane.view_rect);
-        let last_end = self
-            .last_end
-            .filter(|(region, _)| inputs.target == Target::Region(*region));
-        if let (true, None, Some((_, from))) = (input.modifiers.shift, &self.drag, last_end) {
+        let from = match inputs.target {
+            Target::Region(region) => self.line_start(scene, region),
+            Target::Background => None,
+        };
+        if let (true, None, Some(from)) = (input.modifiers.shift, &self.drag, from) {
             decorations::shape_preview(
                 painter,
                 &placement,
@@ -574,7 +605,7 @@ impl Tools {
     ) -> Option<CursorIcon> {
         if let Some(drag) = &self.drag {
             return Some(match drag.kind {
-                DragKind::Stroke(_) | DragKind::Shape(_) => CursorIcon::Crosshair,
+                DragKind::Stroke(_) | DragKind::Shape(_) | DragKind::Tap(_) => CursorIcon::Crosshair,
                 DragKind::BrushSize { .. } | DragKind::Wipe => CursorIcon::ResizeHorizontal,
                 DragKind::Pan | DragKind::Rotate => CursorIcon::Grabbing,
                 DragKind::Zoom { .. } => CursorIcon::ZoomIn,
@@ -592,6 +623,19 @@ impl Tools {
         };
         is_hovered.then_some(icon)
     }
+}
+
+/// Does at once what a click means; a finger's may still become part of a gesture, and waits until it is lifted.
+fn done_or_tap(
+    action: CanvasAction,
+    timed: &TimedEvent,
+    actions: &mut Vec<CanvasAction>,
+) -> Option<DragKind> {
+    if timed.is_touch {
+        return Some(DragKind::Tap(action));
+    }
+    actions.push(action);
+    None
 }
 
 /// The region that tools may change, or why there is none.

@@ -132,7 +132,12 @@ impl CanvasSizeDialog {
         ui.horizontal(|ui| {
             for (name, value) in [("Width", &mut self.width), ("Height", &mut self.height)] {
                 let label = ui.label(name);
-                let drag = DragValue::new(value).range(SIDES).speed(8.0).suffix(" px");
+                let drag = DragValue::new(value)
+                    .range(SIDES)
+                    // A canvas from elsewhere may be smaller or larger, and stays as it is until a number is set.
+                    .clamp_existing_to_range(false)
+                    .speed(8.0)
+                    .suffix(" px");
                 ui.add(drag).labelled_by(label.id);
             }
             if action_button(ui, icons::REFRESH_CW, "Swap").clicked() {

@@ -104,7 +104,12 @@ impl CommandPalette {
                     });
             })
             .response;
-        is_done |= response.clicked_elsewhere();
+        // A drag beside it, such as a stroke, closes it too.
+        let is_pressed_beside = ctx.input(|input| {
+            let at = input.pointer.press_origin();
+            input.pointer.any_pressed() && at.is_some_and(|at| !response.rect.contains(at))
+        });
+        is_done |= is_pressed_beside || response.clicked_elsewhere();
         if !is_done {
             // What is pressed beside it closes it, and does nothing else. A command that was chosen may move the keyboard.
             ctx.memory_mut(|memory| memory.set_modal_layer(response.layer_id));

@@ -29,6 +29,8 @@ pub struct History {
     undo: VecDeque<Entry>,
     redo: Vec<Entry>,
     open_gesture: Option<Gesture>,
+    /// The way forth that the open gesture has cut off, in case it is taken back.
+    set_aside: Vec<Entry>,
     bytes: usize,
     budget_bytes: usize,
 }
@@ -65,6 +67,7 @@ impl History {
             undo: VecDeque::new(),
             redo: Vec::new(),
             open_gesture: None,
+            set_aside: Vec::new(),
             bytes: 0,
             budget_bytes,
         }
@@ -85,8 +88,14 @@ impl History {
         if inverse.is_nothing() {
             return;
         }
-        self.drop_redo();
         let joins = gesture.is_some() && gesture == self.open_gesture;
+        if !joins {
+            self.drop_set_aside();
+            if gesture.is_some() {
+                self.set_aside = std::mem::take(&mut self.redo);
+            }
+        }
+        self.drop_redo();
         self.open_gesture = gesture;
         match self.undo.pop_back() {
             Some(entry) if joins => {
@@ -105,6 +114,7 @@ impl History {
     /// Ends the gesture; later edits get an entry of their own even if they name it again.
     pub fn end_gesture(&mut self) {
         self.open_gesture = None;
+        self.drop_set_aside();
     }
 
     /// As [`Self::end_gesture`], unless another gesture has begun since: a field that loses the keyboard to a stroke must not
@@ -120,17 +130,23 @@ impl History {
         self.open_gesture == Some(gesture) && !self.undo.is_empty()
     }
 
-    /// Takes the newest entry back and leaves no way forth to it, if it belongs to this gesture; answers whether it did.
+    /// Takes the newest entry back as if it had never been, if it belongs to this gesture; answers whether it did.
     pub fn take_back(&mut self, document: &mut Document, gesture: Gesture) -> bool {
         if !self.is_of_newest(gesture) {
             return false;
         }
-        self.end_gesture();
         if let Some(entry) = self.undo.pop_back() {
             document.apply(entry.edit);
             self.bytes -= entry.bytes;
         }
+        self.redo = std::mem::take(&mut self.set_aside);
+        self.end_gesture();
         true
+    }
+
+    /// Whether the way forth is gone for good, and not only as long as the open gesture may be taken back.
+    pub fn has_no_way_forth(&self) -> bool {
+        self.redo.is_empty() && self.set_aside.is_empty()
     }
 
     /// Goes one entry back; returns what was taken back, `None` at the beginning.
@@ -193,6 +209,12 @@ impl History {
 
     fn drop_redo(&mut self) {
         for entry in self.redo.drain(..) {
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    fn drop_set_aside(&mut self) {
+        for entry in self.set_aside.drain(..) {
             self.bytes -= entry.bytes;
         }
     }
@@ -288,6 +310,8 @@ mod tests {
         let mut document = document();
         let mut history = History::default();
         history.apply(&mut document, prompt(1, "sea"), "Prompt", None);
+        history.apply(&mut document, prompt(1, "lake"), "Prompt", None);
+        history.undo(&mut document).unwrap();
         let (before, bytes) = (document.clone(), history.memory_bytes());
         let stroke = Gesture(1);
         for value in [10, 20] {
@@ -298,9 +322,19 @@ mod tests {
         assert!(history.take_back(&mut document, stroke));
         assert_eq!(
             (&document, history.depth(), history.memory_bytes()),
-            (&before, (1, 0), bytes)
+            (&before, (1, 1), bytes)
         );
         assert!(!history.take_back(&mut document, stroke), "it is gone");
+        let edit = tiles(1, &[(0, 0, Some(10))]);
+        history.apply(&mut document, edit, "Brush stroke", Some(stroke));
+        assert!(!history.has_no_way_forth());
+        history.end_gesture();
+        assert!(history.has_no_way_forth());
+        assert_eq!(history.depth(), (2, 0));
+        history.undo(&mut document).unwrap();
+        history.undo(&mut document).unwrap();
+        history.redo(&mut document).unwrap();
+        assert_eq!(document, before);
     }
 
     #[test]

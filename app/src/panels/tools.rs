@@ -195,6 +195,7 @@ fn number_ui(
     );
     let drag = DragValue::new(&mut shown)
         .range(range.start() * scale..=range.end() * scale)
+        .clamp_existing_to_range(false)
         .speed(speed)
         .max_decimals(0)
         .suffix(suffix);
@@ -413,6 +414,7 @@ fn view_options_ui(ui: &mut Ui, display: &mut CanvasDisplay, room: f32, outbox: 
         let mut opacity = display.overlay_opacity * 100.0;
         let drag = DragValue::new(&mut opacity)
             .range(5.0..=100.0)
+            .clamp_existing_to_range(false)
             .suffix(" %")
             .max_decimals(0)
             .speed(0.5);

@@ -197,7 +197,8 @@ const ONE_LINE_WIDTH: f32 = 232.0;
 
 /// A slider over the whole width: name at the left, rail, number at the right.
 ///
-/// The response covers rail and number: `changed` while dragging, `drag_stopped` or `lost_focus` when done.
+/// The response covers rail and number: `changed` while dragging, `drag_stopped` or `lost_focus` when done. It has the id
+/// of the one that is in use, so that a number that was typed is an undo step of its own.
 pub fn slider_row(
     ui: &mut Ui,
     label: &str,
@@ -220,7 +221,7 @@ pub fn slider_row(
             });
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let number = slider_number_ui(ui, label, &mut shown, &range, format);
-                slider_rail_ui(ui, label, &mut shown, &range, format).union(number)
+                one_of(slider_rail_ui(ui, label, &mut shown, &range, format), number)
             })
             .inner
         })
@@ -237,7 +238,7 @@ pub fn slider_row(
                     .inner
                 })
                 .inner;
-            slider_rail_ui(ui, label, &mut shown, &range, format).union(number)
+            one_of(slider_rail_ui(ui, label, &mut shown, &range, format), number)
         })
         .inner
     };
@@ -245,6 +246,15 @@ pub fn slider_row(
         *value = (shown / scale) as f32;
     }
     response
+}
+
+/// Rail and number as one response.
+fn one_of(rail: Response, number: Response) -> Response {
+    if number.has_focus() || number.lost_focus() || number.dragged() || number.drag_stopped() {
+        number.union(rail)
+    } else {
+        rail.union(number)
+    }
 }
 
 fn slider_name_ui(ui: &mut Ui, label: &str, hint_text: &str) {
@@ -263,6 +273,8 @@ fn slider_number_ui(
 ) -> Response {
     let drag = DragValue::new(shown)
         .range(range.clone())
+        // Else it would bring what lies beyond into the range, and report a change that nobody made.
+        .clamp_existing_to_range(false)
         .speed((range.end() - range.start()) / 300.0)
         .suffix(format.suffix)
         .fixed_decimals(format.decimals)

@@ -333,7 +333,14 @@ impl PictureTexture {
 
     /// Uploads another picture; returns whether that took another texture.
     fn show(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, picture: Option<&Picture>) -> bool {
-        let Some(picture) = picture else { return false };
+        let Some(picture) = picture else {
+            // What is not shown any more takes no room on the card.
+            let had_one = self.shown.is_some();
+            if had_one {
+                *self = Self::new(device, self.label);
+            }
+            return had_one;
+        };
         if self.shown.as_ref().is_some_and(|shown| shown.is_same(picture)) {
             return false;
         }

@@ -203,6 +203,14 @@ pub(super) fn region_properties_ui(
     outbox.end_with(&response);
     ui.add_space(space::XS);
 
+    // By the region's number, so that what is being typed for one does not go to another that is selected meanwhile.
+    ui.push_id(("region", region.id.0), |ui| {
+        strengths_ui(ui, region, outbox);
+        region_seed_ui(ui, region, outbox);
+    });
+}
+
+fn strengths_ui(ui: &mut Ui, region: &RegionLayer, outbox: &mut Outbox) {
     for property in &STRENGTHS {
         let mut value = (property.of)(region);
         let range = property.range.clone();
@@ -219,7 +227,6 @@ pub(super) fn region_properties_ui(
         }
         outbox.end_with(&response);
     }
-    region_seed_ui(ui, region, outbox);
 }
 
 fn region_colour_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox: &mut Outbox) {
