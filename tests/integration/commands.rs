@@ -182,7 +182,8 @@ fn a_change_of_the_mask_waits_for_the_stroke_and_counts_its_ink() {
     let mut harness = app();
     harness.run_until_fresh();
     let before = painted_area(&harness);
-    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    // On the canvas, and below the palette.
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 160.0);
     harness.drag_at(middle);
     harness.run_steps(2);
     let ctx = harness.ctx.clone();
@@ -212,7 +213,8 @@ fn undo_under_the_hand_ends_the_stroke_and_takes_back_nothing_else() {
     harness.key_press(Key::Delete);
     harness.run_steps(2);
     let before = harness.app().document().clone();
-    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    // On the canvas, and below the palette.
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 160.0);
     let undo = |harness: &mut egui_kittest::Harness<'static, _>| {
         harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
         harness.run_steps(2);
@@ -386,7 +388,8 @@ fn a_press_that_closes_a_menu_or_the_palette_paints_nothing() {
     let mut harness = app();
     harness.run_until_fresh();
     let before = harness.app().document().clone();
-    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 60.0);
+    // On the canvas, and below the palette.
+    let middle = harness.get_by_label("Canvas").rect().center() + egui::vec2(120.0, 160.0);
     let stroke = |harness: &mut egui_kittest::Harness<'static, _>| {
         harness.drag_at(middle);
         harness.run_steps(2);
@@ -400,6 +403,27 @@ fn a_press_that_closes_a_menu_or_the_palette_paints_nothing() {
     harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
     harness.run_steps(3);
     stroke(&mut harness);
+    assert!(harness.query_by_label("Find command").is_none());
+    assert!(*harness.app().document() == before, "it closes the palette");
+    // A press that moves is no click, which alone would close them.
+    let move_away = |harness: &mut egui_kittest::Harness<'static, _>| {
+        harness.drag_at(middle);
+        for step in 1..6 {
+            harness.hover_at(middle + egui::vec2(15.0 * step as f32, 0.0));
+            harness.run_steps(1);
+        }
+        harness.drop_at(middle + egui::vec2(75.0, 0.0));
+        harness.run_steps(3);
+    };
+    harness.get_by_label("Brush settings").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Stabiliser value").is_some());
+    move_away(&mut harness);
+    assert!(*harness.app().document() == before, "it closes the menu");
+    assert!(harness.query_by_label("Stabiliser value").is_none());
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    move_away(&mut harness);
     assert!(harness.query_by_label("Find command").is_none());
     assert!(*harness.app().document() == before, "it closes the palette");
     stroke(&mut harness);

@@ -1,11 +1,14 @@
 //! Every panel through the accessibility tree.
 
 use egui::{Modifiers, accesskit::Role};
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::{
+    Harness,
+    kittest::{NodeT as _, Queryable as _},
+};
 use wordbrush::{app::App, document::Target, engine_link::Freshness};
 use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
-use crate::harness::{AppHarness as _, app, app_of_size};
+use crate::harness::{AppHarness as _, app, app_of_size, app_opening};
 
 #[test]
 fn the_first_start_shows_a_painted_sample_and_a_frame() {
@@ -227,6 +230,82 @@ fn the_sliders_of_a_region_change_it() {
     harness.get_by_label("Reroll region").click();
     harness.run_steps(3);
     assert!(harness.app().document().regions[3].seed.is_some());
+}
+
+/// Types a number over that of a slider; Enter is not pressed.
+fn type_number(harness: &mut Harness<'static, Option<App>>, name: &str, text: &str) {
+    harness.get_by_label(&format!("{name} value")).click();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::A);
+    harness.event(egui::Event::Text(text.to_owned()));
+    harness.run_steps(2);
+}
+
+fn softness(harness: &Harness<'static, Option<App>>) -> Vec<f32> {
+    let regions = &harness.app().document().regions;
+    regions.iter().map(|region| region.mask_std_px).collect()
+}
+
+#[test]
+fn each_typed_number_is_an_undo_step_of_its_own() {
+    let mut harness = app();
+    for text in ["20", "40"] {
+        type_number(&mut harness, "Edge softness", text);
+        harness.key_press(egui::Key::Enter);
+        harness.run_steps(3);
+    }
+    assert_eq!(softness(&harness), [8.0, 8.0, 8.0, 40.0]);
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert_eq!(softness(&harness)[3], 20.0);
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert_eq!(softness(&harness)[3], 8.0);
+}
+
+#[test]
+fn a_number_that_is_being_typed_stays_with_its_region() {
+    let mut harness = app();
+    type_number(&mut harness, "Edge softness", "20");
+    let canvas = harness.get_by_label("Canvas").rect();
+    let sky = canvas.center_top() + egui::vec2(0.0, canvas.height() * 0.2);
+    harness.hover_at(sky);
+    harness.event(egui::Event::ModifiersChanged(Modifiers::ALT));
+    for pressed in [true, false] {
+        harness.event(egui::Event::PointerButton {
+            pos: sky,
+            button: egui::PointerButton::Primary,
+            pressed,
+            modifiers: Modifiers::ALT,
+        });
+        harness.run_steps(2);
+    }
+    harness.event(egui::Event::ModifiersChanged(Modifiers::NONE));
+    harness.run_steps(3);
+    assert_ne!(harness.app().selected(), Target::Region(RegionId(4)));
+    assert_eq!(softness(&harness), [8.0, 8.0, 8.0, 20.0]);
+    // Nor does another tab lose it.
+    type_number(&mut harness, "Edge softness", "30");
+    let tab = harness.get_by_label("Panel: Stream").rect().center();
+    harness.drag_at(tab);
+    harness.run_steps(2);
+    harness.drop_at(tab);
+    harness.run_steps(3);
+    assert!(softness(&harness).contains(&30.0), "{:?}", softness(&harness));
+}
+
+#[test]
+fn settings_beyond_a_slider_stay_as_they_are_until_it_is_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scene.json");
+    let scene = r#"{"size": [64, 64], "steps": 20, "bootstrap_steps": 5, "regions": []}"#;
+    std::fs::write(&path, scene).unwrap();
+    let mut harness = app_opening(&path);
+    harness.run_until("the scene", |app| app.document().settings.steps.count() == 20);
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(4);
+    let settings = &harness.app().document().settings;
+    assert_eq!((settings.steps.count(), settings.bootstrap_steps), (20, 5));
 }
 
 #[test]

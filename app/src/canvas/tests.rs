@@ -534,6 +534,101 @@ fn touch_twice(session: &mut Session, frames_before: usize) {
 }
 
 #[test]
+fn a_mouse_that_leaves_the_window_goes_on_and_a_release_out_there_ends_the_stroke() {
+    let mut session = Session::new();
+    session.frame([session.moved([50.0, 50.0])]);
+    session.frame([session.press([50.0, 50.0], Modifiers::NONE)]);
+    session.frame([Event::PointerGone]);
+    assert!(session.easel().canvas.is_painting());
+    session.frame([session.moved([150.0, 50.0])]);
+    assert_eq!(session.easel().coverage(120, 50), 255);
+    session.frame([session.release([150.0, 50.0])]);
+    assert!(!session.easel().canvas.is_painting());
+    assert_eq!(session.easel().history.depth(), (1, 0));
+}
+
+#[test]
+fn a_shape_that_the_loss_of_the_window_cuts_off_is_given_up() {
+    let mut session = Session::new();
+    session.easel().tool = Tool::Lasso;
+    session.frame([session.moved([50.0, 50.0])]);
+    session.frame([session.press([50.0, 50.0], Modifiers::NONE)]);
+    session.frame([session.moved([150.0, 50.0])]);
+    session.frame([session.moved([150.0, 150.0])]);
+    session.frame([Event::WindowFocused(false)]);
+    assert!(session.easel().region().mask.is_empty());
+    assert!(!session.easel().canvas.is_painting());
+}
+
+#[test]
+fn a_finger_fills_and_picks_when_it_is_lifted_and_two_do_neither() {
+    let tap = |session: &mut Session, with_another: bool| {
+        session.frame([
+            touch(session, 1, TouchPhase::Start, [50.0, 50.0]),
+            session.moved([50.0, 50.0]),
+            session.press([50.0, 50.0], Modifiers::NONE),
+        ]);
+        assert!(session.easel().region().mask.is_empty());
+        assert_eq!(session.easel().target, Target::Region(REGION));
+        if with_another {
+            session.frame([touch(session, 2, TouchPhase::Start, [150.0, 50.0])]);
+            session.frame([touch(session, 2, TouchPhase::End, [150.0, 50.0])]);
+        }
+        session.frame([
+            touch(session, 1, TouchPhase::End, [50.0, 50.0]),
+            session.release([50.0, 50.0]),
+            Event::PointerGone,
+        ]);
+    };
+    let mut session = Session::new();
+    session.easel().tool = Tool::Fill;
+    tap(&mut session, true);
+    assert!(session.easel().region().mask.is_empty());
+    tap(&mut session, false);
+    assert_eq!(session.easel().coverage(50, 50), 255);
+    let mut session = Session::new();
+    session.easel().tool = Tool::Pick;
+    tap(&mut session, true);
+    assert_eq!(session.easel().target, Target::Region(REGION));
+    tap(&mut session, false);
+    assert_eq!(session.easel().target, Target::Background);
+}
+
+#[test]
+fn ink_stays_under_the_pen_when_its_pane_moves() {
+    let mut session = Session::new();
+    session.frame([session.moved([200.0, 150.0])]);
+    session.frame([session.press([200.0, 150.0], Modifiers::NONE)]);
+    // The layout changes under the pen: its pane is half as wide now, and so is elsewhere.
+    session.easel().display.layout = CanvasLayout::SideBySide(Layer::Masks, Layer::Result);
+    session.frame([]);
+    session.frame([]);
+    let state = &session.0.state().canvas;
+    let (rect, scale) = state.last_rect.unwrap();
+    let pen = Placement::new(&state.view, rect, scale).screen_from_canvas([230.0, 200.0]);
+    session.frame([Event::PointerMoved(pen)]);
+    assert_eq!(session.easel().coverage(230, 200), 255);
+}
+
+#[test]
+fn a_line_starts_on_no_canvas_of_another_size() {
+    let mut session = Session::new();
+    session.drag(&[[50.0, 50.0], [60.0, 50.0]], Modifiers::NONE);
+    let size = CanvasSize::new(300, 300).unwrap();
+    let edit = Edit::resize(
+        &session.easel().document,
+        size,
+        crate::document::ResizeMode::Scale,
+    );
+    session.easel().document.apply(edit);
+    session.frame([]);
+    session.frame([]);
+    session.drag(&[[200.0, 200.0]], Modifiers::SHIFT);
+    assert_eq!(session.easel().coverage(200, 200), 255);
+    assert_eq!(session.easel().coverage(130, 125), 0, "no line leads there");
+}
+
+#[test]
 fn two_fingers_at_a_time_paint_nothing() {
     let mut session = Session::new();
     touch_twice(&mut session, 0);
