@@ -166,7 +166,26 @@ impl KeptFrames {
         if self.entries.back().is_some_and(is_unchanged) || self.entries.iter().any(is_there) {
             return;
         }
-        self.push(document, picture, canvas);
+        if !self.takes_over(document, picture, canvas) {
+            self.push(document, picture, canvas);
+        }
+    }
+
+    /// Lets the newest frame stand for a document that looks the same, as while the background's prompt is typed that shows
+    /// nowhere. Answers whether it can.
+    fn takes_over(&mut self, document: &Document, picture: &Picture, canvas: Option<CanvasNumber>) -> bool {
+        let Some(last) = self.entries.back_mut() else {
+            return false;
+        };
+        // What is held or written stays as it was.
+        let is_free = last.canvas == canvas && !last.is_held() && !last.is_on_disk();
+        match &mut last.frame {
+            Some(frame) if is_free && has_same_pixels(&frame.picture, picture) => {
+                frame.document = document.clone();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Keeps a frame for good, finished or not; a picture of this canvas that is kept already is pinned.
@@ -479,8 +498,11 @@ mod tests {
         document
     }
 
+    /// A picture that looks like none before it.
     fn picture() -> Picture {
-        Picture::solid(CanvasSize::new(64, 64).unwrap(), [9; 4])
+        static SHADE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let shade = SHADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Picture::solid(CanvasSize::new(64, 64).unwrap(), shade.to_le_bytes())
     }
 
     /// Room for so many frames in memory and on disk; a file takes as much as its frame.
@@ -556,6 +578,25 @@ mod tests {
         by_another.model = ModelChoice::plain(ModelSource::Toy);
         kept.record(&by_another, &shade(4), None);
         assert_eq!((kept.len(), kept.shown(&document(0))), (4, Some(4)));
+    }
+
+    #[test]
+    fn changes_that_do_not_show_make_no_frames_of_their_own() {
+        let mut kept = kept(100, 100);
+        let unchanged = picture();
+        let named = |prompt: &str| {
+            let mut document = document(0);
+            prompt.clone_into(&mut document.background.prompt);
+            document
+        };
+        for prompt in ["n", "ni", "nig", "night"] {
+            kept.record(&named(prompt), &unchanged, None);
+        }
+        assert_eq!((kept.len(), kept.shown(&named("night"))), (1, Some(1)));
+        kept.keep(&named("night"), &unchanged, None);
+        kept.record(&named("day"), &unchanged, None);
+        assert_eq!(kept.len(), 2, "a pin stays as it is");
+        assert_eq!(kept.shown(&named("night")), Some(1));
     }
 
     #[test]

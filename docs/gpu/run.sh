@@ -137,7 +137,7 @@ has_diffusers() {
   fi
   local said
   if ! said=$("$python" -c 'import diffusers; from diffusers import AutoencoderTiny, UNet2DConditionModel' 2>&1); then
-    skip "$1" "no diffusers ($(tail -n 1 <<<"$said")); docs/gpu/pack.sh packs its wheel"
+    skip "$1" "diffusers cannot be used ($(tail -n 1 <<<"$said")); docs/gpu/pack.sh packs its wheel, and says what it needs"
     return 1
   fi
 }

@@ -453,3 +453,18 @@ fn extent((width, height): (u32, u32)) -> wgpu::Extent3d {
         depth_or_array_layers: 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// See the shader: where fragments branch on a uniform, some software drivers keep megabytes of every frame.
+    #[test]
+    fn only_the_vertices_read_the_uniforms() {
+        let source = include_str!("canvas.wgsl");
+        let begin = source.find("@vertex").expect("there is a vertex shader");
+        let end = begin + source[begin..].find("\n}\n").expect("it ends");
+        let is_used = |part: &str| part.contains("given.");
+        assert!(is_used(&source[begin..end]));
+        assert!(!is_used(&source[..begin]) && !is_used(&source[end..]));
+        assert_eq!(source.matches("var<uniform>").count(), 1);
+    }
+}
