@@ -798,3 +798,51 @@ fn a_size_that_is_still_being_made_can_be_taken_back_alone() {
     harness.run_steps(3);
     assert_eq!(harness.app().document().size, before.size);
 }
+
+#[test]
+fn undo_of_a_new_region_selects_what_was_in_hand_before() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let lowest = Target::Region(harness.app().document().regions[0].id);
+    for command in [AppCommand::NewRegion, AppCommand::DuplicateRegion] {
+        run(&mut harness, AppCommand::SelectRegion(4));
+        run(&mut harness, command);
+        assert_ne!(harness.app().selected(), lowest);
+        run(&mut harness, AppCommand::Undo);
+        assert_eq!(harness.app().selected(), lowest, "not the front one");
+    }
+}
+
+#[test]
+fn a_canvas_comes_back_with_what_was_selected_on_it() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    run(&mut harness, AppCommand::SelectRegion(3));
+    run(&mut harness, AppCommand::SelectRegion(2));
+    let selected = harness.app().selected();
+    run(&mut harness, AppCommand::Gallery);
+    harness.run_steps(3);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(3);
+    let front = harness.app().document().regions.last().unwrap().id;
+    assert_eq!(harness.app().selected(), Target::Region(front));
+    run(&mut harness, AppCommand::SelectBackground);
+    run(&mut harness, AppCommand::Undo);
+    assert_eq!(harness.app().selected(), selected);
+    run(&mut harness, AppCommand::SwapRegions);
+    assert_eq!(
+        harness.app().selected(),
+        Target::Region(RegionId(2)),
+        "the one before it, too"
+    );
+    run(&mut harness, AppCommand::Redo);
+    assert_eq!(harness.app().selected(), Target::Background);
+}

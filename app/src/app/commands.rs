@@ -121,14 +121,19 @@ impl App {
     pub(super) fn after_change(&mut self) {
         self.changes += 1;
         self.follow_model();
+        self.select_what_is_there();
+    }
+
+    /// Where the selected region has gone, the painter is back at what was in hand before.
+    pub(super) fn select_what_is_there(&mut self) {
         if let Target::Region(id) = self.selected
             && self.document.region(id).is_none()
         {
-            self.selected = self.front_region();
+            self.selected = self.previous_target();
         }
     }
 
-    fn front_region(&self) -> Target {
+    pub(super) fn front_region(&self) -> Target {
         self.document
             .regions
             .last()
@@ -562,8 +567,6 @@ impl App {
         self.apply(Edit::Replace(Box::new(document)), ANOTHER_CANVAS, None);
         self.canvases.begin(title, path);
         self.arrive_at_canvas(None);
-        self.selected = self.front_region();
-        self.previously_selected = Target::Background;
         self.saved = self.changes;
         self.canvas.fit();
     }
