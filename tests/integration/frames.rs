@@ -268,6 +268,24 @@ fn a_canvas_that_is_left_unsaved_outlives_the_end_of_the_program() {
 }
 
 #[test]
+fn a_change_of_a_mask_that_is_still_being_made_outlives_the_end_of_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    save_as(&mut harness, &root.path().join("meadow.wordbrush"));
+    let region = harness.app().document().regions.last().unwrap().id;
+    run(&mut harness, AppCommand::ClearMask);
+    let mask = |harness: &Harness<'static, Option<App>>| {
+        let region = harness.app().document().region(region).unwrap();
+        region.mask.clone()
+    };
+    assert!(mask(&harness).bounds().is_some(), "it is being made");
+    end(harness);
+    let harness = bring_back(&folders);
+    assert!(mask(&harness).bounds().is_none());
+}
+
+#[test]
 fn a_crash_at_any_moment_leaves_a_canvas_that_was_left_in_the_journal_or_in_a_frame() {
     let root = tempfile::tempdir().unwrap();
     let folders = Folders::below(root.path());

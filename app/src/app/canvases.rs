@@ -187,10 +187,11 @@ impl App {
     }
 
     /// What must come before another canvas takes this one's place: what the hand is doing ends, for it would go on on
-    /// the other canvas, and what is not saved is kept.
+    /// the other canvas, and what is not saved is kept. What is being made for this canvas must have arrived, see
+    /// [`App::once_masks_are_made`].
     pub(super) fn leave_canvas(&mut self) {
         self.canvas.leave();
-        self.mask_work.clear();
+        debug_assert!(self.mask_work.is_idle(), "a change is lost");
         self.canvases
             .keep_selection(self.selected, self.previously_selected);
         if !self.is_dirty() {

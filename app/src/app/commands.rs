@@ -42,8 +42,8 @@ impl App {
             Intent::CancelDownload => self.cancel_download(),
             Intent::BrowseModel => self.files.browse_model(ctx),
             Intent::BrowseExport => self.browse_export(ctx),
-            Intent::OpenSample(index) => self.open_sample(index),
-            Intent::NewCanvas(size) => self.new_canvas(size),
+            Intent::OpenSample(index) => self.once_masks_are_made(move |app| app.open_sample(index)),
+            Intent::NewCanvas(size) => self.once_masks_are_made(move |app| app.new_canvas(size)),
             Intent::ResizeCanvas(size, mode) => self.begin_resize(size, mode),
             Intent::UseFile(purpose, path) => self.use_file(purpose, path),
             Intent::Export(request) => self.export(&request),
@@ -178,10 +178,16 @@ impl App {
             }
             C::Open => self.browse_open(ctx),
             C::Gallery => self.dialog = Some(Dialog::Gallery),
-            C::Save => self.save(ctx),
+            C::Save => {
+                let ctx = ctx.clone();
+                self.once_masks_are_made(move |app| app.save(&ctx));
+            }
             C::SaveAs => self.browse_save(ctx),
             C::Export => self.dialog = Some(Dialog::Export(ExportDialog::new(&self.export_path()))),
-            C::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            C::Quit => {
+                let ctx = ctx.clone();
+                self.once_masks_are_made(move |_| ctx.send_viewport_cmd(egui::ViewportCommand::Close));
+            }
             C::Undo => self.undo(),
             C::Redo => self.redo(),
             C::BackgroundImage => self.browse_background(ctx),
@@ -330,6 +336,11 @@ impl App {
             return;
         }
         if self.history.undo_label() == Some(ANOTHER_CANVAS) {
+            if !self.mask_work.is_idle() {
+                // What is made first is then the newest.
+                self.once_masks_are_made(Self::undo);
+                return;
+            }
             self.leave_canvas();
         }
         match self.history.undo(&mut self.document) {
@@ -350,6 +361,10 @@ impl App {
             return;
         }
         if self.history.redo_label() == Some(ANOTHER_CANVAS) {
+            if !self.mask_work.is_idle() {
+                self.once_masks_are_made(Self::redo);
+                return;
+            }
             self.leave_canvas();
         }
         match self.history.redo(&mut self.document) {

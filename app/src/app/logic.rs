@@ -18,6 +18,7 @@ impl App {
         self.take_engine(ctx, polled);
         self.poll_files(ctx);
         self.poll_mask_work();
+        self.run_afterwards();
         self.poll_session(ctx);
         self.poll_frames(ctx);
         self.poll_downloads(ctx);
@@ -38,6 +39,8 @@ impl App {
         for intent in self.outbox.take() {
             self.run_intent(ctx, intent);
         }
+        // One of them may have taken back what others waited for.
+        self.run_afterwards();
     }
 
     /// Tells the engine what the document has become.

@@ -266,7 +266,9 @@ impl App {
             Dialog::Recover(state) => {
                 let (is_closed, recovery) = state.ui(ctx);
                 match recovery {
-                    Some(Recovery::Restore(session)) => self.restore_session(session),
+                    Some(Recovery::Restore(session)) => {
+                        self.once_masks_are_made(move |app| app.restore_session(session));
+                    }
                     Some(Recovery::Discard(session)) => self.discard_session(session),
                     None => {}
                 }
