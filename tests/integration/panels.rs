@@ -94,6 +94,26 @@ fn a_double_click_renames_a_region() {
 }
 
 #[test]
+fn a_region_is_renamed_by_a_key_wherever_its_row_is() {
+    let mut harness = app();
+    harness.key_press(egui::Key::Num2);
+    harness.run_steps(2);
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press(egui::Key::F2);
+    harness.run_steps(3);
+    harness.get_by_label("Region name").type_text("Star");
+    harness.run_steps(2);
+    harness.key_press(egui::Key::F2);
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Region name").is_none());
+    let name = &harness.app().document().regions[2].name;
+    assert!(name.contains("Star"), "{name}");
+}
+
+#[test]
 fn the_colour_of_a_region_is_an_undo_step_of_its_own() {
     let mut harness = app();
     let colours = |harness: &egui_kittest::Harness<'static, Option<App>>| -> Vec<[u8; 3]> {

@@ -209,6 +209,7 @@ impl App {
                 self.dialog = Some(Dialog::Palettes(PalettesDialog::default()));
             }
             C::DuplicateRegion => self.duplicate_region(),
+            C::RenameRegion => self.rename_region(),
             C::DeleteRegion => self.delete_region(),
             C::RaiseRegion => self.move_region(1),
             C::LowerRegion => self.move_region(-1),
@@ -410,6 +411,19 @@ impl App {
         if let Some((copy, edit)) = Edit::duplicate_region(&self.document, id) {
             self.apply(edit, "Duplicate region", None);
             self.select(Target::Region(copy));
+        }
+    }
+
+    fn rename_region(&mut self) {
+        let Target::Region(id) = self.selected else {
+            self.say_select_a_region();
+            return;
+        };
+        if let Some(region) = self.document.region(id) {
+            self.regions.rename(region);
+            // The name is typed where it stands.
+            self.tab = SideTab::Regions;
+            self.hides_ui = false;
         }
     }
 

@@ -53,7 +53,10 @@ impl RegionsState {
 
     /// Starts typing a region's name.
     pub fn rename(&mut self, region: &RegionLayer) {
-        self.renaming = Some((region.id, region.name.clone()));
+        let is_begun = |(id, _): &(RegionId, String)| *id == region.id;
+        if !self.renaming.as_ref().is_some_and(is_begun) {
+            self.renaming = Some((region.id, region.name.clone()));
+        }
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) fn region_row_ui(
     response.context_menu(|ui| {
         for command in [
             AppCommand::DuplicateRegion,
+            AppCommand::RenameRegion,
             AppCommand::Solo,
             AppCommand::RerollRegion,
             AppCommand::RaiseRegion,
@@ -129,10 +130,6 @@ pub(super) fn region_row_ui(
                 outbox.push(Intent::RunOn(target, command));
                 ui.close();
             }
-        }
-        if ui.button(format!("{}  Rename", icons::PENCIL)).clicked() {
-            state.rename(region);
-            ui.close();
         }
     });
 }
@@ -170,6 +167,8 @@ fn rename_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox
         .accesskit_node_builder(id, |node| node.set_label("Region name".to_owned()));
     if !response.has_focus() && !response.lost_focus() {
         response.request_focus();
+        // By its key the row may be out of sight.
+        response.scroll_to_me(None);
     }
     if response.lost_focus() {
         if !ui.input(|input| input.key_pressed(Key::Escape)) && *text != region.name {
