@@ -114,6 +114,30 @@ fn a_region_is_renamed_by_a_key_wherever_its_row_is() {
 }
 
 #[test]
+fn a_frame_of_the_strip_is_pinned_by_the_keyboard() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.run_until("a frame kept", |app| app.kept_frames().len() == 1);
+    assert!(harness.query_by_label("Pin frame 1").is_none());
+    harness.get_by_label("Frame 1").focus();
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Tab);
+    harness.run_steps(4);
+    harness.key_press(egui::Key::Space);
+    harness.run_steps(4);
+    assert_eq!(harness.app().kept_frames().pinned().count(), 1);
+    harness.key_press(egui::Key::Space);
+    harness.run_steps(4);
+    assert_eq!(harness.app().kept_frames().pinned().count(), 0);
+    harness.key_press(egui::Key::Escape);
+    harness.run_steps(4);
+    assert!(
+        harness.query_by_label("Pin frame 1").is_none(),
+        "out of sight again"
+    );
+}
+
+#[test]
 fn the_colour_of_a_region_is_an_undo_step_of_its_own() {
     let mut harness = app();
     let colours = |harness: &egui_kittest::Harness<'static, Option<App>>| -> Vec<[u8; 3]> {
