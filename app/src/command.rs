@@ -281,7 +281,7 @@ impl AppCommand {
             Self::ZoomActual => spec(Menu::View, "100 %", "zoom-actual", "", &["Ctrl+1"], "One canvas pixel per screen pixel."),
             Self::RotateLeft => spec(Menu::View, "Rotate left", "rotate-left", icons::ROTATE_CCW, &[], "Turn the view by 15°. R-drag turns freely."),
             Self::RotateRight => spec(Menu::View, "Rotate right", "rotate-right", "", &[], "Turn the view by 15°. R-drag turns freely."),
-            Self::ResetRotation => spec(Menu::View, "Reset rotation", "reset-rotation", "", &["Shift+5"], "Set the view upright. While it is turned, 5 alone does it."),
+            Self::ResetRotation => spec(Menu::View, "Reset rotation", "reset-rotation", "", &["Shift+5"], "Set the view upright."),
             Self::MirrorView => spec(Menu::View, "Mirror view", "mirror", icons::FLIP_HORIZONTAL_2, &["M"], "Flip the view; the picture stays as it is."),
             Self::CycleView => spec(Menu::View, "Next view", "cycle-view", icons::COLUMNS_2, &["V"], "One picture, two with a line to drag, two side by side."),
             Self::CycleOverlay => spec(Menu::View, "Next overlay", "cycle-overlay", icons::BLEND, &["O"], "Region colours, outlines only, none."),

@@ -230,6 +230,19 @@ impl Keymap {
             .unwrap_or_default()
     }
 
+    /// Whether the key 5 alone selects a region and, while the view is turned, sets it upright.
+    pub fn has_5_for_both(&self) -> bool {
+        self.name(AppCommand::SelectRegion(5)) == "5"
+    }
+
+    /// The keys that select regions, as shown to the user, where they are the digits from 1 to 9 after the same keys.
+    pub fn region_digits(&self) -> Option<String> {
+        let first = self.name(AppCommand::SelectRegion(1));
+        let held = first.strip_suffix('1')?;
+        let is_digit = |digit: u8| self.name(AppCommand::SelectRegion(digit)) == format!("{held}{digit}");
+        (2..=9).all(is_digit).then(|| format!("{first} … {held}9"))
+    }
+
     /// All keys of a command.
     pub fn shortcuts(&self, command: AppCommand) -> &[KeyboardShortcut] {
         self.keys.get(&command).map_or(&[], Vec::as_slice)
@@ -428,6 +441,19 @@ mod tests {
         assert_eq!(krita.name(AppCommand::ToolFill), "F");
         assert_eq!(krita.name(AppCommand::Undo), "F3", "the file wins");
         assert_eq!(krita.replaced_count(), 1);
+    }
+
+    #[test]
+    fn the_digits_of_the_regions_are_named_as_they_are() {
+        let digits = |preset| Keymap::new(preset).region_digits();
+        assert_eq!(digits(KeyPreset::Wordbrush).as_deref(), Some("1 … 9"));
+        let (first, last) = (AppCommand::SelectRegion(1), AppCommand::SelectRegion(9));
+        let krita = Keymap::new(KeyPreset::Krita);
+        let named = format!("{} … {}", krita.name(first), krita.name(last));
+        assert_eq!(krita.region_digits(), Some(named));
+        assert!(!krita.has_5_for_both(), "it is always upright there");
+        let moved = Keymap::from_toml(KeyPreset::Wordbrush, "select-region-3 = [\"F3\"]").unwrap();
+        assert_eq!(moved.region_digits(), None);
     }
 
     #[test]

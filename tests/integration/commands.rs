@@ -483,6 +483,32 @@ fn help_shows_the_keys_in_use() {
 }
 
 #[test]
+fn help_and_hints_follow_the_preset_of_the_keys() {
+    let mut harness = app();
+    let upright = "Upright again, while the view is turned";
+    harness.key_press(Key::F1);
+    harness.run_steps(3);
+    harness.get_by_label("1 … 9");
+    harness.get_by_label(upright);
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    harness.get_by_label("Keys: Krita-like").click();
+    harness.run_steps(3);
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.key_press(Key::F1);
+    harness.run_steps(3);
+    harness.get_by_label("Alt+1 … Alt+9");
+    assert!(harness.query_by_label("1 … 9").is_none());
+    assert!(
+        harness.query_by_label(upright).is_none(),
+        "5 is that always in this preset"
+    );
+}
+
+#[test]
 fn the_gallery_opens_a_sample_and_undo_returns() {
     let mut harness = app();
     harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::O);

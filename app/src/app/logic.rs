@@ -58,9 +58,9 @@ impl App {
             return Vec::new();
         }
         let mut commands = self.keys.map.take_pressed(ctx);
-        // The key 5 alone stands for both; menus and other keys say which they mean.
+        // Menus and other keys say which they mean.
         let is_turned = self.canvas.view().rotation() != 0.0;
-        if is_turned && self.keys.map.name(AppCommand::SelectRegion(5)) == "5" {
+        if is_turned && self.keys.map.has_5_for_both() {
             for command in &mut commands {
                 if *command == AppCommand::SelectRegion(5) {
                     *command = AppCommand::ResetRotation;
