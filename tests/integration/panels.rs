@@ -2,7 +2,7 @@
 
 use egui::{Modifiers, accesskit::Role};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use wordbrush::{app::App, document::Target, engine_link::Freshness};
+use wordbrush::{app::App, command::AppCommand, document::Target, engine_link::Freshness};
 use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
 use crate::harness::{AppHarness as _, app, app_of_size};
@@ -111,6 +111,54 @@ fn a_region_is_renamed_by_a_key_wherever_its_row_is() {
     assert!(harness.query_by_label("Region name").is_none());
     let name = &harness.app().document().regions[2].name;
     assert!(name.contains("Star"), "{name}");
+}
+
+#[test]
+fn a_name_that_is_typed_is_of_its_own_canvas_alone() {
+    let mut harness = app();
+    let run = |harness: &mut egui_kittest::Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    let names = |harness: &egui_kittest::Harness<'static, Option<App>>| -> Vec<String> {
+        let regions = harness.app().document().regions.iter();
+        regions.map(|region| region.name.clone()).collect()
+    };
+    let before = names(&harness);
+    run(&mut harness, AppCommand::Gallery);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(3);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.get_by_label("Region name").type_text("Star");
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.get_by_label("Region name").type_text("Comet");
+    harness.run_steps(3);
+    let renamed = harness.app().selected();
+
+    run(&mut harness, AppCommand::Undo);
+    run(&mut harness, AppCommand::Undo);
+    assert_eq!(names(&harness), before, "the first canvas");
+    assert!(harness.query_by_label("Region name").is_none());
+    // Regions are numbered on each canvas alike; undo in the field must not bring the other one's name.
+    let place = before.len() as u64 - region_number(renamed) + 1;
+    run(&mut harness, AppCommand::SelectRegion(place as u8));
+    assert_eq!(harness.app().selected(), renamed);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::Z);
+    harness.run_steps(3);
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(names(&harness), before);
+}
+
+fn region_number(target: Target) -> u64 {
+    match target {
+        Target::Region(id) => id.0,
+        Target::Background => panic!("no region is selected"),
+    }
 }
 
 #[test]

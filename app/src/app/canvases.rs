@@ -12,7 +12,7 @@ use std::{
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 use super::App;
-use crate::{document::Target, kept_frames::CanvasNumber};
+use crate::{document::Target, kept_frames::CanvasNumber, panels::regions::RegionsState};
 
 /// What the history calls a step from one canvas to another.
 pub(super) const ANOTHER_CANVAS: &str = "Another canvas";
@@ -191,6 +191,7 @@ impl App {
     /// [`App::once_masks_are_made`].
     pub(super) fn leave_canvas(&mut self) {
         self.canvas.leave();
+        self.regions = RegionsState::default();
         debug_assert!(self.mask_work.is_idle(), "a change is lost");
         self.canvases
             .keep_selection(self.selected, self.previously_selected);

@@ -172,6 +172,7 @@ impl App {
         };
         let view = RegionsView {
             document: &self.document,
+            canvas: self.canvases.present(),
             selected: self.selected,
             thumbnails: &self.thumbnails,
             aids,

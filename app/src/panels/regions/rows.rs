@@ -93,7 +93,7 @@ pub(super) fn region_row_ui(
                 ui.spacing_mut().item_spacing.y = 1.0;
                 if is_renaming {
                     ui.add_space(8.0);
-                    rename_ui(ui, region, state, outbox);
+                    rename_ui(ui, view, region, state, outbox);
                 } else {
                     row_text_ui(ui, region, &title);
                 }
@@ -152,11 +152,17 @@ fn row_text_ui(ui: &mut Ui, region: &RegionLayer, title: &str) {
     }
 }
 
-fn rename_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox: &mut Outbox) {
+fn rename_ui(
+    ui: &mut Ui,
+    view: RegionsView<'_>,
+    region: &RegionLayer,
+    state: &mut RegionsState,
+    outbox: &mut Outbox,
+) {
     let Some((_, text)) = &mut state.renaming else {
         return;
     };
-    let id = Id::unique(("region name", region.id.0));
+    let id = Id::unique(("region name", view.canvas, region.id.0));
     let response = ui.add(
         TextEdit::singleline(text)
             .id(id)
