@@ -261,6 +261,10 @@ fn a_canvas_that_is_left_unsaved_outlives_the_end_of_the_program() {
         .expect("the other one");
     assert_eq!(kept.frame().unwrap().document.regions, painted.regions);
     let number = kept.number();
+    // Until the picture is settled the strip may still move under the click.
+    harness.run_until("the picture settled", |app| {
+        app.link().freshness() == Freshness::Fresh
+    });
     harness.get_by_label(&format!("Frame {number}")).click();
     harness.run_steps(3);
     assert_eq!(harness.app().document().regions, painted.regions);
