@@ -27,6 +27,7 @@ pub enum AppCommand {
     NewRegion,
     Palettes,
     DuplicateRegion,
+    RenameRegion,
     DeleteRegion,
     RaiseRegion,
     LowerRegion,
@@ -181,7 +182,7 @@ impl AppCommand {
         [
             Self::NewCanvas, Self::Open, Self::Gallery, Self::Save, Self::SaveAs, Self::Export, Self::Quit, Self::Undo, Self::Redo,
             Self::CanvasSize, Self::CopyPicture, Self::BackgroundImage, Self::PasteBackground, Self::RemoveBackgroundImage, Self::Settings,
-            Self::NewRegion, Self::Palettes, Self::DuplicateRegion, Self::DeleteRegion, Self::RaiseRegion, Self::LowerRegion,
+            Self::NewRegion, Self::Palettes, Self::DuplicateRegion, Self::RenameRegion, Self::DeleteRegion, Self::RaiseRegion, Self::LowerRegion,
             Self::ToggleVisible, Self::ToggleLock, Self::Solo, Self::RerollRegion, Self::SwapRegions, Self::SelectBackground,
         ]
         .into_iter()
@@ -227,6 +228,7 @@ impl AppCommand {
             Self::NewRegion => spec(Menu::Region, "New region", "new-region", icons::PLUS, &["Ctrl+Shift+N", "Insert"], "Add a region with its own prompt."),
             Self::Palettes => spec(Menu::Region, "Brush palettes…", "palettes", icons::PALETTE, &["Ctrl+Alt+B"], "Add sets of brushes from the library, or keep this canvas' own."),
             Self::DuplicateRegion => spec(Menu::Region, "Duplicate region", "duplicate-region", icons::COPY, &["Ctrl+J"], "Copy the region with its mask and prompt."),
+            Self::RenameRegion => spec(Menu::Region, "Rename region", "rename-region", icons::PENCIL, &["F2"], "Give the region a name of its own; a double click in the list does the same."),
             Self::DeleteRegion => spec(Menu::Region, "Delete region", "delete-region", icons::TRASH_2, &["Delete"], "Remove the region. Undo brings it back."),
             Self::RaiseRegion => spec(Menu::Region, "Move region up", "raise-region", icons::ARROW_UP, &["PageUp"], "Move the region towards the front."),
             Self::LowerRegion => spec(Menu::Region, "Move region down", "lower-region", icons::ARROW_DOWN, &["PageDown"], "Move the region towards the back."),
@@ -279,7 +281,7 @@ impl AppCommand {
             Self::ZoomActual => spec(Menu::View, "100 %", "zoom-actual", "", &["Ctrl+1"], "One canvas pixel per screen pixel."),
             Self::RotateLeft => spec(Menu::View, "Rotate left", "rotate-left", icons::ROTATE_CCW, &[], "Turn the view by 15°. R-drag turns freely."),
             Self::RotateRight => spec(Menu::View, "Rotate right", "rotate-right", "", &[], "Turn the view by 15°. R-drag turns freely."),
-            Self::ResetRotation => spec(Menu::View, "Reset rotation", "reset-rotation", "", &["Shift+5"], "Set the view upright. While it is turned, 5 alone does it."),
+            Self::ResetRotation => spec(Menu::View, "Reset rotation", "reset-rotation", "", &["Shift+5"], "Set the view upright."),
             Self::MirrorView => spec(Menu::View, "Mirror view", "mirror", icons::FLIP_HORIZONTAL_2, &["M"], "Flip the view; the picture stays as it is."),
             Self::CycleView => spec(Menu::View, "Next view", "cycle-view", icons::COLUMNS_2, &["V"], "One picture, two with a line to drag, two side by side."),
             Self::CycleOverlay => spec(Menu::View, "Next overlay", "cycle-overlay", icons::BLEND, &["O"], "Region colours, outlines only, none."),

@@ -24,7 +24,7 @@ const MOST_DISK_BYTES: u64 = 1 << 30;
 const THUMBNAIL_SIDE: usize = 112;
 
 /// Tells the canvases of a session apart; each has a file of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanvasNumber(u64);
 
 impl CanvasNumber {

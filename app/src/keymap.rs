@@ -230,6 +230,19 @@ impl Keymap {
             .unwrap_or_default()
     }
 
+    /// Whether the key 5 alone selects a region and, while the view is turned, sets it upright.
+    pub fn has_5_for_both(&self) -> bool {
+        self.name(AppCommand::SelectRegion(5)) == "5"
+    }
+
+    /// The keys that select regions, as shown to the user, where they are the digits from 1 to 9 after the same keys.
+    pub fn region_digits(&self) -> Option<String> {
+        let first = self.name(AppCommand::SelectRegion(1));
+        let held = first.strip_suffix('1')?;
+        let is_digit = |digit: u8| self.name(AppCommand::SelectRegion(digit)) == format!("{held}{digit}");
+        (2..=9).all(is_digit).then(|| format!("{first} … {held}9"))
+    }
+
     /// All keys of a command.
     pub fn shortcuts(&self, command: AppCommand) -> &[KeyboardShortcut] {
         self.keys.get(&command).map_or(&[], Vec::as_slice)
@@ -242,6 +255,7 @@ impl Keymap {
         let focus = Focus::of(ctx);
         let mut pressed = Vec::new();
         ctx.input_mut(|input| {
+            let held = input.modifiers;
             input.events.retain(|event| {
                 let command = match event {
                     Event::Key {
@@ -258,12 +272,8 @@ impl Keymap {
                         }
                         command
                     }
-                    // Window systems turn Ctrl+C and Ctrl+V into these.
-                    Event::Copy if focus != Focus::Text => Some(AppCommand::CopyPicture),
-                    Event::Paste(_) | Event::PasteImage(_) if focus != Focus::Text => {
-                        Some(AppCommand::PasteBackground)
-                    }
-                    _ => None,
+                    event => clipboard_key(event, held)
+                        .and_then(|(key, modifiers)| self.find(key, None, modifiers, focus)),
                 };
                 pressed.extend(command);
                 command.is_none()
@@ -294,6 +304,19 @@ impl Keymap {
         };
         // Shift+[ arrives as a curly bracket; only then does the place on the keyboard count.
         by_key(key).or_else(|| physical_key.filter(|_| modifiers.shift).and_then(by_key))
+    }
+}
+
+/// The key that egui's window turns into a wish to copy, cut or paste, and sends no press of.
+fn clipboard_key(event: &Event, held: Modifiers) -> Option<(Key, Modifiers)> {
+    match event {
+        Event::Copy => Some((Key::C, Modifiers::COMMAND)),
+        // With Shift it is the other key that cuts or pastes on Windows.
+        Event::Cut if held.shift => Some((Key::Delete, held)),
+        Event::Cut => Some((Key::X, Modifiers::COMMAND)),
+        Event::Paste(_) | Event::PasteImage(_) if held.shift => Some((Key::Insert, held)),
+        Event::Paste(_) | Event::PasteImage(_) => Some((Key::V, Modifiers::COMMAND)),
+        _ => None,
     }
 }
 
@@ -431,6 +454,19 @@ mod tests {
     }
 
     #[test]
+    fn the_digits_of_the_regions_are_named_as_they_are() {
+        let digits = |preset| Keymap::new(preset).region_digits();
+        assert_eq!(digits(KeyPreset::Wordbrush).as_deref(), Some("1 … 9"));
+        let (first, last) = (AppCommand::SelectRegion(1), AppCommand::SelectRegion(9));
+        let krita = Keymap::new(KeyPreset::Krita);
+        let named = format!("{} … {}", krita.name(first), krita.name(last));
+        assert_eq!(krita.region_digits(), Some(named));
+        assert!(!krita.has_5_for_both(), "it is always upright there");
+        let moved = Keymap::from_toml(KeyPreset::Wordbrush, "select-region-3 = [\"F3\"]").unwrap();
+        assert_eq!(moved.region_digits(), None);
+    }
+
+    #[test]
     fn a_keys_file_replaces_what_it_names_and_refuses_what_it_does_not_know() {
         let keymap = Keymap::from_toml(KeyPreset::Wordbrush, "undo = [\"F3\"]\nstep = []").unwrap();
         assert_eq!(keymap.name(AppCommand::Undo), "F3");
@@ -473,6 +509,7 @@ mod tests {
         let typing = |key, modifiers| keymap.find(key, None, modifiers, Focus::Text);
         assert_eq!(typing(Key::B, Modifiers::NONE), None);
         assert_eq!(typing(Key::Z, Modifiers::COMMAND), None);
+        assert_eq!(typing(Key::C, Modifiers::COMMAND), None);
         assert_eq!(typing(Key::S, Modifiers::COMMAND), Some(AppCommand::Save));
         assert_eq!(typing(Key::F5, Modifiers::NONE), Some(AppCommand::ToggleRun));
         let painting = keymap.find(Key::B, None, Modifiers::NONE, Focus::None);
@@ -508,6 +545,37 @@ mod tests {
         let picture = egui::ColorImage::filled([1, 1], egui::Color32::RED);
         ctx.input_mut(|input| input.events = vec![Event::PasteImage(picture.into())]);
         assert_eq!(keymap.take_pressed(&ctx), [AppCommand::PasteBackground]);
+    }
+
+    #[test]
+    fn keys_of_the_clipboard_are_those_of_the_keymap() {
+        let pressed = |keymap: &Keymap, event, held| {
+            let ctx = egui::Context::default();
+            ctx.input_mut(|input| {
+                input.modifiers = held;
+                input.events = vec![event];
+            });
+            keymap.take_pressed(&ctx)
+        };
+        let preset = Keymap::new(KeyPreset::Wordbrush);
+        let copied = pressed(&preset, Event::Copy, Modifiers::COMMAND);
+        assert_eq!(copied, [AppCommand::CopyPicture]);
+        assert_eq!(pressed(&preset, Event::Cut, Modifiers::COMMAND), []);
+        let text =
+            "copy-picture = []\npaste-background = []\nduplicate-region = [\"Ctrl+C\"]\nsolo = [\"Ctrl+X\"]";
+        let other = Keymap::from_toml(KeyPreset::Wordbrush, text).unwrap();
+        let copied = pressed(&other, Event::Copy, Modifiers::COMMAND);
+        assert_eq!(copied, [AppCommand::DuplicateRegion]);
+        let cut = pressed(&other, Event::Cut, Modifiers::COMMAND);
+        assert_eq!(cut, [AppCommand::Solo]);
+        let paste = || Event::Paste("words".to_owned());
+        assert_eq!(pressed(&other, paste(), Modifiers::COMMAND), []);
+        // As Shift+Delete and Shift+Insert arrive on Windows.
+        let krita = Keymap::from_toml(KeyPreset::Krita, "solo = [\"Shift+Insert\"]").unwrap();
+        let cut = pressed(&krita, Event::Cut, Modifiers::SHIFT);
+        assert_eq!(cut, [AppCommand::DeleteRegion]);
+        assert_eq!(pressed(&krita, Event::Cut, Modifiers::COMMAND), []);
+        assert_eq!(pressed(&krita, paste(), Modifiers::SHIFT), [AppCommand::Solo]);
     }
 
     #[test]

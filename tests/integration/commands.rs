@@ -507,6 +507,32 @@ fn help_shows_the_keys_in_use() {
 }
 
 #[test]
+fn help_and_hints_follow_the_preset_of_the_keys() {
+    let mut harness = app();
+    let upright = "Upright again, while the view is turned";
+    harness.key_press(Key::F1);
+    harness.run_steps(3);
+    harness.get_by_label("1 … 9");
+    harness.get_by_label(upright);
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    harness.get_by_label("Keys: Krita-like").click();
+    harness.run_steps(3);
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.key_press(Key::F1);
+    harness.run_steps(3);
+    harness.get_by_label("Alt+1 … Alt+9");
+    assert!(harness.query_by_label("1 … 9").is_none());
+    assert!(
+        harness.query_by_label(upright).is_none(),
+        "5 is that always in this preset"
+    );
+}
+
+#[test]
 fn the_gallery_opens_a_sample_and_undo_returns() {
     let mut harness = app();
     harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::O);
@@ -821,4 +847,52 @@ fn a_size_that_is_still_being_made_can_be_taken_back_alone() {
     run(&mut harness, AppCommand::Redo);
     harness.run_steps(3);
     assert_eq!(harness.app().document().size, before.size);
+}
+
+#[test]
+fn undo_of_a_new_region_selects_what_was_in_hand_before() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    let lowest = Target::Region(harness.app().document().regions[0].id);
+    for command in [AppCommand::NewRegion, AppCommand::DuplicateRegion] {
+        run(&mut harness, AppCommand::SelectRegion(4));
+        run(&mut harness, command);
+        assert_ne!(harness.app().selected(), lowest);
+        run(&mut harness, AppCommand::Undo);
+        assert_eq!(harness.app().selected(), lowest, "not the front one");
+    }
+}
+
+#[test]
+fn a_canvas_comes_back_with_what_was_selected_on_it() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    let run = |harness: &mut egui_kittest::Harness<'static, _>, command| {
+        let app: &mut Option<wordbrush::app::App> = harness.state_mut();
+        app.as_mut().unwrap().run(&ctx, command);
+    };
+    run(&mut harness, AppCommand::SelectRegion(3));
+    run(&mut harness, AppCommand::SelectRegion(2));
+    let selected = harness.app().selected();
+    run(&mut harness, AppCommand::Gallery);
+    harness.run_steps(3);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(3);
+    let front = harness.app().document().regions.last().unwrap().id;
+    assert_eq!(harness.app().selected(), Target::Region(front));
+    run(&mut harness, AppCommand::SelectBackground);
+    run(&mut harness, AppCommand::Undo);
+    assert_eq!(harness.app().selected(), selected);
+    run(&mut harness, AppCommand::SwapRegions);
+    assert_eq!(
+        harness.app().selected(),
+        Target::Region(RegionId(2)),
+        "the one before it, too"
+    );
+    run(&mut harness, AppCommand::Redo);
+    assert_eq!(harness.app().selected(), Target::Background);
 }

@@ -261,10 +261,32 @@ fn a_canvas_that_is_left_unsaved_outlives_the_end_of_the_program() {
         .expect("the other one");
     assert_eq!(kept.frame().unwrap().document.regions, painted.regions);
     let number = kept.number();
+    // Until the picture is settled the strip may still move under the click.
+    harness.run_until("the picture settled", |app| {
+        app.link().freshness() == Freshness::Fresh
+    });
     harness.get_by_label(&format!("Frame {number}")).click();
     harness.run_steps(3);
     assert_eq!(harness.app().document().regions, painted.regions);
     assert_eq!(unsaved_regions(&harness), [3], "now the other one is left");
+}
+
+#[test]
+fn a_change_of_a_mask_that_is_still_being_made_outlives_the_end_of_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    save_as(&mut harness, &root.path().join("meadow.wordbrush"));
+    let region = harness.app().document().regions.last().unwrap().id;
+    run(&mut harness, AppCommand::ClearMask);
+    let mask = |harness: &Harness<'static, Option<App>>| {
+        let region = harness.app().document().region(region).unwrap();
+        region.mask.clone()
+    };
+    assert!(mask(&harness).bounds().is_some(), "it is being made");
+    end(harness);
+    let harness = bring_back(&folders);
+    assert!(mask(&harness).bounds().is_none());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use egui_kittest::{
     Harness,
     kittest::{NodeT as _, Queryable as _},
 };
-use wordbrush::{app::App, document::Target, engine_link::Freshness};
+use wordbrush::{app::App, command::AppCommand, document::Target, engine_link::Freshness};
 use wordbrush_engine::api::{EditPolicy, Guidance, MaskMode, PassOrder, PictureMode, RegionId};
 
 use crate::harness::{AppHarness as _, app, app_of_size, app_opening};
@@ -94,6 +94,98 @@ fn a_double_click_renames_a_region() {
     harness.run_steps(3);
     assert!(harness.app().document().regions[2].name.contains("Star"));
     assert_eq!(harness.app().document().regions[2].prompt, "sun");
+}
+
+#[test]
+fn a_region_is_renamed_by_a_key_wherever_its_row_is() {
+    let mut harness = app();
+    harness.key_press(egui::Key::Num2);
+    harness.run_steps(2);
+    harness.get_by_label("Panel: Stream").click();
+    harness.run_steps(3);
+    harness.key_press(egui::Key::F2);
+    harness.run_steps(3);
+    harness.get_by_label("Region name").type_text("Star");
+    harness.run_steps(2);
+    harness.key_press(egui::Key::F2);
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Region name").is_none());
+    let name = &harness.app().document().regions[2].name;
+    assert!(name.contains("Star"), "{name}");
+}
+
+#[test]
+fn a_name_that_is_typed_is_of_its_own_canvas_alone() {
+    let mut harness = app();
+    let run = |harness: &mut egui_kittest::Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    let names = |harness: &egui_kittest::Harness<'static, Option<App>>| -> Vec<String> {
+        let regions = harness.app().document().regions.iter();
+        regions.map(|region| region.name.clone()).collect()
+    };
+    let before = names(&harness);
+    run(&mut harness, AppCommand::Gallery);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(3);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.get_by_label("Region name").type_text("Star");
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.get_by_label("Region name").type_text("Comet");
+    harness.run_steps(3);
+    let renamed = harness.app().selected();
+
+    run(&mut harness, AppCommand::Undo);
+    run(&mut harness, AppCommand::Undo);
+    assert_eq!(names(&harness), before, "the first canvas");
+    assert!(harness.query_by_label("Region name").is_none());
+    // Regions are numbered on each canvas alike; undo in the field must not bring the other one's name.
+    let place = before.len() as u64 - region_number(renamed) + 1;
+    run(&mut harness, AppCommand::SelectRegion(place as u8));
+    assert_eq!(harness.app().selected(), renamed);
+    run(&mut harness, AppCommand::RenameRegion);
+    harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::Z);
+    harness.run_steps(3);
+    harness.key_press(egui::Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(names(&harness), before);
+}
+
+fn region_number(target: Target) -> u64 {
+    match target {
+        Target::Region(id) => id.0,
+        Target::Background => panic!("no region is selected"),
+    }
+}
+
+#[test]
+fn a_frame_of_the_strip_is_pinned_by_the_keyboard() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.run_until("a frame kept", |app| app.kept_frames().len() == 1);
+    assert!(harness.query_by_label("Pin frame 1").is_none());
+    harness.get_by_label("Frame 1").focus();
+    harness.run_steps(2);
+    harness.key_press(egui::Key::Tab);
+    harness.run_steps(4);
+    harness.key_press(egui::Key::Space);
+    harness.run_steps(4);
+    assert_eq!(harness.app().kept_frames().pinned().count(), 1);
+    harness.key_press(egui::Key::Space);
+    harness.run_steps(4);
+    assert_eq!(harness.app().kept_frames().pinned().count(), 0);
+    harness.key_press(egui::Key::Escape);
+    harness.run_steps(4);
+    assert!(
+        harness.query_by_label("Pin frame 1").is_none(),
+        "out of sight again"
+    );
 }
 
 #[test]
@@ -520,4 +612,34 @@ fn every_control_has_a_name() {
         }
     }
     assert!(nameless.is_empty(), "{nameless:#?}");
+}
+
+#[test]
+fn the_undo_of_a_prompt_field_knows_nothing_of_another_canvas() {
+    let mut harness = app();
+    let type_prompt = |harness: &mut Harness<'static, Option<App>>, text: &str| {
+        harness
+            .get_by_role_and_label(Role::ListBoxOption, "Background")
+            .click();
+        harness.run_steps(3);
+        let prompt = harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+        prompt.focus();
+        prompt.type_text(text);
+        harness.run_steps(3);
+    };
+    type_prompt(&mut harness, "snow");
+    let ctx = harness.ctx.clone();
+    let app = harness.state_mut().as_mut().expect("the app runs");
+    app.run(&ctx, AppCommand::Gallery);
+    harness.run_steps(3);
+    harness.get_by_label("Sample Lava gate").click();
+    harness.run_steps(4);
+    let before = harness.app().document().background.prompt.clone();
+    type_prompt(&mut harness, "x");
+    for _ in 0..4 {
+        harness.key_press_modifiers(Modifiers::COMMAND, egui::Key::Z);
+        harness.run_steps(2);
+        assert!(!harness.app().document().background.prompt.contains("snow"));
+    }
+    assert_eq!(harness.app().document().background.prompt, before);
 }

@@ -12,7 +12,7 @@ use std::{
 use wordbrush_engine::api::{CanvasSize, Picture};
 
 use super::App;
-use crate::kept_frames::CanvasNumber;
+use crate::{document::Target, kept_frames::CanvasNumber, panels::regions::RegionsState};
 
 /// What the history calls a step from one canvas to another.
 pub(super) const ANOTHER_CANVAS: &str = "Another canvas";
@@ -26,6 +26,8 @@ struct CanvasFile {
     unsaved_at: Option<u64>,
     /// Whether frames of it were pinned or let go while another canvas was in hand.
     has_unsaved_pins: bool,
+    /// What was selected when it was left, and what before that: regions of two canvases have the same numbers.
+    selection: Option<(Target, Target)>,
 }
 
 impl CanvasFile {
@@ -95,6 +97,15 @@ impl Canvases {
     /// Notes how the canvas in hand is left for another one: with something unsaved at this count of changes, or not.
     pub(super) fn leave(&mut self, unsaved_at: Option<u64>) {
         self.files.entry(self.present).or_default().unsaved_at = unsaved_at;
+    }
+
+    fn keep_selection(&mut self, selected: Target, previously_selected: Target) {
+        self.files.entry(self.present).or_default().selection = Some((selected, previously_selected));
+    }
+
+    /// What was selected on the canvas in hand when it was left, if it ever was.
+    fn kept_selection(&self) -> Option<(Target, Target)> {
+        self.files.get(&self.present)?.selection
     }
 
     /// Whether the canvas in hand came back with something unsaved, which from now on its changes tell.
@@ -176,10 +187,14 @@ impl App {
     }
 
     /// What must come before another canvas takes this one's place: what the hand is doing ends, for it would go on on
-    /// the other canvas, and what is not saved is kept.
+    /// the other canvas, and what is not saved is kept. What is being made for this canvas must have arrived, see
+    /// [`App::once_masks_are_made`].
     pub(super) fn leave_canvas(&mut self) {
         self.canvas.leave();
-        self.mask_work.clear();
+        self.regions = RegionsState::default();
+        debug_assert!(self.mask_work.is_idle(), "a change is lost");
+        self.canvases
+            .keep_selection(self.selected, self.previously_selected);
         if !self.is_dirty() {
             self.canvases.leave(None);
             return;
@@ -203,6 +218,10 @@ impl App {
             self.link.show(picture);
         }
         self.first_frame = self.kept_frames.next_number();
+        let kept = self.canvases.kept_selection();
+        (self.selected, self.previously_selected) =
+            kept.unwrap_or_else(|| (self.front_region(), Target::Background));
+        self.select_what_is_there();
     }
 
     /// As [`App::arrive_at_canvas`], at a canvas exactly as it was left.

@@ -42,8 +42,8 @@ impl App {
             Intent::CancelDownload => self.cancel_download(),
             Intent::BrowseModel => self.files.browse_model(ctx),
             Intent::BrowseExport => self.browse_export(ctx),
-            Intent::OpenSample(index) => self.open_sample(index),
-            Intent::NewCanvas(size) => self.new_canvas(size),
+            Intent::OpenSample(index) => self.once_masks_are_made(move |app| app.open_sample(index)),
+            Intent::NewCanvas(size) => self.once_masks_are_made(move |app| app.new_canvas(size)),
             Intent::ResizeCanvas(size, mode) => self.begin_resize(size, mode),
             Intent::UseFile(purpose, path) => self.use_file(purpose, path),
             Intent::Export(request) => self.export(&request),
@@ -121,14 +121,19 @@ impl App {
     pub(super) fn after_change(&mut self) {
         self.changes += 1;
         self.follow_model();
+        self.select_what_is_there();
+    }
+
+    /// Where the selected region has gone, the painter is back at what was in hand before.
+    pub(super) fn select_what_is_there(&mut self) {
         if let Target::Region(id) = self.selected
             && self.document.region(id).is_none()
         {
-            self.selected = self.front_region();
+            self.selected = self.previous_target();
         }
     }
 
-    fn front_region(&self) -> Target {
+    pub(super) fn front_region(&self) -> Target {
         self.document
             .regions
             .last()
@@ -173,10 +178,16 @@ impl App {
             }
             C::Open => self.browse_open(ctx),
             C::Gallery => self.dialog = Some(Dialog::Gallery),
-            C::Save => self.save(ctx),
+            C::Save => {
+                let ctx = ctx.clone();
+                self.once_masks_are_made(move |app| app.save(&ctx));
+            }
             C::SaveAs => self.browse_save(ctx),
             C::Export => self.dialog = Some(Dialog::Export(ExportDialog::new(&self.export_path()))),
-            C::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            C::Quit => {
+                let ctx = ctx.clone();
+                self.once_masks_are_made(move |_| ctx.send_viewport_cmd(egui::ViewportCommand::Close));
+            }
             C::Undo => self.undo(),
             C::Redo => self.redo(),
             C::BackgroundImage => self.browse_background(ctx),
@@ -198,6 +209,7 @@ impl App {
                 self.dialog = Some(Dialog::Palettes(PalettesDialog::default()));
             }
             C::DuplicateRegion => self.duplicate_region(),
+            C::RenameRegion => self.rename_region(),
             C::DeleteRegion => self.delete_region(),
             C::RaiseRegion => self.move_region(1),
             C::LowerRegion => self.move_region(-1),
@@ -325,6 +337,11 @@ impl App {
             return;
         }
         if self.history.undo_label() == Some(ANOTHER_CANVAS) {
+            if !self.mask_work.is_idle() {
+                // What is made first is then the newest.
+                self.once_masks_are_made(Self::undo);
+                return;
+            }
             self.leave_canvas();
         }
         match self.history.undo(&mut self.document) {
@@ -345,6 +362,10 @@ impl App {
             return;
         }
         if self.history.redo_label() == Some(ANOTHER_CANVAS) {
+            if !self.mask_work.is_idle() {
+                self.once_masks_are_made(Self::redo);
+                return;
+            }
             self.leave_canvas();
         }
         match self.history.redo(&mut self.document) {
@@ -390,6 +411,19 @@ impl App {
         if let Some((copy, edit)) = Edit::duplicate_region(&self.document, id) {
             self.apply(edit, "Duplicate region", None);
             self.select(Target::Region(copy));
+        }
+    }
+
+    fn rename_region(&mut self) {
+        let Target::Region(id) = self.selected else {
+            self.say_select_a_region();
+            return;
+        };
+        if let Some(region) = self.document.region(id) {
+            self.regions.rename(region);
+            // The name is typed where it stands.
+            self.tab = SideTab::Regions;
+            self.hides_ui = false;
         }
     }
 
@@ -562,8 +596,6 @@ impl App {
         self.apply(Edit::Replace(Box::new(document)), ANOTHER_CANVAS, None);
         self.canvases.begin(title, path);
         self.arrive_at_canvas(None);
-        self.selected = self.front_region();
-        self.previously_selected = Target::Background;
         self.saved = self.changes;
         self.canvas.fit();
     }

@@ -48,7 +48,7 @@ enum Chosen {
 
 /// A job of the thread "file-io": looks whether it is done, and then answers what is to be done with its result.
 type Job = Box<dyn FnMut() -> Option<Then>>;
-type Then = Box<dyn FnOnce(&mut App)>;
+pub(super) type Then = Box<dyn FnOnce(&mut App)>;
 
 /// Where a pinned frame is to be found.
 enum PinSource {
@@ -229,7 +229,7 @@ impl App {
         match purpose {
             FilePurpose::Open => self.open_path(&path),
             FilePurpose::Background => self.drop_path(&path, true),
-            FilePurpose::Save => self.save_to(path),
+            FilePurpose::Save => self.once_masks_are_made(move |app| app.save_to(path)),
             FilePurpose::Export => {
                 if let Some(Dialog::Export(dialog)) = &mut self.dialog {
                     dialog.set_path(&path);
@@ -265,7 +265,10 @@ impl App {
                     .notifications
                     .push(Level::Info, "There is no picture in this file."),
             },
-            Opened::Project { project, kind, .. } => self.take_project(*project, &kind, path),
+            Opened::Project { project, kind, .. } => {
+                let path = path.to_owned();
+                self.once_masks_are_made(move |app| app.take_project(*project, &kind, &path));
+            }
             Opened::Picture { picture, .. } => self.set_background(picture, "Background picture"),
             Opened::ColourMasks { picture, .. } if is_for_background => {
                 self.set_background(picture, "Background picture");

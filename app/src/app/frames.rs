@@ -124,7 +124,7 @@ impl App {
             Ok(frame) => {
                 self.kept_frames.was_read(number, frame.clone());
                 let canvas = self.kept_frames.entry(number).and_then(Entry::canvas);
-                self.bring_back(&frame, canvas);
+                self.once_masks_are_made(move |app| app.bring_back(&frame, canvas));
             }
             Err(error) => {
                 self.kept_frames.was_lost(number);
@@ -142,7 +142,7 @@ impl App {
         };
         let canvas = entry.canvas();
         if let Some(frame) = entry.frame().cloned() {
-            self.bring_back(&frame, canvas);
+            self.once_masks_are_made(move |app| app.bring_back(&frame, canvas));
         } else if let (Some(folder), Some(thread)) = (self.session.frames_folder(), &self.frames.thread) {
             let path = frames::frame_path(&folder, number);
             let task = thread.run("Bringing back a frame", move |_| frames::read_frame(&path));
@@ -161,7 +161,6 @@ impl App {
             // A stroke would lay its tiles over the mask that it began on.
             self.canvas.abandon_stroke();
             self.canvas.cancel_shape();
-            self.mask_work.clear();
             self.apply(edit, "Bring back a frame", None);
             self.link.show(frame.picture.clone());
             return;

@@ -18,6 +18,7 @@ impl App {
         self.take_engine(ctx, polled);
         self.poll_files(ctx);
         self.poll_mask_work();
+        self.run_afterwards();
         self.poll_session(ctx);
         self.poll_frames(ctx);
         self.poll_downloads(ctx);
@@ -38,6 +39,8 @@ impl App {
         for intent in self.outbox.take() {
             self.run_intent(ctx, intent);
         }
+        // One of them may have taken back what others waited for.
+        self.run_afterwards();
     }
 
     /// Tells the engine what the document has become.
@@ -55,9 +58,9 @@ impl App {
             return Vec::new();
         }
         let mut commands = self.keys.map.take_pressed(ctx);
-        // The key 5 alone stands for both; menus and other keys say which they mean.
+        // Menus and other keys say which they mean.
         let is_turned = self.canvas.view().rotation() != 0.0;
-        if is_turned && self.keys.map.name(AppCommand::SelectRegion(5)) == "5" {
+        if is_turned && self.keys.map.has_5_for_both() {
             for command in &mut commands {
                 if *command == AppCommand::SelectRegion(5) {
                     *command = AppCommand::ResetRotation;

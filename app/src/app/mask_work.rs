@@ -6,13 +6,20 @@
 //! after a change was asked for is none of what it changes: it is laid over the changed mask. If the mask is another one
 //! for other reasons, as after undo, the change is made again. If the region or the whole canvas has gone, so does the
 //! change. Changes of masks keep their order, and another canvas size comes after them.
+//!
+//! Whoever saves, or leaves the canvas, waits for what is being made ([`App::once_masks_are_made`]): it was asked for
+//! before, and is as good as painted.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use eframe::egui;
 use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 
-use super::App;
+use super::{App, files::Then};
 use crate::{
     background_tasks::{Task, TaskThread},
     document::{Document, Edit, Gesture, MaskTiles, RegionLayer, ResizeMode},
@@ -20,11 +27,16 @@ use crate::{
     paint::{MaskChange, StrokeInk},
 };
 
+/// How long the end of the program may be put off for what is still being made.
+const LONGEST_WAIT_AT_END: Duration = Duration::from_secs(5);
+
 /// What was asked for and has not become part of the document yet, oldest first; the first one is being made.
 pub(super) struct MaskWork {
     thread: anyhow::Result<TaskThread>,
     waiting: VecDeque<Waiting>,
     resize: Option<Resize>,
+    /// What waits until nothing is being made, oldest first.
+    afterwards: VecDeque<Then>,
 }
 
 /// Another canvas size that was asked for.
@@ -86,6 +98,7 @@ impl MaskWork {
             thread: TaskThread::start("masks", move || wake.request_repaint()),
             waiting: VecDeque::new(),
             resize: None,
+            afterwards: VecDeque::new(),
         }
     }
 
@@ -109,7 +122,7 @@ impl MaskWork {
         is_newest
     }
 
-    /// Gives up everything, as for another canvas.
+    /// Gives up everything that was to be made.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.resize = None;
@@ -149,6 +162,41 @@ impl App {
             task: None,
         });
         self.poll_mask_work();
+    }
+
+    /// Does something as soon as nothing is being made: what is saved or left has every change then.
+    pub(super) fn once_masks_are_made(&mut self, then: impl FnOnce(&mut Self) + 'static) {
+        if self.mask_work.is_idle() {
+            then(self);
+        } else {
+            self.mask_work.afterwards.push_back(Box::new(then));
+        }
+    }
+
+    /// Does what has waited, if nothing is being made any more.
+    pub(super) fn run_afterwards(&mut self) {
+        while self.mask_work.is_idle()
+            && let Some(then) = self.mask_work.afterwards.pop_front()
+        {
+            then(self);
+        }
+    }
+
+    /// Waits for what is being made, but not for ever, and does what waits for that; for the end of the program.
+    pub(super) fn finish_mask_work(&mut self) {
+        // Nothing is made while a stroke is under the hand.
+        self.canvas.abandon_stroke();
+        let asked = Instant::now();
+        while !self.mask_work.is_idle() && asked.elapsed() < LONGEST_WAIT_AT_END {
+            std::thread::sleep(Duration::from_millis(2));
+            self.poll_mask_work();
+        }
+        if !self.mask_work.is_idle() {
+            tracing::warn!("a change of a mask took too long and is lost");
+            self.mask_work.clear();
+        }
+        self.run_afterwards();
+        self.hand_over();
     }
 
     /// Takes note of a stroke that is over and part of the document.
@@ -320,15 +368,16 @@ fn begin(thread: &TaskThread, waiting: &Waiting) -> Option<Task<ChangedMask>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
     use crate::{
         app::AppConfig,
         canvas::CanvasAction,
         command::AppCommand,
+        dialogs::file_path::FilePurpose,
         document::{BackgroundField, RegionField},
         paint::{BrushSettings, Ink, PenSample, Stroke, Symmetry},
+        panels::outbox::Intent,
+        storage::project_file,
     };
 
     fn app() -> (App, egui::Context, RegionId) {
@@ -431,6 +480,85 @@ mod tests {
         settle(&mut app);
         assert_eq!(app.document.size, size);
         assert_eq!(app.document.region(region).unwrap().mask_std_px, 6.0);
+    }
+
+    /// Ticks until something is so.
+    fn tick_until(app: &mut App, ctx: &egui::Context, what: &str, is_so: impl Fn(&App) -> bool) {
+        let begin = Instant::now();
+        while !is_so(app) {
+            assert!(begin.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
+            std::thread::yield_now();
+            app.tick(ctx);
+        }
+    }
+
+    #[test]
+    fn what_is_saved_has_the_change_that_was_still_being_made() {
+        let (mut app, ctx, region) = app();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wordbrush");
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        assert!(app.is_dirty(), "it is in no file");
+        app.use_file(FilePurpose::Save, path.clone());
+        tick_until(&mut app, &ctx, "it is saved", |app| !app.is_dirty());
+        let saved = project_file::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(saved.document.region(region).unwrap().mask.bounds().is_none());
+        assert_eq!(app.canvases.path(), Some(&*path));
+    }
+
+    #[test]
+    fn a_canvas_that_is_left_has_the_change_that_was_still_being_made() {
+        let (mut app, ctx, region) = app();
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        app.run_intent(&ctx, Intent::NewCanvas(CanvasSize::new(64, 64).unwrap()));
+        assert!(!app.document.regions.is_empty(), "the canvas waits for it");
+        let is_new = |app: &App| app.document.regions.is_empty();
+        tick_until(&mut app, &ctx, "the new canvas", is_new);
+        let is_cleared = |document: &Document| document.region(region).unwrap().mask.bounds().is_none();
+        let left = app.kept_frames.unsaved().next().expect("it was left unsaved");
+        assert!(is_cleared(&left.frame().unwrap().document));
+        app.run(&ctx, AppCommand::Undo);
+        assert!(is_cleared(&app.document));
+
+        // The way to another canvas waits, too; a change that is made meanwhile is then the newest.
+        app.begin_mask_change(region, MaskChange::Invert, "Invert mask");
+        app.run(&ctx, AppCommand::Redo);
+        tick_until(&mut app, &ctx, "the change", |app| app.mask_work.is_idle());
+        assert!(!app.document.regions.is_empty());
+        assert_eq!(coverage(&app, region, 0, 0), 255);
+    }
+
+    #[test]
+    fn what_waits_for_a_change_goes_on_when_that_is_taken_back() {
+        let (mut app, ctx, region) = app();
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        app.run_intent(&ctx, Intent::NewCanvas(CanvasSize::new(64, 64).unwrap()));
+        app.outbox.push(Intent::Run(AppCommand::Undo));
+        app.run_wishes(&ctx);
+        assert!(app.document.regions.is_empty());
+    }
+
+    #[test]
+    fn the_program_ends_when_the_change_is_made() {
+        let (mut app, ctx, region) = app();
+        let closes = |mut output: egui::FullOutput| {
+            output.textures_delta.clear();
+            let commands = output
+                .viewport_output
+                .into_values()
+                .flat_map(|root| root.commands);
+            commands
+                .into_iter()
+                .any(|command| command == egui::ViewportCommand::Close)
+        };
+        app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
+        let output = ctx.run_ui(egui::RawInput::default(), |ui| {
+            app.run(ui.ctx(), AppCommand::Quit);
+        });
+        assert!(!closes(output));
+        settle(&mut app);
+        let output = ctx.run_ui(egui::RawInput::default(), |ui| app.tick(ui.ctx()));
+        assert!(closes(output));
     }
 
     #[test]

@@ -246,7 +246,8 @@ impl App {
     }
 
     fn is_dirty(&self) -> bool {
-        self.changes != self.saved
+        // What is still being made is in no file either.
+        self.changes != self.saved || !self.mask_work.is_idle()
     }
 
     fn apply_preferences(&mut self, ctx: &egui::Context) {

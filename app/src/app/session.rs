@@ -248,6 +248,7 @@ impl App {
     pub(super) fn end_session(&mut self) {
         // A download goes on at the next start; the program does not wait for it.
         self.cancel_download();
+        self.finish_mask_work();
         self.preferences.tools = self.pen;
         if self.kept_preferences.are_changed(&self.preferences) {
             self.write_preferences();

@@ -14,6 +14,7 @@ use crate::{
         recover::Recovery, settings::settings_ui,
     },
     document::Target,
+    keymap::Keymap,
     panels::{
         performance::{Memory, performance_ui},
         prompt::PromptAids,
@@ -191,6 +192,7 @@ impl App {
         };
         let view = RegionsView {
             document: &self.document,
+            canvas: self.canvases.present(),
             selected: self.selected,
             thumbnails: &self.thumbnails,
             aids,
@@ -213,7 +215,7 @@ impl App {
                 .inner_margin(Margin::symmetric(10, 3))
                 .stroke(Stroke::NONE);
             Panel::top("tool options").frame(frame).show(ui, |ui| {
-                tool_options_ui(ui, &mut self.pen, &mut self.outbox);
+                tool_options_ui(ui, &mut self.pen, &self.keys.map, &mut self.outbox);
             });
         }
         let mut actions = Vec::new();
@@ -235,7 +237,7 @@ impl App {
                 let has_nothing_to_show =
                     self.document.regions.is_empty() && self.document.background.keep_strength >= 1.0;
                 if has_nothing_to_show {
-                    empty_canvas_ui(ui, self.canvas_area);
+                    empty_canvas_ui(ui, self.canvas_area, &self.keys.map);
                 } else if !self.preferences.has_painted && !self.canvas.is_painting() {
                     self.first_stroke_ui(ui);
                 }
@@ -288,7 +290,9 @@ impl App {
             Dialog::Recover(state) => {
                 let (is_closed, recovery) = state.ui(ctx);
                 match recovery {
-                    Some(Recovery::Restore(session)) => self.restore_session(session),
+                    Some(Recovery::Restore(session)) => {
+                        self.once_masks_are_made(move |app| app.restore_session(session));
+                    }
                     Some(Recovery::Discard(session)) => self.discard_session(session),
                     None => {}
                 }
@@ -335,13 +339,13 @@ impl App {
 }
 
 /// What to do with a canvas without regions, where the eye looks first.
-fn empty_canvas_ui(ui: &Ui, area: Rect) {
-    banner_ui(
-        ui,
-        area,
-        Align2::CENTER_CENTER,
-        "Add a region (Insert), give it a prompt, then paint",
-    );
+fn empty_canvas_ui(ui: &Ui, area: Rect, keymap: &Keymap) {
+    let key = match keymap.name(AppCommand::NewRegion) {
+        key if key.is_empty() => key,
+        key => format!(" ({key})"),
+    };
+    let text = format!("Add a region{key}, give it a prompt, then paint");
+    banner_ui(ui, area, Align2::CENTER_CENTER, &text);
 }
 
 /// What happens to a file that is held over the window.

@@ -35,7 +35,7 @@ const FIRST_STEPS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-const ON_THE_CANVAS: [(&str, &str); 11] = [
+const ON_THE_CANVAS: [(&str, &str); 10] = [
     ("Shift+drag left, right", "Brush size"),
     ("Shift+drag up, down", "Brush hardness"),
     ("Shift+click", "Straight line from the last point"),
@@ -43,7 +43,6 @@ const ON_THE_CANVAS: [(&str, &str); 11] = [
     ("Space+drag, middle drag", "Pan"),
     ("Wheel, Ctrl+Space+drag", "Zoom at the pointer"),
     ("R+drag, Shift+Space+drag", "Rotate the view"),
-    ("5", "Upright again, while the view is turned"),
     ("Right click on a region", "Its menu"),
     ("Double click on a region", "Rename"),
     ("Alt+click on an eye", "Show only this region"),
@@ -66,23 +65,20 @@ pub fn help_ui(ctx: &egui::Context, keymap: &Keymap) -> bool {
             for (keys, what) in ON_THE_CANVAS {
                 key_row(&mut uis[0], keys, what);
             }
+            if keymap.has_5_for_both() {
+                key_row(&mut uis[0], "5", "Upright again, while the view is turned");
+            }
             for (place, menu) in Menu::ALL.into_iter().enumerate() {
                 let ui = &mut uis[(place + 1) % columns];
                 heading(ui, menu.label());
                 for command in AppCommand::all().filter(|command| command.spec().menu == menu) {
-                    if matches!(command, AppCommand::SelectRegion(number) if number > 1) {
-                        continue;
-                    }
-                    let keys = match command {
-                        AppCommand::SelectRegion(_) => "1 … 9".to_owned(),
-                        _ => keymap.name(command),
+                    let (keys, label) = match (command, keymap.region_digits()) {
+                        // One row for all nine.
+                        (AppCommand::SelectRegion(1), Some(digits)) => (digits, "Select region"),
+                        (AppCommand::SelectRegion(_), Some(_)) => continue,
+                        _ => (keymap.name(command), command.spec().label),
                     };
                     if !keys.is_empty() {
-                        let label = if command == AppCommand::SelectRegion(1) {
-                            "Select region"
-                        } else {
-                            command.spec().label
-                        };
                         key_row(ui, &keys, label.trim_end_matches('…'));
                     }
                 }

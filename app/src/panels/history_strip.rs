@@ -21,6 +21,8 @@ use crate::{
 #[derive(Default)]
 pub struct HistoryStrip {
     textures: BTreeMap<u64, TextureHandle>,
+    /// The frame whose pin has the keyboard.
+    focused_pin: Option<u64>,
 }
 
 impl HistoryStrip {
@@ -48,14 +50,21 @@ impl HistoryStrip {
                                 .load_texture("history frame", small, TextureOptions::LINEAR)
                         });
                         let is_shown = number_shown == Some(entry.number());
-                        entry_ui(ui, entry, texture, is_shown, outbox);
+                        entry_ui(ui, entry, texture, is_shown, &mut self.focused_pin, outbox);
                     }
                 });
             });
     }
 }
 
-fn entry_ui(ui: &mut Ui, entry: &Entry, texture: &TextureHandle, is_shown: bool, outbox: &mut Outbox) {
+fn entry_ui(
+    ui: &mut Ui,
+    entry: &Entry,
+    texture: &TextureHandle,
+    is_shown: bool,
+    focused_pin: &mut Option<u64>,
+    outbox: &mut Outbox,
+) {
     let colours = palette(ui);
     let size = texture.size_vec2();
     let height = 64.0;
@@ -77,11 +86,16 @@ fn entry_ui(ui: &mut Ui, entry: &Entry, texture: &TextureHandle, is_shown: bool,
         Stroke::new(1.0, colours.line)
     };
     ui.painter().rect_stroke(rect, 5, outline, StrokeKind::Inside);
-    if entry.is_pinned() || response.contains_pointer() {
+    let number = Some(entry.number());
+    // The keyboard goes from the frame to its pin in the moment in which the frame loses it.
+    let is_reached = response.has_focus() || response.lost_focus() || *focused_pin == number;
+    if entry.is_pinned() || response.contains_pointer() || is_reached {
         let corner = egui::Rect::from_min_size(rect.right_top() + vec2(-22.0, 2.0), vec2(20.0, 20.0));
         ui.painter()
             .rect_filled(corner, 5, colours.panel.gamma_multiply(0.85));
-        let mut child = ui.new_child(egui::UiBuilder::new().max_rect(corner).id_salt(entry.number()));
+        // The keyboard stays on it when frames are added before it.
+        let id = Id::unique(("history pin", entry.number()));
+        let mut child = ui.new_child(egui::UiBuilder::new().max_rect(corner).scope_id(id));
         let name = if entry.is_pinned() { "Unpin" } else { "Pin" };
         let pin = sized_icon_toggle(
             &mut child,
@@ -91,6 +105,11 @@ fn entry_ui(ui: &mut Ui, entry: &Entry, texture: &TextureHandle, is_shown: bool,
             entry.is_pinned(),
             vec2(20.0, 20.0),
         );
+        if pin.has_focus() {
+            *focused_pin = number;
+        } else if *focused_pin == number {
+            *focused_pin = None;
+        }
         if pin.clicked() {
             outbox.push(Intent::PinFrame(entry.number()));
         }

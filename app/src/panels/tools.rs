@@ -153,12 +153,12 @@ fn tool_button_ui(ui: &mut Ui, is_on: bool, command: AppCommand, keymap: &Keymap
 }
 
 /// Draws the options of the tool in hand, and how the canvas is shown.
-pub fn tool_options_ui(ui: &mut Ui, pen: &mut ToolSettings, outbox: &mut Outbox) {
+pub fn tool_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap, outbox: &mut Outbox) {
     ui.horizontal(|ui| {
         ui.set_min_height(30.0);
         let room = ui.available_width();
         match pen.tool {
-            Tool::Brush | Tool::Eraser => brush_options_ui(ui, pen, room),
+            Tool::Brush | Tool::Eraser => brush_options_ui(ui, pen, keymap, room),
             Tool::Fill => fill_options_ui(ui, &mut pen.area, room),
             Tool::Lasso | Tool::Rectangle | Tool::Ellipse => shape_options_ui(ui, &mut pen.area, room),
             Tool::Pick if room > 480.0 => {
@@ -210,6 +210,8 @@ fn number_ui(
 struct BrushProperty {
     label: &'static str,
     hint: &'static str,
+    /// What changes it by keys.
+    commands: &'static [AppCommand],
     range: RangeInclusive<f32>,
     of: fn(&mut BrushSettings) -> &mut f32,
     /// From so much room on it stands above the canvas, too.
@@ -219,7 +221,8 @@ struct BrushProperty {
 const BRUSH_PROPERTIES: [BrushProperty; 5] = [
     BrushProperty {
         label: "Hardness",
-        hint: "How crisp the edge is. Shift+[ and Shift+], or Shift+drag up and down on the canvas.",
+        hint: "How crisp the edge is. Shift+drag up and down on the canvas changes it.",
+        commands: &[AppCommand::BrushSofter, AppCommand::BrushHarder],
         range: 0.0..=1.0,
         of: |brush| &mut brush.hardness,
         from_room: 490.0,
@@ -227,6 +230,7 @@ const BRUSH_PROPERTIES: [BrushProperty; 5] = [
     BrushProperty {
         label: "Flow",
         hint: "How much of the way to full coverage each dab goes.",
+        commands: &[],
         range: 0.01..=1.0,
         of: |brush| &mut brush.flow,
         from_room: 640.0,
@@ -234,6 +238,7 @@ const BRUSH_PROPERTIES: [BrushProperty; 5] = [
     BrushProperty {
         label: "Opacity",
         hint: "Coverage that a whole stroke cannot exceed.",
+        commands: &[],
         range: 0.01..=1.0,
         of: |brush| &mut brush.opacity,
         from_room: 760.0,
@@ -241,6 +246,7 @@ const BRUSH_PROPERTIES: [BrushProperty; 5] = [
     BrushProperty {
         label: "Spacing",
         hint: "Distance between dabs as a part of the size.",
+        commands: &[],
         range: 0.02..=1.0,
         of: |brush| &mut brush.spacing,
         from_room: f32::INFINITY,
@@ -248,14 +254,27 @@ const BRUSH_PROPERTIES: [BrushProperty; 5] = [
     BrushProperty {
         label: "Stabiliser",
         hint: "How calmly the brush follows the pen.",
+        commands: &[],
         range: 0.0..=1.0,
         of: |brush| &mut brush.stabiliser,
         from_room: f32::INFINITY,
     },
 ];
 
-fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
+/// A hint with the keys that do the same, as they are now.
+fn hint_with_keys(hint: &str, commands: &[AppCommand], keymap: &Keymap) -> String {
+    let names = commands.iter().map(|command| keymap.name(*command));
+    let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+    match names.as_slice() {
+        [] => hint.to_owned(),
+        names => format!("{hint} Keys: {}.", names.join(" and ")),
+    }
+}
+
+fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap, room: f32) {
     let brush = &mut pen.brush;
+    let hint = "Diameter. Drag the number, or Shift+drag sideways on the canvas.";
+    let hint = hint_with_keys(hint, &[AppCommand::BrushSmaller, AppCommand::BrushLarger], keymap);
     number_ui(
         ui,
         "Size",
@@ -263,30 +282,32 @@ fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, room: f32) {
         BrushSettings::SIZE_RANGE_PX,
         1.0,
         " px",
-        "Diameter. Drag the number, press [ and ], or Shift+drag sideways on the canvas.",
+        &hint,
     );
     for property in BRUSH_PROPERTIES
         .iter()
         .filter(|property| room > property.from_room)
     {
         let (range, value) = (property.range.clone(), (property.of)(brush));
-        number_ui(ui, property.label, value, range, 100.0, " %", property.hint);
+        let hint = hint_with_keys(property.hint, property.commands, keymap);
+        number_ui(ui, property.label, value, range, 100.0, " %", &hint);
     }
     let is_special = pen.symmetry != Symmetry::Off || pen.brush.stabiliser > 0.0;
     let hint = "Hardness, flow, opacity, spacing, stabiliser, pen pressure, symmetry.";
     let more = icon_toggle(ui, icons::SLIDERS_HORIZONTAL, "Brush settings", hint, is_special);
     Popup::menu(&more)
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
-        .show(|ui| more_brush_options_ui(ui, pen));
+        .show(|ui| more_brush_options_ui(ui, pen, keymap));
 }
 
-fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings) {
+fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap) {
     ui.set_width(280.0);
     ui.add_space(space::XS);
     let brush = &mut pen.brush;
     for property in &BRUSH_PROPERTIES {
         let (range, value) = (property.range.clone(), (property.of)(brush));
-        slider_row(ui, property.label, property.hint, value, range, PER_CENT);
+        let hint = hint_with_keys(property.hint, property.commands, keymap);
+        slider_row(ui, property.label, &hint, value, range, PER_CENT);
     }
     ui.add_space(space::XS);
     ui.checkbox(&mut brush.pressure_size.enabled, "Pen pressure changes the size");
@@ -481,4 +502,25 @@ fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox)
             ui.close();
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keymap::KeyPreset;
+
+    #[test]
+    fn hints_name_the_keys_in_use() {
+        let commands = [AppCommand::BrushSofter, AppCommand::BrushHarder];
+        let hint = |file| {
+            let keymap = Keymap::from_toml(KeyPreset::Wordbrush, file).unwrap();
+            hint_with_keys("How crisp.", &commands, &keymap)
+        };
+        assert_eq!(hint(""), "How crisp. Keys: Shift+[ and Shift+].");
+        assert_eq!(
+            hint("brush-softer = []\nbrush-harder = [\"F3\"]"),
+            "How crisp. Keys: F3."
+        );
+        assert_eq!(hint("brush-softer = []\nbrush-harder = []"), "How crisp.");
+    }
 }

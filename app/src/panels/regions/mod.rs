@@ -10,6 +10,7 @@ use super::{outbox::Outbox, prompt::PromptAids, thumbnails::Thumbnails};
 use crate::{
     command::AppCommand,
     document::{Document, RegionLayer, Target},
+    kept_frames::CanvasNumber,
     keymap::Keymap,
     theme::{
         icons, space,
@@ -24,6 +25,8 @@ const TWO_AREAS_HEIGHT: f32 = 380.0;
 pub struct RegionsView<'a> {
     /// What is painted.
     pub document: &'a Document,
+    /// Which canvas that is: regions of two have the same numbers, and egui keeps what was typed by a field's id.
+    pub canvas: CanvasNumber,
     /// What is selected.
     pub selected: Target,
     /// Pictures of the masks.
@@ -34,7 +37,7 @@ pub struct RegionsView<'a> {
     pub keymap: &'a Keymap,
 }
 
-/// What the panel remembers.
+/// What the panel remembers while one canvas is in hand.
 #[derive(Debug, Default)]
 pub struct RegionsState {
     /// The region whose name is being typed, with the text so far.
@@ -53,7 +56,10 @@ impl RegionsState {
 
     /// Starts typing a region's name.
     pub fn rename(&mut self, region: &RegionLayer) {
-        self.renaming = Some((region.id, region.name.clone()));
+        let is_begun = |(id, _): &(RegionId, String)| *id == region.id;
+        if !self.renaming.as_ref().is_some_and(is_begun) {
+            self.renaming = Some((region.id, region.name.clone()));
+        }
     }
 }
 

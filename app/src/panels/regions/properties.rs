@@ -66,7 +66,7 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
     let background = &view.document.background;
     ui.add_space(space::XS);
     ui.label(RichText::new("Background").text_style(strong()));
-    let id = Id::unique("background prompt");
+    let id = Id::unique(("background prompt", view.canvas));
     let (response, text) = prompt_ui(
         ui,
         id,
@@ -80,7 +80,7 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
         outbox.background(&response, BackgroundField::Prompt(text), "Background prompt");
     }
     outbox.end_with(&response);
-    let id = Id::unique("background negative prompt");
+    let id = Id::unique(("background negative prompt", view.canvas));
     let (response, text) = prompt_ui(
         ui,
         id,
@@ -165,7 +165,7 @@ pub(super) fn region_properties_ui(
         region_colour_ui(ui, region, state, outbox);
         ui.add(Label::new(RichText::new(region.title()).text_style(strong())).truncate());
     });
-    let id = Id::unique(("prompt", region.id.0));
+    let id = Id::unique(("prompt", view.canvas, region.id.0));
     if std::mem::take(&mut state.wants_prompt) {
         ui.memory_mut(|memory| memory.request_focus(id));
     }
@@ -182,7 +182,7 @@ pub(super) fn region_properties_ui(
         outbox.region(&response, region.id, RegionField::Prompt(text), "Prompt");
     }
     outbox.end_with(&response);
-    let id = Id::unique(("negative prompt", region.id.0));
+    let id = Id::unique(("negative prompt", view.canvas, region.id.0));
     let (response, text) = prompt_ui(
         ui,
         id,
@@ -204,7 +204,7 @@ pub(super) fn region_properties_ui(
     ui.add_space(space::XS);
 
     // By the region's number, so that what is being typed for one does not go to another that is selected meanwhile.
-    ui.push_id(("region", region.id.0), |ui| {
+    ui.push_id(("region", view.canvas, region.id.0), |ui| {
         strengths_ui(ui, region, outbox);
         region_seed_ui(ui, region, outbox);
     });

@@ -93,7 +93,7 @@ pub(super) fn region_row_ui(
                 ui.spacing_mut().item_spacing.y = 1.0;
                 if is_renaming {
                     ui.add_space(8.0);
-                    rename_ui(ui, region, state, outbox);
+                    rename_ui(ui, view, region, state, outbox);
                 } else {
                     row_text_ui(ui, region, &title);
                 }
@@ -115,6 +115,7 @@ pub(super) fn region_row_ui(
     response.context_menu(|ui| {
         for command in [
             AppCommand::DuplicateRegion,
+            AppCommand::RenameRegion,
             AppCommand::Solo,
             AppCommand::RerollRegion,
             AppCommand::RaiseRegion,
@@ -129,10 +130,6 @@ pub(super) fn region_row_ui(
                 outbox.push(Intent::RunOn(target, command));
                 ui.close();
             }
-        }
-        if ui.button(format!("{}  Rename", icons::PENCIL)).clicked() {
-            state.rename(region);
-            ui.close();
         }
     });
 }
@@ -155,11 +152,17 @@ fn row_text_ui(ui: &mut Ui, region: &RegionLayer, title: &str) {
     }
 }
 
-fn rename_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox: &mut Outbox) {
+fn rename_ui(
+    ui: &mut Ui,
+    view: RegionsView<'_>,
+    region: &RegionLayer,
+    state: &mut RegionsState,
+    outbox: &mut Outbox,
+) {
     let Some((_, text)) = &mut state.renaming else {
         return;
     };
-    let id = Id::unique(("region name", region.id.0));
+    let id = Id::unique(("region name", view.canvas, region.id.0));
     let response = ui.add(
         TextEdit::singleline(text)
             .id(id)
@@ -170,6 +173,8 @@ fn rename_ui(ui: &mut Ui, region: &RegionLayer, state: &mut RegionsState, outbox
         .accesskit_node_builder(id, |node| node.set_label("Region name".to_owned()));
     if !response.has_focus() && !response.lost_focus() {
         response.request_focus();
+        // By its key the row may be out of sight.
+        response.scroll_to_me(None);
     }
     if response.lost_focus() {
         if !ui.input(|input| input.key_pressed(Key::Escape)) && *text != region.name {
