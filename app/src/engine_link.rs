@@ -334,7 +334,8 @@ impl EngineLink {
                 let left = shown.map_or(0, |frame| frame.steps_until_settled);
                 let is_unfinished = left > 0 || shown.is_some_and(|frame| frame.kind == FrameKind::Preview);
                 Freshness::Streaming {
-                    steps_left: is_unfinished.then_some(left),
+                    // In a dream no step is the last one.
+                    steps_left: (is_unfinished && left > 0).then_some(left),
                 }
             }
         }

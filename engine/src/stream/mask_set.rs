@@ -36,6 +36,13 @@ pub struct Layer {
     pub coverage: Arc<Vec<f32>>,
 }
 
+impl Layer {
+    /// The mask as it is painted.
+    pub fn mask(&self) -> &Mask {
+        &self.mask
+    }
+}
+
 impl MaskSet {
     /// Masks for a scene's regions. What `before` has is taken over where it still holds.
     ///

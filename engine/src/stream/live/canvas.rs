@@ -37,7 +37,7 @@ pub(super) struct Canvas {
     /// What is denoised by itself of each region that is shown.
     patches: Vec<Patches>,
     /// The background, if it is painted.
-    ground: Option<Ground>,
+    pub(super) ground: Option<Ground>,
     pub(super) regions: Vec<Prompts>,
     pub(super) background_prompt: Prompts,
     pub(super) background: Tensor,

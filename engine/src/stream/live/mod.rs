@@ -10,6 +10,7 @@
 
 mod canvas;
 mod flight;
+mod foretelling;
 mod prompts;
 
 use candle_core::{DType, Device, Tensor};
@@ -17,6 +18,7 @@ use candle_core::{DType, Device, Tensor};
 use self::{
     canvas::{Canvas, Change, all_onward, onward, validate},
     flight::{Flight, Made, Order},
+    foretelling::{Finished, Look},
     prompts::Missing,
 };
 pub use self::{flight::Throughput, prompts::PromptLookup};
@@ -77,6 +79,8 @@ pub struct Session {
     step_count: u64,
     /// The newest finished latent.
     latest: Option<(Tensor, FrameKind)>,
+    /// The newest picture that all edits had gone into, as far as it is held.
+    finished: Option<Finished>,
     /// Cells of all latents of one call of the denoiser together.
     cells_per_call: usize,
 }
@@ -94,6 +98,7 @@ impl Session {
             steps_left: 0,
             step_count: 0,
             latest: None,
+            finished: None,
             cells_per_call: MAX_CELLS_PER_CALL,
         }
     }
@@ -226,6 +231,7 @@ impl Session {
                 self.steps_left = slots;
                 if change == Change::Shape {
                     self.latest = None;
+                    self.finished = None;
                 }
             }
         }
@@ -287,6 +293,10 @@ impl Session {
             let latent = canvas.painting.background.clone();
             let order = self.order(&canvas.scene.settings, slots);
             let revision = canvas.revision;
+            self.finished = Some(Finished {
+                latent: latent.clone(),
+                look: Look::of(canvas),
+            });
             self.flight = Flight::empty(order, slots);
             self.steps_left = 0;
             self.latest = Some((latent.clone(), FrameKind::Complete));
@@ -311,6 +321,21 @@ impl Session {
             }
         }?;
         let revision = canvas.revision;
+        let is_held = canvas.scene.settings.picture == PictureMode::Held;
+        match (&made.latent, &mut self.finished) {
+            _ if !is_held => self.finished = None,
+            (Some(latent), _) if made.kind == FrameKind::Complete && made.steps_left == 0 => {
+                self.finished = Some(Finished {
+                    latent: latent.clone(),
+                    look: Look::of(canvas),
+                });
+            }
+            // The newest edits are in it in part: they still count as changes.
+            (Some(latent), Some(finished)) if made.kind == FrameKind::Complete => {
+                finished.latent = latent.clone();
+            }
+            _ => {}
+        }
         self.flight = made.flight;
         self.step_count += 1;
         self.steps_left = made.steps_left;
@@ -373,6 +398,10 @@ impl Session {
             .narrow(0, furthest, 1)
             .and_then(|result| canvas.table.slots()[slot].foretold(&latents[furthest], &result))
             .doing("foretelling the picture")?;
+        let latent = match &self.finished {
+            Some(finished) if !is_finished => finished.with_foretold(latent, canvas)?,
+            _ => latent,
+        };
         Ok(Made {
             flight: Flight::Batch(next),
             latent: Some(latent),
@@ -409,6 +438,10 @@ impl Session {
             .then(|| canvas.table.slots()[slot].foretold(latent, &result))
             .transpose()
             .doing("foretelling the picture")?;
+        let preview = match (preview, &self.finished) {
+            (Some(preview), Some(finished)) => Some(finished.with_foretold(preview, canvas)?),
+            (preview, _) => preview,
+        };
         Ok(Made {
             flight: Flight::Sequential {
                 slot: slot + 1,

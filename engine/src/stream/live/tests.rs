@@ -418,6 +418,69 @@ fn there_is_nothing_to_dream_of_where_nothing_is_painted() {
 }
 
 #[test]
+fn a_foretold_picture_is_the_finished_one_where_nothing_changed() {
+    let size = CanvasSize::new(256, 64).unwrap();
+    let rect = |x0, x1| painted(size, PixelRect::new(x0, 8, x1, 56).unwrap());
+    let mut scene = scene();
+    scene.size = size;
+    // Two objects far from each other.
+    scene.regions = vec![region(1, "red", rect(8, 56)), region(2, "green", rect(200, 248))];
+    scene.settings.pass_order = PassOrder::Sequential;
+    let mut bench = Bench::new(&scene);
+    let (before, _) = bench.settle();
+    let column = |cell: usize| cell % 32;
+    let preview_of = |bench: &mut Bench, scene: &Scene| {
+        bench.apply(scene);
+        let outcome = bench.step();
+        assert_eq!(outcome.kind, FrameKind::Preview);
+        values(&outcome.latent.unwrap())
+    };
+    let mut edits = Vec::new();
+    for edit in 0..4 {
+        let mut edited = scene.clone();
+        match edit {
+            0 => edited.regions[0].mask = rect(8, 64),
+            1 => edited.regions[0].prompt = "blue".to_owned(),
+            2 => edited.regions[0].seed = Some(Seed(4)),
+            _ => edited.regions.push(region(3, "yellow", rect(64, 72))),
+        }
+        edits.push(edited);
+    }
+    for edited in edits {
+        let preview = preview_of(&mut bench, &edited);
+        for (cell, (a, b)) in before.iter().zip(&preview).enumerate() {
+            assert!(column(cell) < 13 || a == b, "cell {cell}");
+        }
+        assert!(before.iter().zip(&preview).any(|(a, b)| a != b));
+        // Back again: the finished picture is the same as before.
+        bench.apply(&scene);
+        assert!(largest_difference(&bench.settle().0, &before) < 1e-6);
+    }
+    // What decides about all of the canvas shows everywhere.
+    let mut reseeded = scene.clone();
+    reseeded.seed = Seed(6);
+    let preview = preview_of(&mut bench, &reseeded);
+    assert!((200..248).any(|x| before[x / 8 + 32] != preview[x / 8 + 32]));
+    // An edit that comes while passes are made counts until it has gone through all of them.
+    bench.settle();
+    let (_, _) = (bench.apply(&scene), bench.settle());
+    let mut edited = scene.clone();
+    edited.regions[0].prompt = "blue".to_owned();
+    bench.apply(&edited);
+    bench.step();
+    bench.step();
+    edited.regions[1].prompt = "yellow".to_owned();
+    bench.apply(&edited);
+    let outdated = (0..10)
+        .map(|_| bench.step())
+        .find(|outcome| outcome.kind == FrameKind::Complete);
+    assert!(outdated.is_some() && !bench.session.is_settled());
+    let preview = values(&bench.step().latent.unwrap());
+    let complete = values(&outdated.unwrap().latent.unwrap());
+    assert!((200..248).any(|x| complete[x / 8 + 32] != preview[x / 8 + 32]));
+}
+
+#[test]
 fn a_dream_never_settles_and_never_repeats() {
     let mut scene = scene();
     scene.settings.picture = PictureMode::Dream;
