@@ -42,6 +42,8 @@ pub struct Entry {
     /// What `frame` alone keeps alive.
     frame_bytes: u64,
     file_bytes: Option<u64>,
+    /// Whether its file is of a document that it has left behind.
+    is_outdated: bool,
     small: Arc<ColorImage>,
     is_pinned: bool,
     is_unsaved: bool,
@@ -100,6 +102,11 @@ impl Entry {
     /// Whether there is a file of it.
     pub fn is_on_disk(&self) -> bool {
         self.file_bytes.is_some()
+    }
+
+    /// Whether the disk has it as it is.
+    fn is_written(&self) -> bool {
+        self.file_bytes.is_some() && !self.is_outdated
     }
 
     fn bytes_in_memory(&self) -> u64 {
@@ -177,11 +184,12 @@ impl KeptFrames {
         let Some(last) = self.entries.back_mut() else {
             return false;
         };
-        // What is held or written stays as it was.
-        let is_free = last.canvas == canvas && !last.is_held() && !last.is_on_disk();
+        // What is held stays as it was.
+        let is_free = last.canvas == canvas && !last.is_held();
         match &mut last.frame {
             Some(frame) if is_free && has_same_pixels(&frame.picture, picture) => {
                 frame.document = document.clone();
+                last.is_outdated = true;
                 true
             }
             _ => false,
@@ -240,6 +248,7 @@ impl KeptFrames {
             }),
             frame_bytes,
             file_bytes: None,
+            is_outdated: false,
             small: Arc::new(picture_image(picture, THUMBNAIL_SIDE)),
             is_pinned: false,
             is_unsaved: false,
@@ -342,13 +351,13 @@ impl KeptFrames {
 
     /// Whether the newest frame is on disk.
     pub fn has_newest_on_disk(&self) -> bool {
-        self.entries.back().is_none_or(|entry| entry.file_bytes.is_some())
+        self.entries.back().is_none_or(Entry::is_written)
     }
 
     /// What should be written next: what is held at once, then what memory has no room for, then the newest if that
     /// is wanted.
-    pub fn next_to_write(&self, wants_newest: bool) -> Option<(u64, KeptFrame)> {
-        let is_unwritten = |entry: &&Entry| entry.file_bytes.is_none();
+    pub fn next_to_write(&mut self, wants_newest: bool) -> Option<(u64, KeptFrame)> {
+        let is_unwritten = |entry: &&Entry| !entry.is_written();
         let held = self.held().find(is_unwritten);
         let is_tight = self.frames_in_memory_bytes() > self.budget.memory_bytes;
         let leaving = || {
@@ -356,8 +365,17 @@ impl KeptFrames {
             unwritten.min_by_key(|entry| entry.last_use).filter(|_| is_tight)
         };
         let newest = || self.entries.back().filter(is_unwritten).filter(|_| wants_newest);
-        let entry = held.or_else(leaving).or_else(newest)?;
-        Some((entry.number, entry.frame.clone()?))
+        let number = held.or_else(leaving).or_else(newest)?.number;
+        let entry = self.entry_mut(number)?;
+        entry.is_outdated = false;
+        Some((number, entry.frame.clone()?))
+    }
+
+    /// Notes that a frame could not be written: a file of it that is there is older.
+    pub fn was_not_written(&mut self, number: u64) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry.is_outdated = true;
+        }
     }
 
     /// Notes that a frame was written.
@@ -418,9 +436,7 @@ impl KeptFrames {
             .entries
             .iter_mut()
             .filter(|entry| entry.last_use != self.uses)
-            .filter(|entry| {
-                entry.frame.is_some() && entry.file_bytes.is_some() && Some(entry.number) != newest
-            })
+            .filter(|entry| entry.frame.is_some() && entry.is_written() && Some(entry.number) != newest)
             .min_by_key(|entry| entry.last_use);
         match released {
             Some(entry) => {
@@ -593,6 +609,17 @@ mod tests {
             kept.record(&named(prompt), &unchanged, None);
         }
         assert_eq!((kept.len(), kept.shown(&named("night"))), (1, Some(1)));
+        // Nor when it was written meanwhile: then it is written again.
+        assert_eq!(kept.next_to_write(true).map(|(number, _)| number), Some(1));
+        kept.record(&named("nightly"), &unchanged, None);
+        kept.was_written(1, FRAME_BYTES);
+        assert!(!kept.has_newest_on_disk());
+        kept.record(&named("night"), &unchanged, None);
+        assert_eq!(kept.len(), 1);
+        let (_, frame) = kept.next_to_write(true).unwrap();
+        assert_eq!(frame.document, named("night"));
+        kept.was_written(1, FRAME_BYTES);
+        assert!(kept.has_newest_on_disk() && kept.next_to_write(true).is_none());
         kept.keep(&named("night"), &unchanged, None);
         kept.record(&named("day"), &unchanged, None);
         assert_eq!(kept.len(), 2, "a pin stays as it is");

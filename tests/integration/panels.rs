@@ -643,3 +643,66 @@ fn the_undo_of_a_prompt_field_knows_nothing_of_another_canvas() {
     }
     assert_eq!(harness.app().document().background.prompt, before);
 }
+
+#[test]
+fn the_background_says_what_keeps_its_prompt_from_being_painted() {
+    let mut harness = app();
+    harness
+        .get_by_role_and_label(Role::ListBoxOption, "Background")
+        .click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Paint the background").is_none());
+    let prompt = harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    prompt.focus();
+    prompt.type_text("snow");
+    harness.run_steps(3);
+    harness.get_by_label("Paint the background").click();
+    harness.run_steps(3);
+    assert_eq!(harness.app().document().background.keep_strength, 0.0);
+    assert!(harness.query_by_label("Paint the background").is_none());
+}
+
+#[test]
+fn a_negative_prompt_that_has_no_effect_says_so() {
+    let mut harness = app();
+    let prompt = harness.get_by_role_and_label(Role::MultilineTextInput, "Negative prompt");
+    prompt.focus();
+    prompt.type_text("red");
+    harness.run_steps(3);
+    harness.get_by_label("Turn on full guidance").click();
+    harness.run_steps(3);
+    assert!(
+        harness
+            .app()
+            .document()
+            .settings
+            .guidance
+            .takes_negative_prompts()
+    );
+    assert!(harness.query_by_label("Turn on full guidance").is_none());
+}
+
+#[test]
+fn the_list_follows_what_is_selected_elsewhere() {
+    let mut harness = app();
+    let ctx = harness.ctx.clone();
+    for _ in 0..14 {
+        let app = harness.state_mut().as_mut().expect("the app runs");
+        app.run(&ctx, AppCommand::DuplicateRegion);
+        harness.run_steps(2);
+    }
+    let is_in_sight = |harness: &Harness<'static, Option<App>>, name: &str| {
+        let list = harness.get_by_label("Regions").rect();
+        let row = harness.get_by_role_and_label(Role::ListBoxOption, name).rect();
+        let window = harness.ctx.content_rect();
+        row.top() > list.bottom() && row.bottom() < window.bottom() * 0.6
+    };
+    harness.run_steps(10);
+    harness.key_press(egui::Key::Num0);
+    harness.run_steps(20);
+    assert_eq!(harness.app().selected(), Target::Background);
+    assert!(is_in_sight(&harness, "Background"));
+    harness.key_press(egui::Key::Num1);
+    harness.run_steps(20);
+    assert!(!is_in_sight(&harness, "Background"));
+}

@@ -69,6 +69,8 @@ impl App {
             }
             CanvasAction::EndGesture => {
                 self.history.end_gesture();
+                // Its picture may have been finished before the pen was lifted.
+                self.record_frame();
                 self.preferences.has_painted = true;
             }
             CanvasAction::TakeBack(gesture) => {
@@ -95,7 +97,7 @@ impl App {
 
     /// Changes the document and remembers the way back.
     pub(super) fn apply(&mut self, edit: Edit, label: impl Into<Label>, gesture: Option<Gesture>) {
-        if edit.is_nothing() {
+        if edit.is_nothing() || edit.is_so_already(&self.document) {
             return;
         }
         self.history.apply(&mut self.document, edit, label, gesture);
@@ -140,7 +142,7 @@ impl App {
             .map_or(Target::Background, |region| Target::Region(region.id))
     }
 
-    fn select(&mut self, target: Target) {
+    pub(super) fn select(&mut self, target: Target) {
         if target != self.selected {
             self.previously_selected = std::mem::replace(&mut self.selected, target);
             self.tab = SideTab::Regions;

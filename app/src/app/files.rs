@@ -22,6 +22,7 @@ use crate::{
     kept_frames::{CanvasNumber, Entry},
     notifications::Level,
     storage::{
+        canvas_format::{CanvasFormat, canvas_path},
         clipboard::{self, Clipboard},
         export::{self, PictureFormat},
         frames::{KeptFrame, frame_path, read_frame},
@@ -56,40 +57,12 @@ enum PinSource {
     File(PathBuf),
 }
 
-/// The formats that hold a whole canvas, pins included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CanvasFormat {
-    Project,
-    OpenRaster,
-}
-
-impl CanvasFormat {
-    /// By the end of a file's name.
-    fn from_path(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match extension.as_str() {
-            "wordbrush" => Some(Self::Project),
-            "ora" => Some(Self::OpenRaster),
-            _ => None,
-        }
-    }
-}
-
 /// Saves in the format that the file's name asks for.
 fn save_canvas(project: &Project, path: &Path) -> anyhow::Result<()> {
     match CanvasFormat::from_path(path) {
         Some(CanvasFormat::OpenRaster) => ora::save(project, path),
         Some(CanvasFormat::Project) | None => project_file::save(project, path),
     }
-}
-
-/// Where a canvas is saved that is wanted at `path`: under another ending, others would take it for what it is not,
-/// and a picture of that name would be written over.
-fn canvas_path(mut path: PathBuf) -> PathBuf {
-    if CanvasFormat::from_path(&path).is_none() {
-        path.as_mut_os_string().push(".wordbrush");
-    }
-    path
 }
 
 /// How many pinned frames a save had to do without.
@@ -647,19 +620,6 @@ pub(super) fn stem(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_canvas_is_never_saved_under_the_name_of_something_else() {
-        for (wanted, path) in [
-            ("castle", "castle.wordbrush"),
-            ("castle.wordbrush", "castle.wordbrush"),
-            ("castle.ORA", "castle.ORA"),
-            ("castle.png", "castle.png.wordbrush"),
-            ("castle.v2", "castle.v2.wordbrush"),
-        ] {
-            assert_eq!(canvas_path(wanted.into()), Path::new(path));
-        }
-    }
 
     #[test]
     fn a_canvas_is_saved_as_its_name_says() {

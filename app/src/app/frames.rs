@@ -107,6 +107,7 @@ impl App {
                 self.frames.failed = None;
             }
             Err(error) => {
+                self.kept_frames.was_not_written(number);
                 tracing::warn!("old frames stay in memory for now: {error:#}");
                 self.frames.failed = Some(Instant::now());
             }

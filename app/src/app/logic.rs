@@ -91,9 +91,13 @@ impl App {
         }
     }
 
-    fn record_frame(&mut self) {
+    /// Keeps the frame on screen in the history strip, if it is one to be kept.
+    pub(super) fn record_frame(&mut self) {
         let Some(shown) = self.link.frame() else { return };
-        let is_finished = shown.frame.kind == FrameKind::Complete && shown.frame.steps_until_settled == 0;
+        // A pen that rests has not ended its stroke yet.
+        let is_finished = shown.frame.kind == FrameKind::Complete
+            && shown.frame.steps_until_settled == 0
+            && !self.canvas.has_stroke();
         if let Some(document) = shown.document.as_ref().filter(|_| is_finished) {
             // The link takes no frames of a canvas that was left.
             let canvas = Some(self.canvases.present());

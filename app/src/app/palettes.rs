@@ -7,7 +7,7 @@ use wordbrush_engine::api::RegionId;
 use super::App;
 use crate::{
     dialogs::palettes::PaletteWish,
-    document::{BackgroundField, Edit, region_colour},
+    document::{BackgroundField, Edit, Target, region_colour},
     notifications::{Action, Level},
     panels::outbox::Intent,
     storage::{folders::Folders, palette::Palette, palette_library},
@@ -103,7 +103,11 @@ impl App {
             let negative_prompt = BackgroundField::NegativePrompt(added.negative_prompt.clone());
             edits.extend([prompt, negative_prompt].map(Edit::Background));
         }
+        let first = RegionId(self.document.next_region_id);
         self.apply(Edit::Batch(edits), "Add palette", None);
+        if count > 0 {
+            self.select(Target::Region(first));
+        }
         let text = match count {
             0 => "There are no brushes in this palette.".to_owned(),
             1 => "1 brush was added as a region: paint with it.".to_owned(),

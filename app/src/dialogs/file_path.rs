@@ -7,6 +7,7 @@ use eframe::egui;
 use super::{buttons_ui, file_look::FileLook, path_field_ui, window_ui};
 use crate::{
     panels::outbox::{Intent, Outbox},
+    storage::canvas_format::canvas_path,
     theme::{
         icons,
         widgets::{action_button, caption, hint, primary_button},
@@ -70,15 +71,22 @@ impl FilePathDialog {
             let width = ui.available_width();
             let is_confirmed = path_field_ui(ui, "File path", &mut self.path, &mut self.is_new, width);
             let is_written = matches!(self.purpose, FilePurpose::Save | FilePurpose::Export);
-            let path = Path::new(self.path.trim());
+            let typed = PathBuf::from(self.path.trim());
+            // What is really written, whatever was typed.
+            let path = match self.purpose {
+                FilePurpose::Save if !self.path.trim().is_empty() => canvas_path(typed.clone()),
+                _ => typed.clone(),
+            };
             hint(
                 ui,
-                if is_written && self.look.is_file(ui.ctx(), path) {
-                    "There is a file of this name; it will be replaced."
-                } else {
-                    "This desktop shows no window to choose files: write the path, or drop a file on the canvas."
-                },
+                "This desktop shows no window to choose files: write the path, or drop a file on the canvas.",
             );
+            if path != typed {
+                hint(ui, &format!("It is written as {}.", path.display()));
+            }
+            if is_written && self.look.is_file(ui.ctx(), &path) {
+                hint(ui, "There is a file of this name; it will be replaced.");
+            }
             buttons_ui(ui, |ui| {
                 let is_ready = !self.path.trim().is_empty();
                 let button = ui

@@ -293,6 +293,26 @@ impl Edit {
         }
     }
 
+    /// Whether it sets one property to the value that it has, as the button of a message may do that has been there for
+    /// a while.
+    pub fn is_so_already(&self, document: &Document) -> bool {
+        match self {
+            Self::Region(id, field) => document.region(*id).is_some_and(|region| match field {
+                RegionField::Name(name) => region.name == *name,
+                RegionField::Colour(colour) => region.colour == *colour,
+                RegionField::Prompt(prompt) => region.prompt == *prompt,
+                RegionField::NegativePrompt(prompt) => region.negative_prompt == *prompt,
+                RegionField::Visible(visible) => region.visible == *visible,
+                RegionField::Locked(locked) => region.locked == *locked,
+                RegionField::PromptStrength(strength) => region.prompt_strength == *strength,
+                RegionField::MaskStrength(strength) => region.mask_strength == *strength,
+                RegionField::MaskStd(std_px) => region.mask_std_px == *std_px,
+                RegionField::Seed(seed) => region.seed == *seed,
+            }),
+            _ => false,
+        }
+    }
+
     /// A new, unpainted region on top, in the next free colour. Returns its id, too.
     pub fn new_region(document: &Document, prompt: &str) -> (RegionId, Self) {
         let id = RegionId(document.next_region_id);
@@ -519,6 +539,17 @@ mod tests {
             .iter()
             .map(|region| region.prompt.as_str())
             .collect()
+    }
+
+    #[test]
+    fn a_property_that_is_set_to_what_it_is_changes_nothing() {
+        let mut document = document();
+        let id = document.regions[0].id;
+        let unlock = Edit::Region(id, RegionField::Locked(false));
+        assert!(unlock.is_so_already(&document));
+        document.apply(Edit::Region(id, RegionField::Locked(true)));
+        assert!(!unlock.is_so_already(&document));
+        assert!(!Edit::Region(RegionId(99), RegionField::Locked(false)).is_so_already(&document));
     }
 
     #[test]

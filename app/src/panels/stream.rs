@@ -299,6 +299,8 @@ enum Kind {
 }
 
 const DEFAULT_SCALE: f32 = 1.5;
+/// Guidance that takes negative prompts in, as it is turned on.
+pub(super) const FULL_GUIDANCE: Guidance = Guidance::Full { scale: DEFAULT_SCALE };
 const DEFAULT_DELTA: f32 = 1.0;
 
 fn guidance_ui(ui: &mut Ui, settings: &StreamSettings, outbox: &mut Outbox) {

@@ -1,8 +1,8 @@
 //! Menus, the canvas' title, the stream's controls and the freshness light.
 
 use eframe::egui::{
-    self, Align, Button, Color32, Label, Layout, MenuBar, Pos2, RichText, Role, Sense, Shape, Stroke,
-    TextFormat, TextStyle, Ui, WidgetInfo, text::LayoutJob, vec2,
+    self, Align, Button, Color32, Label, Layout, MenuBar, Pos2, RichText, Role, ScrollArea, Sense, Shape,
+    Stroke, TextFormat, TextStyle, Ui, WidgetInfo, text::LayoutJob, vec2,
 };
 use wordbrush_engine::api::{PictureMode, RunState};
 
@@ -64,9 +64,30 @@ pub fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, outbox: &mut Outbox) {
     });
 }
 
+/// Room that a menu leaves above and below it, in points.
+const MENU_MARGIN: f32 = 44.0;
+
 fn menu_ui(ui: &mut Ui, menu: Menu, view: TopBarView<'_>, outbox: &mut Outbox) {
     ui.set_min_width(230.0);
-    for command in AppCommand::all().filter(|command| command.spec().menu == menu) {
+    let is_numbered = |command: &AppCommand| matches!(command, AppCommand::SelectRegion(_));
+    let (numbered, commands): (Vec<_>, Vec<_>) = AppCommand::all()
+        .filter(|command| command.spec().menu == menu)
+        .partition(is_numbered);
+    // Below the bar on a small window, too: over it, its first entry would lie under the pointer.
+    let height = ui.ctx().content_rect().height() - 2.0 * MENU_MARGIN;
+    ScrollArea::vertical().max_height(height).show(ui, |ui| {
+        entries_ui(ui, &commands, view, outbox);
+        if !numbered.is_empty() {
+            ui.menu_button(entry_text(ui, "", "Select region"), |ui| {
+                ui.set_min_width(200.0);
+                entries_ui(ui, &numbered, view, outbox);
+            });
+        }
+    });
+}
+
+fn entries_ui(ui: &mut Ui, commands: &[AppCommand], view: TopBarView<'_>, outbox: &mut Outbox) {
+    for &command in commands {
         if begins_group(command) {
             ui.separator();
         }

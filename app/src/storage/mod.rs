@@ -22,6 +22,7 @@ pub mod atomic;
 pub mod autosave;
 mod blobs;
 mod bounded_json;
+pub mod canvas_format;
 pub mod clipboard;
 mod exif;
 pub mod export;

@@ -106,6 +106,16 @@ pub enum Guidance {
     },
 }
 
+impl Guidance {
+    /// Whether negative prompts have a part in the picture.
+    pub fn takes_negative_prompts(self) -> bool {
+        match self {
+            Self::None | Self::SelfNegative { .. } => false,
+            Self::Full { scale } | Self::Initialize { scale, .. } => scale > 1.0,
+        }
+    }
+}
+
 /// How a soft mask is cut at each noise level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -553,7 +553,7 @@ fn has_negative_row(guidance: Guidance, slot: usize) -> bool {
 
 /// Whether regions need their negative prompts encoded.
 pub fn needs_negative_prompts(guidance: Guidance) -> bool {
-    guides(guidance) && has_negative_row(guidance, 0)
+    guidance.takes_negative_prompts()
 }
 
 pub(super) fn mask_row(painting: &Painting, cell: Cell) -> usize {

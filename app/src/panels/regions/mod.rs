@@ -46,6 +46,8 @@ pub struct RegionsState {
     wants_prompt: bool,
     /// The region whose colour is being chosen; what the picker does until it closes is one undo step.
     colouring: Option<RegionId>,
+    /// What was selected in the last frame; another one is scrolled to.
+    shown: Option<Target>,
 }
 
 impl RegionsState {
@@ -136,8 +138,9 @@ fn list_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox:
         for (place, region) in view.document.regions.iter().rev().enumerate() {
             rows::region_row_ui(ui, view, place, region, state, outbox);
         }
-        rows::background_row_ui(ui, view, outbox);
+        rows::background_row_ui(ui, view, state, outbox);
     });
+    state.shown = Some(view.selected);
 }
 
 fn selected_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, outbox: &mut Outbox) {

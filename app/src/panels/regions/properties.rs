@@ -3,12 +3,13 @@
 use std::ops::RangeInclusive;
 
 use eframe::egui::{self, Align, Id, Label, Layout, Popup, RichText, Ui, vec2};
-use wordbrush_engine::api::Seed;
+use wordbrush_engine::api::{Seed, StreamSettings};
 
 use super::{
     super::{
         outbox::{Intent, Outbox},
         prompt::prompt_ui,
+        stream::FULL_GUIDANCE,
     },
     RegionsState, RegionsView,
 };
@@ -98,6 +99,9 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
         );
     }
     outbox.end_with(&response);
+    negative_hint_ui(ui, view, &background.negative_prompt, outbox);
+
+    keep_ui(ui, view, outbox);
 
     ui.add_space(space::S);
     caption(ui, "Picture");
@@ -124,7 +128,12 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
             outbox.run(AppCommand::RemoveBackgroundImage);
         }
     });
-    ui.add_space(space::XS);
+}
+
+/// How much of the background stays, and what its prompt does about the rest.
+fn keep_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
+    let background = &view.document.background;
+    let has_prompt = !background.prompt.trim().is_empty();
     let mut keep_strength = background.keep_strength;
     let response = slider_row(
         ui,
@@ -142,13 +151,43 @@ pub(super) fn background_properties_ui(ui: &mut Ui, view: RegionsView<'_>, outbo
         );
     }
     outbox.end_with(&response);
-    if keep_strength >= 1.0 {
+    if keep_strength < 1.0 {
+        if !has_prompt {
+            hint(ui, "Write a prompt above: it is what paints the background.");
+        }
+    } else if has_prompt {
+        hint(
+            ui,
+            "All of the background is kept as it is, so that the prompt is not painted.",
+        );
+        if action_button(ui, icons::BRUSH, "Paint the background").clicked() {
+            let edit = Edit::Background(BackgroundField::KeepStrength(0.0));
+            outbox.edit(edit, "Paint the background");
+        }
+    } else {
         hint(
             ui,
             "At 100 % the background stays as it is. Below that the prompt paints it, at 0 % alone.",
         );
-    } else if background.prompt.trim().is_empty() {
-        hint(ui, "Write a prompt above: it is what paints the background.");
+    }
+}
+
+/// Says what keeps a negative prompt from having an effect, with the way out.
+fn negative_hint_ui(ui: &mut Ui, view: RegionsView<'_>, negative_prompt: &str, outbox: &mut Outbox) {
+    let settings = &view.document.settings;
+    if negative_prompt.trim().is_empty() || settings.guidance.takes_negative_prompts() {
+        return;
+    }
+    hint(
+        ui,
+        "It has no effect as the stream's guidance is set. Full guidance takes it in, and twice the time.",
+    );
+    if action_button(ui, icons::SLIDERS_HORIZONTAL, "Turn on full guidance").clicked() {
+        let settings = StreamSettings {
+            guidance: FULL_GUIDANCE,
+            ..settings.clone()
+        };
+        outbox.edit(Edit::Settings(settings), "Full guidance");
     }
 }
 
@@ -201,6 +240,7 @@ pub(super) fn region_properties_ui(
         );
     }
     outbox.end_with(&response);
+    negative_hint_ui(ui, view, &region.negative_prompt, outbox);
     ui.add_space(space::XS);
 
     // By the region's number, so that what is being typed for one does not go to another that is selected meanwhile.

@@ -105,6 +105,7 @@ pub(super) fn region_row_ui(
         },
     );
 
+    scroll_to_selected(view, state, target, &response);
     if response.clicked() {
         outbox.push(Intent::Select(target));
     }
@@ -132,6 +133,13 @@ pub(super) fn region_row_ui(
             }
         }
     });
+}
+
+/// Brings a row into sight that was selected elsewhere: by a key, or on the canvas.
+fn scroll_to_selected(view: RegionsView<'_>, state: &RegionsState, target: Target, row: &Response) {
+    if view.selected == target && state.shown != Some(target) {
+        row.scroll_to_me(None);
+    }
 }
 
 fn row_text_ui(ui: &mut Ui, region: &RegionLayer, title: &str) {
@@ -382,7 +390,12 @@ fn drop_region_ui(
 }
 
 /// The background, below all regions.
-pub(super) fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut Outbox) {
+pub(super) fn background_row_ui(
+    ui: &mut Ui,
+    view: RegionsView<'_>,
+    state: &RegionsState,
+    outbox: &mut Outbox,
+) {
     let colours = palette(ui);
     let is_selected = view.selected == Target::Background;
     let response = row_ui(
@@ -415,17 +428,20 @@ pub(super) fn background_row_ui(ui: &mut Ui, view: RegionsView<'_>, outbox: &mut
                 ui.spacing_mut().item_spacing.y = 1.0;
                 ui.add_space(5.0);
                 ui.label(RichText::new("Background").text_style(strong()));
-                let prompt = view.document.background.prompt.trim();
-                let second = if prompt.is_empty() {
-                    "White, unless you say otherwise"
-                } else {
-                    prompt
+                let background = &view.document.background;
+                let prompt = background.prompt.trim();
+                let second = match &background.image {
+                    _ if background.keep_strength < 1.0 && !prompt.is_empty() => prompt,
+                    Some(_) => "A picture",
+                    None if prompt.is_empty() => "White, unless you say otherwise",
+                    None => "White",
                 };
                 let second = RichText::new(second).text_style(small()).color(colours.text_weak);
                 ui.add(Label::new(second).truncate());
             });
         },
     );
+    scroll_to_selected(view, state, Target::Background, &response);
     if response.clicked() {
         outbox.push(Intent::Select(Target::Background));
     }
