@@ -45,14 +45,24 @@ const ENDS: [(&str, Role); 12] = [
 ];
 
 /// Parts of names that only other kinds of adaptations have.
-const OTHER_KINDS: [(&str, &str); 6] = [
+const OTHER_KINDS: [(&str, &str); 5] = [
     (".hada_w1_a", "LoHa"),
     (".lokr_w1", "LoKr"),
     (".dora_scale", "DoRA"),
     (".lora_mid.weight", "LoCon with a middle matrix"),
     (".oft_blocks", "OFT"),
-    (".diff", "full difference"),
 ];
+
+/// The kind of adaptation that a tensor belongs to, if it is another than a plain LoRA.
+fn other_kind(name: &str) -> Option<&'static str> {
+    // Only an end tells these: `.diff` also begins `.diffusion_model`.
+    if matches!(name.rsplit('.').next(), Some("diff" | "diff_b")) {
+        return Some("full difference");
+    }
+    OTHER_KINDS
+        .iter()
+        .find_map(|&(part, kind)| name.contains(part).then_some(kind))
+}
 
 fn split_role(name: &str) -> Option<(&str, Role)> {
     if let Some(module) = name.strip_suffix(".alpha") {
@@ -198,7 +208,7 @@ impl LoraFile {
         };
         let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
         for (name, _) in file.shapes() {
-            if let Some((_, kind)) = OTHER_KINDS.iter().find(|(part, _)| name.contains(part)) {
+            if let Some(kind) = other_kind(name) {
                 return Err(refused(format!(
                     "it is an adaptation of the kind {kind}, which Wordbrush cannot apply: use a plain LoRA"
                 )));
@@ -646,7 +656,9 @@ mod tests {
             "unet.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora.down.weight",
             "unet.down_blocks.0.attentions.1.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
             "base_model.model.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
+            "model.diffusion_model.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
         ] {
+            assert_eq!(other_kind(name), None, "{name}");
             let (module, role) = split_role(name).unwrap();
             assert_eq!(role, Role::Down, "{name}");
             assert_eq!(
@@ -679,6 +691,22 @@ mod tests {
                 (network, "encoder_layers_0_mlp_fc1".to_owned()),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_adaptations_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let pair = ["unet.to_q.lora_A.weight", "unet.to_q.lora_B.weight"];
+        for (name, kind) in [
+            ("lora_unet_conv_in.diff", "full difference"),
+            ("diffusion_model.input_blocks.0.0.diff_b", "full difference"),
+            ("lora_unet_to_q.dora_scale", "DoRA"),
+        ] {
+            write(&path, &[pair[0], pair[1], name], None);
+            let error = opened(&path).unwrap_err().to_string();
+            assert!(error.contains(kind), "{name}: {error}");
         }
     }
 
