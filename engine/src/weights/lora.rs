@@ -45,10 +45,13 @@ const ENDS: [(&str, Role); 12] = [
 ];
 
 /// Parts of names that only other kinds of adaptations have.
-const OTHER_KINDS: [(&str, &str); 5] = [
+const OTHER_KINDS: [(&str, &str); 8] = [
     (".hada_w1_a", "LoHa"),
     (".lokr_w1", "LoKr"),
     (".dora_scale", "DoRA"),
+    (".lora_magnitude_vector", "DoRA"),
+    (".lora_B.bias", "LoRA with biases"),
+    (".lora_B.default.bias", "LoRA with biases"),
     (".lora_mid.weight", "LoCon with a middle matrix"),
     (".oft_blocks", "OFT"),
 ];
@@ -703,6 +706,12 @@ mod tests {
             ("lora_unet_conv_in.diff", "full difference"),
             ("diffusion_model.input_blocks.0.0.diff_b", "full difference"),
             ("lora_unet_to_q.dora_scale", "DoRA"),
+            ("unet.to_q.lora_magnitude_vector", "DoRA"),
+            (
+                "base_model.model.to_q.lora_magnitude_vector.default.weight",
+                "DoRA",
+            ),
+            ("unet.to_q.lora_B.bias", "LoRA with biases"),
         ] {
             write(&path, &[pair[0], pair[1], name], None);
             let error = opened(&path).unwrap_err().to_string();
