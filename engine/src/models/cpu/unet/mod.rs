@@ -652,6 +652,10 @@ impl<E: Element> Network for Unet<E> {
             },
         );
         self.time_scratch = time_scratch;
+        // Padding is multiplied by zero, and holds what an earlier call left behind: a NaN would stay for good.
+        if output.iter().any(|value| !value.is_finite()) {
+            self.scratch.clear();
+        }
         Ok(())
     }
 }
