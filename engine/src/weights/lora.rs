@@ -237,7 +237,8 @@ impl LoraFile {
         }
         Ok(Self {
             config: TrainerConfig::of(&file)?,
-            file: Arc::new(file),
+            // It is read again whenever its strength changes, and trainers write over it while it is tried.
+            file: Arc::new(file.into_memory()?),
             pairs,
         })
     }
