@@ -209,6 +209,19 @@ fn a_prediction_that_is_no_number_does_not_spoil_the_next() {
     }
 }
 
+#[test]
+fn what_the_kernels_cannot_compute_is_left_to_the_plain_network() {
+    let supports = |json: &str| CpuUnet::supports(&UNetConfig::from_json(json.as_bytes()).unwrap());
+    assert!(supports(r#"{"attention_head_dim": 8}"#));
+    for json in [
+        // Heads of 320 channels.
+        r#"{"attention_head_dim": 4}"#,
+        r#"{"attention_head_dim": [8, 8, 8, 4]}"#,
+    ] {
+        assert!(!supports(json), "{json}");
+    }
+}
+
 fn tensors_of_case(case: &str) -> BTreeMap<String, Tensor> {
     tensors(&format!("{case}/inputs.safetensors"))
 }

@@ -31,7 +31,7 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, pack_keys_and_values},
+        attention::{Heads, MAX_HEAD, pack_keys_and_values},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
@@ -56,6 +56,7 @@ impl CpuUnet {
             && config.out_kernel == 3
             && config.activation == config::Activation::Silu
             && config.guidance_width.is_none()
+            && attentions(config).all(|(channels, heads)| channels / heads <= MAX_HEAD)
     }
 
     /// Loads and packs the weights.
@@ -198,6 +199,15 @@ struct Scratch<E> {
     skip_channels: Vec<usize>,
     /// Sizes of all resolutions from the first one down.
     sizes: Vec<Padded>,
+}
+
+/// Channels and heads of all attentions, by resolution.
+fn attentions(config: &UNetConfig) -> impl Iterator<Item = (usize, usize)> {
+    let levels = config.down.iter().chain(&config.up);
+    let levels = levels.filter_map(|level| Some((level.channels, level.attention.as_ref()?.heads)));
+    let last = config.down.last().map_or(0, |level| level.channels);
+    let mid = config.mid.as_ref().and_then(|mid| mid.attention);
+    levels.chain(mid.map(|(heads, _)| (last, heads)))
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
