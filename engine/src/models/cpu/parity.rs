@@ -217,6 +217,9 @@ fn what_the_kernels_cannot_compute_is_left_to_the_plain_network() {
         // Heads of 320 channels.
         r#"{"attention_head_dim": 4}"#,
         r#"{"attention_head_dim": [8, 8, 8, 4]}"#,
+        // Transformers without blocks, on a level and in the middle alone.
+        r#"{"transformer_layers_per_block": [0, 1, 1, 1]}"#,
+        r#"{"transformer_layers_per_block": [1, 1, 1, 0]}"#,
     ] {
         assert!(!supports(json), "{json}");
     }

@@ -56,7 +56,7 @@ impl CpuUnet {
             && config.out_kernel == 3
             && config.activation == config::Activation::Silu
             && config.guidance_width.is_none()
-            && attentions(config).all(|(channels, heads)| channels / heads <= MAX_HEAD)
+            && attentions(config).all(|(channels, heads, depth)| channels / heads <= MAX_HEAD && depth > 0)
     }
 
     /// Loads and packs the weights.
@@ -201,13 +201,17 @@ struct Scratch<E> {
     sizes: Vec<Padded>,
 }
 
-/// Channels and heads of all attentions, by resolution.
-fn attentions(config: &UNetConfig) -> impl Iterator<Item = (usize, usize)> {
+/// Channels, heads and blocks of all transformers.
+fn attentions(config: &UNetConfig) -> impl Iterator<Item = (usize, usize, usize)> {
     let levels = config.down.iter().chain(&config.up);
-    let levels = levels.filter_map(|level| Some((level.channels, level.attention.as_ref()?.heads)));
+    let levels = levels.filter_map(|level| Some((level.channels, level.attention.as_ref()?)));
+    let levels = levels.flat_map(|(channels, attention)| {
+        let depths = attention.depths.iter();
+        depths.map(move |&depth| (channels, attention.heads, depth))
+    });
     let last = config.down.last().map_or(0, |level| level.channels);
     let mid = config.mid.as_ref().and_then(|mid| mid.attention);
-    levels.chain(mid.map(|(heads, _)| (last, heads)))
+    levels.chain(mid.map(|(heads, depth)| (last, heads, depth)))
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
