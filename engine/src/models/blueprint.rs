@@ -170,7 +170,8 @@ impl Blueprint {
             }
         }
         let empty = Weights::default();
-        let unet = infer::unet(weights(Network::Denoiser).unwrap_or(&empty), family).map_err(invalid)?;
+        let denoiser = weights(Network::Denoiser).unwrap_or(&empty);
+        let unet = infer::unet(denoiser, family, checkpoint.predicts_velocity).map_err(invalid)?;
         let codec = infer::codec(weights(Network::Codec).unwrap_or(&empty), family).map_err(invalid)?;
         // Few-step models rarely say so in their files, but in their names.
         let lower = name.to_ascii_lowercase();

@@ -761,6 +761,8 @@ struct KlJson {
     norm_num_groups: usize,
     scaling_factor: f64,
     shift_factor: Option<f64>,
+    latents_mean: Option<Vec<f64>>,
+    latents_std: Option<Vec<f64>>,
     use_quant_conv: bool,
     use_post_quant_conv: bool,
     mid_block_add_attention: bool,
@@ -780,6 +782,8 @@ impl Default for KlJson {
             norm_num_groups: 32,
             scaling_factor: 0.18215,
             shift_factor: None,
+            latents_mean: None,
+            latents_std: None,
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
@@ -817,6 +821,13 @@ impl KlConfig {
         let json: KlJson = parse(bytes)?;
         if json.in_channels != 3 || json.out_channels != 3 {
             return Err("pictures must have three channels".to_owned());
+        }
+        if json.latents_mean.is_some() || json.latents_std.is_some() {
+            return Err(
+                "each channel of its latents has a mean and a spread of its own (latents_mean, latents_std), \
+                 which is not supported"
+                    .to_owned(),
+            );
         }
         let levels = json.block_out_channels.len();
         if levels == 0 || levels > MAX_LEVELS || json.layers_per_block > 64 {
@@ -872,7 +883,10 @@ struct SchedulerJson {
     num_train_timesteps: usize,
     prediction_type: String,
     timestep_spacing: String,
+    timestep_type: String,
     trained_betas: Option<Vec<f64>>,
+    sigma_data: Option<f64>,
+    rescale_betas_zero_snr: bool,
 }
 
 impl Default for SchedulerJson {
@@ -885,7 +899,10 @@ impl Default for SchedulerJson {
             num_train_timesteps: 1000,
             prediction_type: "epsilon".to_owned(),
             timestep_spacing: "leading".to_owned(),
+            timestep_type: "discrete".to_owned(),
             trained_betas: None,
+            sigma_data: None,
+            rescale_betas_zero_snr: false,
         }
     }
 }
@@ -928,6 +945,24 @@ impl SchedulerConfig {
     /// If it is no JSON, or describes a schedule that is not supported.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let json: SchedulerJson = parse(bytes)?;
+        // These have no betas, so that Stable Diffusion's would stand in for what they were trained with.
+        let is_continuous = json.sigma_data.is_some() || json.timestep_type == "continuous";
+        if is_continuous
+            || ["EDM", "FlowMatch"]
+                .iter()
+                .any(|kind| json.class_name.starts_with(kind))
+        {
+            return Err(format!(
+                "the scheduler {:?} with continuous noise levels (EDM, flow matching) is not supported",
+                json.class_name
+            ));
+        }
+        if json.rescale_betas_zero_snr {
+            return Err(
+                "a noise schedule that ends without any signal (rescale_betas_zero_snr) is not supported"
+                    .to_owned(),
+            );
+        }
         if json.beta_schedule != "scaled_linear" || json.trained_betas.is_some() {
             return Err(format!(
                 "the noise schedule {:?} is not supported, only \"scaled_linear\"",
@@ -1016,8 +1051,30 @@ mod tests {
             let error = UNetConfig::from_json(json.as_bytes()).unwrap_err();
             assert!(error.contains(word), "{json}: {error}");
         }
-        assert!(SchedulerConfig::from_json(br#"{"beta_schedule": "linear"}"#).is_err());
-        assert!(SchedulerConfig::from_json(br#"{"prediction_type": "sample"}"#).is_err());
+        for (json, word) in [
+            (r#"{"beta_schedule": "linear"}"#, "linear"),
+            (r#"{"prediction_type": "sample"}"#, "sample"),
+            (r#"{"_class_name": "EDMEulerScheduler"}"#, "EDMEulerScheduler"),
+            (
+                r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#,
+                "FlowMatchEulerDiscreteScheduler",
+            ),
+            (r#"{"sigma_data": 0.5}"#, "EDM"),
+            (r#"{"timestep_type": "continuous"}"#, "continuous"),
+            (r#"{"rescale_betas_zero_snr": true}"#, "rescale_betas_zero_snr"),
+        ] {
+            let error = SchedulerConfig::from_json(json.as_bytes()).unwrap_err();
+            assert!(error.contains(word), "{json}: {error}");
+        }
+        let usual = br#"{"_class_name": "EulerDiscreteScheduler", "rescale_betas_zero_snr": false, "sigma_max": null}"#;
+        assert!(SchedulerConfig::from_json(usual).is_ok());
+        let of_its_own = br#"{"latents_mean": [-1.6, 1.1, 0.8, -0.1], "latents_std": [8.4, 5.8, 5.4, 6.9]}"#;
+        assert!(
+            CodecConfig::from_json(of_its_own)
+                .unwrap_err()
+                .contains("latents_mean")
+        );
+        assert!(CodecConfig::from_json(br#"{"latents_mean": null, "latents_std": null}"#).is_ok());
         assert!(CodecConfig::from_json(br#"{"_class_name": "VQModel"}"#).is_err());
         assert!(ClipConfig::from_json(br#"{"num_attention_heads": 0}"#).is_err());
     }

@@ -33,11 +33,21 @@ impl Shapes<'_> {
     }
 }
 
+/// Latent cells on a side that a family's models were trained for.
+fn native_cells(family: Family, predicts_velocity: bool) -> u32 {
+    match family {
+        Family::Xl => 128,
+        // SD 2.x predicts velocity in its models of 768 pixels, noise in those of 512.
+        Family::Sd2 if predicts_velocity => 96,
+        Family::Sd1 | Family::Sd2 => 64,
+    }
+}
+
 /// The UNet of a checkpoint.
 ///
 /// # Errors
 /// If the weights are not those of a UNet of this family.
-pub(super) fn unet(weights: &Weights, family: Family) -> Result<UNetConfig> {
+pub(super) fn unet(weights: &Weights, family: Family, predicts_velocity: bool) -> Result<UNetConfig> {
     let shapes = Shapes(weights);
     let heads = |channels: usize| match family {
         Family::Sd1 => 8,
@@ -86,7 +96,7 @@ pub(super) fn unet(weights: &Weights, family: Family) -> Result<UNetConfig> {
     Ok(UNetConfig {
         in_channels: shapes.side("conv_in.weight", 1)?,
         out_channels: shapes.side("conv_out.weight", 0)?,
-        sample_size: Some(if family == Family::Xl { 128 } else { 64 }),
+        sample_size: Some(native_cells(family, predicts_velocity)),
         norm_groups: channels.fold(32, greatest_common_divisor),
         context_width: shapes.side(&context, 1)?,
         norm_eps: 1e-5,
@@ -225,4 +235,17 @@ pub(super) fn codec(weights: &Weights, family: Family) -> Result<KlConfig> {
         has_attention: weights.contains("encoder.mid_block.attentions.0.to_q.weight"),
         channels,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_of_sd2_that_predict_velocity_are_those_of_768_pixels() {
+        assert_eq!(native_cells(Family::Sd2, true), 768 / 8);
+        assert_eq!(native_cells(Family::Sd2, false), 512 / 8);
+        assert_eq!(native_cells(Family::Sd1, true), 512 / 8);
+        assert_eq!(native_cells(Family::Xl, true), 1024 / 8);
+    }
 }

@@ -208,7 +208,7 @@ impl Task for ChannelSums<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<S: Simd>(mut self) {
         let channels = self.sum.len();
         let mut channel = 0;
         // SAFETY: steps end before the last channel.
@@ -236,7 +236,7 @@ impl Task for ChannelSums<'_> {
 
 impl ChannelSums<'_> {
     #[inline(always)]
-    unsafe fn some<S: Simd, const N: usize>(&self, channel: usize) {
+    unsafe fn some<S: Simd, const N: usize>(&mut self, channel: usize) {
         unsafe {
             let mut sums = [S::splat(0.0); N];
             let mut squares = [S::splat(0.0); N];
@@ -254,8 +254,8 @@ impl ChannelSums<'_> {
             }
             for index in 0..N {
                 let at = channel + index * S::LANES;
-                S::store(self.sum.as_ptr().cast_mut().add(at), sums[index]);
-                S::store(self.square.as_ptr().cast_mut().add(at), squares[index]);
+                S::store(self.sum.as_mut_ptr().add(at), sums[index]);
+                S::store(self.square.as_mut_ptr().add(at), squares[index]);
             }
         }
     }

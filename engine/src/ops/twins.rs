@@ -153,8 +153,8 @@ fn check_convolution<E: Readable>(isa: Isa, size: Padded, from: usize, to: usize
     let packed = PackedMatrix::<E>::new(isa, &weights, to, &[3 * from; 3], Columns::Plain);
     let mut padded = Buffer::<E>::default();
     let padded = padded.rows(images * size.positions(), from);
-    // What was left over from before must not matter.
-    padded.fill(E::from_f32(7.0));
+    // What was left over from before must not matter, also where it is multiplied by the zeros of padding.
+    padded.fill(E::from_f32(f32::NAN));
     padded_from_planes(Team::Solo, &input, images, from, size, |value| value, padded);
     let mut rows = vec![0.0_f32; images * area * to];
     let source = |line: usize| Source {

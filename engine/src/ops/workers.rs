@@ -241,6 +241,10 @@ impl Drop for Gate<'_> {
             self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
         }
         self.0.close();
+        if thread::panicking() {
+            // The caller's own panic is told; another thread's must not wait for the next job.
+            drop(self.0.panic.lock().take());
+        }
     }
 }
 
@@ -366,5 +370,19 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(count.into_inner(), 8);
+    }
+
+    #[test]
+    fn a_panic_of_two_threads_does_not_reach_the_next_job() {
+        let workers = Workers::new(2);
+        let both = std::sync::Barrier::new(2);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            workers.run(2, |part| {
+                both.wait();
+                panic!("part {part}");
+            });
+        }));
+        assert!(result.is_err());
+        workers.run(2, |_| {});
     }
 }

@@ -1,7 +1,7 @@
 //! Low-rank adaptations: small files whose products are added to a model's weights.
 //!
 //! A [`LoraFile`] finds its pairs of matrices under any of the names that trainers use and tells which weight each
-//! belongs to. [`Adapters`] keeps the adapted weights of a loaded model, so that a scale can be changed without loading
+//! belongs to, and a [`TrainerConfig`] how strongly they were trained to act. [`Adapters`] keeps the adapted weights of a loaded model, so that a scale can be changed without loading
 //! the model again: the networks share their storage and see the new values at once.
 
 use std::{
@@ -11,9 +11,14 @@ use std::{
 
 use candle_core::{DType, Device, Tensor, Var};
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 
 use super::{Network, TensorFile, Weights, layout::UNetLayout};
-use crate::{Error, Result, api::LoraSource, error::Doing as _, error::carried};
+use crate::{
+    Error, Result,
+    api::LoraSource,
+    error::{Doing as _, carried, json_reason},
+};
 
 /// What a tensor of a LoRA file is, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +45,27 @@ const ENDS: [(&str, Role); 12] = [
 ];
 
 /// Parts of names that only other kinds of adaptations have.
-const OTHER_KINDS: [(&str, &str); 6] = [
+const OTHER_KINDS: [(&str, &str); 8] = [
     (".hada_w1_a", "LoHa"),
     (".lokr_w1", "LoKr"),
     (".dora_scale", "DoRA"),
+    (".lora_magnitude_vector", "DoRA"),
+    (".lora_B.bias", "LoRA with biases"),
+    (".lora_B.default.bias", "LoRA with biases"),
     (".lora_mid.weight", "LoCon with a middle matrix"),
     (".oft_blocks", "OFT"),
-    (".diff", "full difference"),
 ];
+
+/// The kind of adaptation that a tensor belongs to, if it is another than a plain LoRA.
+fn other_kind(name: &str) -> Option<&'static str> {
+    // Only an end tells these: `.diff` also begins `.diffusion_model`.
+    if matches!(name.rsplit('.').next(), Some("diff" | "diff_b")) {
+        return Some("full difference");
+    }
+    OTHER_KINDS
+        .iter()
+        .find_map(|&(part, kind)| name.contains(part).then_some(kind))
+}
 
 fn split_role(name: &str) -> Option<(&str, Role)> {
     if let Some(module) = name.strip_suffix(".alpha") {
@@ -96,10 +114,87 @@ fn split_network(module: &str) -> (Network, String) {
     }
 }
 
+/// What PEFT and diffusers write about a LoRA in JSON, since their files hold no alphas among the matrices. Names are
+/// PEFT's, or stand behind the network's folder (`unet.lora_alpha`).
+#[derive(Debug, Default)]
+struct TrainerConfig(Map<String, Value>);
+
+impl TrainerConfig {
+    /// diffusers' note in the file's header, or the file that PEFT puts beside its own; empty where there is neither.
+    ///
+    /// # Errors
+    /// If it is no JSON object, or asks for something that is not supported.
+    fn of(file: &TensorFile) -> Result<Self> {
+        let mut path = file.path().to_owned();
+        let bytes = if let Some(note) = file.note("lora_adapter_metadata") {
+            note.as_bytes().to_vec()
+        } else if file
+            .shapes()
+            .any(|(name, _)| name.starts_with("base_model.model."))
+        {
+            path.set_file_name("adapter_config.json");
+            match std::fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    tracing::warn!(
+                        "{} is not there, so the strength that the LoRA was trained for is a guess",
+                        path.display()
+                    );
+                    return Ok(Self::default());
+                }
+                Err(error) => return Err(Error::reading(&path, error)),
+            }
+        } else {
+            return Ok(Self::default());
+        };
+        let config: Map<String, Value> = match serde_json::from_slice(&bytes) {
+            Ok(config) => config,
+            Err(error) => {
+                let reason = format!(
+                    "what it says of its training cannot be read: {}",
+                    json_reason(&error)
+                );
+                return Err(Error::InvalidFile { path, reason });
+            }
+        };
+        let has_pattern = config.iter().any(|(key, value)| {
+            let is_empty = value.as_object().is_none_or(Map::is_empty);
+            key.rsplit('.').next() == Some("alpha_pattern") && !is_empty
+        });
+        if has_pattern {
+            return Err(Error::InvalidFile {
+                path,
+                reason: "it gives parts of the LoRA strengths of their own (\"alpha_pattern\"), which Wordbrush cannot \
+                         apply: use one that was trained with a single alpha"
+                    .to_owned(),
+            });
+        }
+        Ok(Self(config))
+    }
+
+    fn value(&self, network: Network, key: &str) -> Option<&Value> {
+        let of_network = self.0.get(&format!("{}.{key}", network.folder()));
+        of_network.or_else(|| self.0.get(key))
+    }
+
+    /// What the product of two matrices of this rank is multiplied by.
+    fn factor(&self, network: Network, rank: f64) -> f64 {
+        // https://arxiv.org/abs/2312.03732
+        let is_rank_stabilized = self.value(network, "use_rslora").and_then(Value::as_bool);
+        let alpha = self.value(network, "lora_alpha").and_then(Value::as_f64);
+        match (alpha, is_rank_stabilized) {
+            (None, _) => 1.0,
+            (Some(alpha), Some(true)) => alpha / rank.sqrt(),
+            (Some(alpha), _) => alpha / rank,
+        }
+    }
+}
+
 /// A LoRA file with its pairs of matrices.
 #[derive(Debug)]
 pub(crate) struct LoraFile {
     file: Arc<TensorFile>,
+    config: TrainerConfig,
     /// By the module's name in the file.
     pairs: BTreeMap<String, Pair>,
 }
@@ -116,7 +211,7 @@ impl LoraFile {
         };
         let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
         for (name, _) in file.shapes() {
-            if let Some((_, kind)) = OTHER_KINDS.iter().find(|(part, _)| name.contains(part)) {
+            if let Some(kind) = other_kind(name) {
                 return Err(refused(format!(
                     "it is an adaptation of the kind {kind}, which Wordbrush cannot apply: use a plain LoRA"
                 )));
@@ -141,7 +236,9 @@ impl LoraFile {
             return Err(refused(format!("{module:?} has only one of its two matrices")));
         }
         Ok(Self {
-            file: Arc::new(file),
+            config: TrainerConfig::of(&file)?,
+            // It is read again whenever its strength changes, and trainers write over it while it is tried.
+            file: Arc::new(file.into_memory()?),
             pairs,
         })
     }
@@ -169,7 +266,7 @@ impl LoraFile {
                 unknown.push(module);
                 continue;
             };
-            let delta = self.delta(adapter, pair, weights, weight)?;
+            let delta = self.delta(adapter, network, pair, weights, weight)?;
             Arc::make_mut(weights)
                 .deltas
                 .entry(weight.clone())
@@ -197,7 +294,14 @@ impl LoraFile {
         Ok(())
     }
 
-    fn delta(&self, adapter: usize, pair: &Pair, weights: &Weights, name: &str) -> Result<Delta> {
+    fn delta(
+        &self,
+        adapter: usize,
+        network: Network,
+        pair: &Pair,
+        weights: &Weights,
+        name: &str,
+    ) -> Result<Delta> {
         let shape = |tensor: &Option<String>| {
             let tensor = tensor.as_deref().unwrap_or_default();
             self.file.shape(tensor).unwrap_or_default().to_vec()
@@ -223,15 +327,15 @@ impl LoraFile {
             });
         }
         let rank = down[0] as f64;
-        let alpha = match &pair.alpha {
-            None => rank,
+        let factor = match &pair.alpha {
+            None => self.config.factor(network, rank),
             Some(alpha) => {
                 let alpha = self.file.read(alpha, DType::F32, &Device::Cpu)?;
                 let alpha = alpha
                     .flatten_all()
                     .and_then(|alpha| alpha.to_vec1::<f32>())
                     .doing("reading a LoRA")?;
-                alpha.first().map_or(rank, |&alpha| f64::from(alpha))
+                alpha.first().map_or(1.0, |&alpha| f64::from(alpha) / rank)
             }
         };
         Ok(Delta {
@@ -239,7 +343,7 @@ impl LoraFile {
             file: Arc::clone(&self.file),
             down: pair.down.clone().unwrap_or_default(),
             up: pair.up.clone().unwrap_or_default(),
-            factor: alpha / rank,
+            factor,
         })
     }
 }
@@ -448,9 +552,104 @@ impl Adapters {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, path::Path};
+
     use proptest::prelude::*;
+    use safetensors::{Dtype, tensor::TensorView};
 
     use super::*;
+
+    /// Writes a LoRA of rank 4 for the denoiser whose tensors have these names.
+    fn write(path: &Path, names: &[&str], note: Option<&str>) {
+        let bytes = [0; 32];
+        let shape = |name: &str| {
+            let is_up = split_role(name).is_some_and(|(_, role)| role == Role::Up);
+            if is_up { vec![2, 4] } else { vec![4, 2] }
+        };
+        let view = |name: &str| TensorView::new(Dtype::F32, shape(name), &bytes).unwrap();
+        let views = names.iter().map(|name| (*name, view(name)));
+        let note = note.map(|note| ("lora_adapter_metadata".to_owned(), note.to_owned()));
+        let notes: HashMap<String, String> = note.into_iter().collect();
+        std::fs::write(path, safetensors::serialize(views, Some(notes)).unwrap()).unwrap();
+    }
+
+    fn opened(path: &Path) -> Result<LoraFile> {
+        LoraFile::new(TensorFile::open(path)?)
+    }
+
+    /// The factor of the only pair of a LoRA for the denoiser.
+    fn factor(path: &Path) -> Result<f64> {
+        let lora = opened(path)?;
+        let mut weights = Weights::default();
+        let base = Arc::new(TensorFile::open(path)?);
+        let down = lora.pairs.values().next().and_then(|pair| pair.down.clone());
+        weights.insert(
+            "to_q.weight".to_owned(),
+            &base,
+            &down.unwrap(),
+            super::super::Part::Slice { index: 0, count: 2 },
+        );
+        let mut networks = BTreeMap::from([(Network::Denoiser, Arc::new(weights))]);
+        lora.attach(0, &mut networks)?;
+        Ok(networks[&Network::Denoiser].deltas["to_q.weight"][0].factor)
+    }
+
+    #[test]
+    fn loras_act_as_strongly_as_their_trainers_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pytorch_lora_weights.safetensors");
+        let names = ["unet.to_q.lora_A.weight", "unet.to_q.lora_B.weight"];
+        for (note, expected) in [
+            (None, 1.0),
+            (
+                Some(r#"{"unet.lora_alpha": 8, "unet.r": 4, "text_encoder.lora_alpha": 1}"#),
+                2.0,
+            ),
+            (
+                Some(r#"{"lora_alpha": 2.0, "r": 4, "alpha_pattern": {}, "use_rslora": false}"#),
+                0.5,
+            ),
+            (Some(r#"{"unet.lora_alpha": 8, "unet.use_rslora": true}"#), 4.0),
+            (Some(r#"{"text_encoder.lora_alpha": 8}"#), 1.0),
+        ] {
+            write(&path, &names, note);
+            assert_eq!(factor(&path).unwrap(), expected, "{note:?}");
+        }
+        for (note, word) in [
+            (r#"{"unet.alpha_pattern": {"to_q": 4}}"#, "alpha_pattern"),
+            ("[]", "cannot be read"),
+            ("{", "cannot be read"),
+        ] {
+            write(&path, &names, Some(note));
+            let error = opened(&path).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn loras_of_peft_act_as_strongly_as_the_file_beside_them_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter_model.safetensors");
+        let names = [
+            "base_model.model.to_q.lora_A.weight",
+            "base_model.model.to_q.lora_B.weight",
+        ];
+        write(&path, &names, None);
+        assert_eq!(factor(&path).unwrap(), 1.0);
+        let config = folder.path().join("adapter_config.json");
+        std::fs::write(&config, r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 16}"#).unwrap();
+        assert_eq!(factor(&path).unwrap(), 4.0);
+        std::fs::write(&config, "{").unwrap();
+        let error = factor(&path).unwrap_err().to_string();
+        assert!(error.contains("adapter_config.json"), "{error}");
+        // Other trainers' files have nothing to do with it.
+        write(
+            &path,
+            &["unet.to_q.lora_A.weight", "unet.to_q.lora_B.weight"],
+            None,
+        );
+        assert_eq!(factor(&path).unwrap(), 1.0);
+    }
 
     #[test]
     fn names_of_all_trainers_speak_of_the_same_weight() {
@@ -461,7 +660,9 @@ mod tests {
             "unet.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora.down.weight",
             "unet.down_blocks.0.attentions.1.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
             "base_model.model.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
+            "model.diffusion_model.down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
         ] {
+            assert_eq!(other_kind(name), None, "{name}");
             let (module, role) = split_role(name).unwrap();
             assert_eq!(role, Role::Down, "{name}");
             assert_eq!(
@@ -494,6 +695,28 @@ mod tests {
                 (network, "encoder_layers_0_mlp_fc1".to_owned()),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_adaptations_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let pair = ["unet.to_q.lora_A.weight", "unet.to_q.lora_B.weight"];
+        for (name, kind) in [
+            ("lora_unet_conv_in.diff", "full difference"),
+            ("diffusion_model.input_blocks.0.0.diff_b", "full difference"),
+            ("lora_unet_to_q.dora_scale", "DoRA"),
+            ("unet.to_q.lora_magnitude_vector", "DoRA"),
+            (
+                "base_model.model.to_q.lora_magnitude_vector.default.weight",
+                "DoRA",
+            ),
+            ("unet.to_q.lora_B.bias", "LoRA with biases"),
+        ] {
+            write(&path, &[pair[0], pair[1], name], None);
+            let error = opened(&path).unwrap_err().to_string();
+            assert!(error.contains(kind), "{name}: {error}");
         }
     }
 

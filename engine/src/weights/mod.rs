@@ -457,6 +457,10 @@ mod tests {
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values(&held), [1.0 + 2.5, 2.0 + 25.0, 3.0 - 2.5, 4.0 - 25.0]);
 
+        // Trainers write over their files while they are tried.
+        for source in &sources {
+            std::fs::write(&source.path, "").unwrap();
+        }
         sources[0].scale = 0.0;
         let done = Retuned::Done {
             outdated: BTreeSet::new(),

@@ -132,6 +132,25 @@ fn detect(file: &TensorFile) -> Result<Family> {
             };
         return Err(unsupported(reason));
     }
+    // Names of lone numbers that tell how a model was trained; the ones that ComfyUI looks for.
+    let holds = |names: &[&str]| names.iter().any(|name| file.shape(name).is_some());
+    if holds(&[
+        "edm_mean",
+        "edm_std",
+        "edm_vpred.sigma_max",
+        "edm_vpred.sigma_min",
+    ]) {
+        return Err(unsupported(
+            "it was trained with continuous noise levels (EDM, such as Playground 2.5 and CosXL), which Wordbrush cannot \
+             paint with; choose another model of Stable Diffusion 1.x, 2.x or XL",
+        ));
+    }
+    if holds(&["ztsnr"]) {
+        return Err(unsupported(
+            "it was trained with a noise schedule that ends without any signal (zero terminal SNR), which Wordbrush \
+             cannot paint with; choose a model that was trained with the usual one",
+        ));
+    }
     if has("conditioner.embedders.0.model.") {
         return Err(unsupported(
             "it is the refiner of SDXL, which cannot paint on its own",
@@ -245,4 +264,41 @@ fn open_clip(file: &Arc<TensorFile>, prefix: &str) -> Weights {
         }
     }
     weights
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+
+    use super::{
+        super::tensor_file::tests::{f32_bytes, file_bytes, parsed},
+        *,
+    };
+
+    fn detected(names: &[&str]) -> Result<Family> {
+        let tensors: Vec<_> = names
+            .iter()
+            .map(|name| (*name, &[1][..], Dtype::F32, f32_bytes(&[1.0])))
+            .collect();
+        detect(&parsed(file_bytes(&tensors))?)
+    }
+
+    #[test]
+    fn checkpoints_that_were_trained_with_other_noise_are_refused() {
+        let xl = [
+            "model.diffusion_model.input_blocks.0.0.weight",
+            "conditioner.embedders.0.transformer.a",
+            "conditioner.embedders.1.model.a",
+        ];
+        assert_eq!(detected(&xl).unwrap(), Family::Xl);
+        assert_eq!(detected(&[&xl[..], &["v_pred"]].concat()).unwrap(), Family::Xl);
+        for (marks, word) in [
+            (&["edm_mean", "edm_std"][..], "EDM"),
+            (&["edm_vpred.sigma_max"], "EDM"),
+            (&["v_pred", "ztsnr"], "zero terminal SNR"),
+        ] {
+            let error = detected(&[&xl[..], marks].concat()).unwrap_err().to_string();
+            assert!(error.contains(word), "{marks:?}: {error}");
+        }
+    }
 }

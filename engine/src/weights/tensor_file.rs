@@ -23,6 +23,7 @@ const SAMPLED_BYTES: usize = 64;
 #[derive(Debug)]
 enum Bytes {
     Mapped(MappedFile),
+    Read(Vec<u8>),
     Embedded(&'static [u8]),
 }
 
@@ -30,6 +31,7 @@ impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Mapped(file) => file.as_ref(),
+            Self::Read(bytes) => bytes,
             Self::Embedded(bytes) => bytes,
         }
     }
@@ -56,6 +58,18 @@ impl TensorFile {
         Self::new(path.to_owned(), Bytes::Mapped(MappedFile::open(path)?))
     }
 
+    /// The same with all bytes in memory, so that it does not matter what becomes of the file.
+    ///
+    /// # Errors
+    /// If the file was changed since it was opened.
+    pub(crate) fn into_memory(mut self) -> Result<Self> {
+        if let Bytes::Mapped(file) = &self.bytes {
+            self.check_unchanged()?;
+            self.bytes = Bytes::Read(file.as_ref().to_vec());
+        }
+        Ok(self)
+    }
+
     /// Takes bytes that are part of the program; `name` stands in messages.
     ///
     /// # Errors
@@ -79,6 +93,18 @@ impl TensorFile {
             path,
             bytes,
         })
+    }
+
+    /// # Errors
+    /// If another program changed the file since it was opened: its header does not tell any more what is where.
+    fn check_unchanged(&self) -> Result<()> {
+        match &self.bytes {
+            Bytes::Mapped(file) if !file.is_unchanged() => Err(invalid(
+                &self.path,
+                "another program changed it while it was in use: load the model again".to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Where it came from.
@@ -126,8 +152,8 @@ impl TensorFile {
     /// Reads a tensor.
     ///
     /// # Errors
-    /// [`Error::Weight`] if it is missing, of a number format that no checkpoint should have, or holds a value that is
-    /// not finite.
+    /// [`Error::InvalidFile`] if the file was changed since it was opened, [`Error::Weight`] if the tensor is missing, of
+    /// a number format that no checkpoint should have, or holds a value that is not finite.
     pub(crate) fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let broken = |reason: String| Error::Weight {
             name: name.to_owned(),
@@ -137,6 +163,7 @@ impl TensorFile {
             .tensors
             .get(name)
             .ok_or_else(|| broken(format!("it is missing from {}", self.path.display())))?;
+        self.check_unchanged()?;
         let bytes = &self.bytes.as_ref()[self.data_start..][info.data_offsets.0..info.data_offsets.1];
         let shape = info.shape.as_slice();
         let cpu = &Device::Cpu;
@@ -311,6 +338,43 @@ pub(super) mod tests {
         bytes.extend_from_slice(header.as_bytes());
         bytes.extend_from_slice(data);
         bytes
+    }
+
+    // Elsewhere a file that is mapped cannot be shortened or removed.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_changed_since_it_was_opened_is_told_and_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let opened = |bytes: &[u8]| {
+            // Written anew, not over what another map still shows.
+            std::fs::remove_file(&path).ok();
+            std::fs::write(&path, bytes).unwrap();
+            TensorFile::open(&path).unwrap()
+        };
+        let refused = |file: &TensorFile| {
+            let error = file.read("a", DType::F32, &Device::Cpu).unwrap_err();
+            assert!(error.to_string().contains("load the model again"), "{error}");
+        };
+        // Shortened, as by a program that begins to write it anew; touching its map would end the program.
+        let file = opened(&small_file());
+        file.read("a", DType::F32, &Device::Cpu).unwrap();
+        std::fs::File::create(&path).unwrap();
+        refused(&file);
+        assert!(file.into_memory().is_err());
+        // Other contents of the same length.
+        let file = opened(&small_file());
+        let written = std::fs::File::options().write(true).open(&path).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_mins(1);
+        written.set_modified(later).unwrap();
+        refused(&file);
+        // One that is replaced under its name, or in memory, is read as it was.
+        let file = opened(&small_file());
+        drop(opened(b"\x08\0\0\0\0\0\0\0{}      "));
+        file.read("a", DType::F32, &Device::Cpu).unwrap();
+        let file = opened(&small_file()).into_memory().unwrap();
+        std::fs::File::create(&path).unwrap();
+        file.read("a", DType::F32, &Device::Cpu).unwrap();
     }
 
     #[test]

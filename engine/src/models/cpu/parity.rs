@@ -171,6 +171,60 @@ fn a_middle_of_one_residual_block_agrees_with_the_plain_network() {
     }
 }
 
+/// A step that gives no numbers is told and then tried again when something has changed.
+#[test]
+fn a_prediction_that_is_no_number_does_not_spoil_the_next() {
+    let (config, weights) = weights("tiny-sd15", "unet");
+    let config = UNetConfig::from_json(&config).unwrap();
+    let context = tensors_of_case("unet-sd15")["a.encoder_hidden_states"]
+        .get(0)
+        .unwrap();
+    let broken = (&context * f64::NAN).unwrap();
+    for precision in [CpuPrecision::F32, CpuPrecision::Bf16] {
+        for (isa, side) in Isa::available()
+            .into_iter()
+            .flat_map(|isa| [(isa, 16), (isa, 32)])
+        {
+            let workers = Arc::new(Workers::new(1));
+            let mut unet = CpuUnet::load_for(isa, &config, weights.clone(), precision, workers).unwrap();
+            let latents = Tensor::ones((1, 4, side, side), DType::F32, &Device::Cpu).unwrap();
+            let mut predicted = |context: &Tensor| -> Vec<f32> {
+                let conditioning = Conditioning {
+                    context: context.clone(),
+                    pooled: None,
+                    time_ids: None,
+                };
+                let prompt = unet.prepare(&conditioning).unwrap();
+                let rows = [Row {
+                    timestep: 500.0,
+                    prompt: &prompt,
+                }];
+                let output = unet.predict(&latents, &rows).unwrap();
+                output.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let before = predicted(&context);
+            assert!(predicted(&broken).iter().any(|value| value.is_nan()));
+            assert_eq!(predicted(&context), before, "{precision:?} on {isa:?} at {side}");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernels_cannot_compute_is_left_to_the_plain_network() {
+    let supports = |json: &str| CpuUnet::supports(&UNetConfig::from_json(json.as_bytes()).unwrap());
+    assert!(supports(r#"{"attention_head_dim": 8}"#));
+    for json in [
+        // Heads of 320 channels.
+        r#"{"attention_head_dim": 4}"#,
+        r#"{"attention_head_dim": [8, 8, 8, 4]}"#,
+        // Transformers without blocks, on a level and in the middle alone.
+        r#"{"transformer_layers_per_block": [0, 1, 1, 1]}"#,
+        r#"{"transformer_layers_per_block": [1, 1, 1, 0]}"#,
+    ] {
+        assert!(!supports(json), "{json}");
+    }
+}
+
 fn tensors_of_case(case: &str) -> BTreeMap<String, Tensor> {
     tensors(&format!("{case}/inputs.safetensors"))
 }

@@ -31,7 +31,7 @@ use crate::{
     },
     ops::{
         Isa, Team, Workers,
-        attention::{Heads, pack_keys_and_values},
+        attention::{Heads, MAX_HEAD, pack_keys_and_values},
         buffer::Buffer,
         element::Element,
         matmul::{Activation, Residual},
@@ -56,6 +56,7 @@ impl CpuUnet {
             && config.out_kernel == 3
             && config.activation == config::Activation::Silu
             && config.guidance_width.is_none()
+            && attentions(config).all(|(channels, heads, depth)| channels / heads <= MAX_HEAD && depth > 0)
     }
 
     /// Loads and packs the weights.
@@ -198,6 +199,19 @@ struct Scratch<E> {
     skip_channels: Vec<usize>,
     /// Sizes of all resolutions from the first one down.
     sizes: Vec<Padded>,
+}
+
+/// Channels, heads and blocks of all transformers.
+fn attentions(config: &UNetConfig) -> impl Iterator<Item = (usize, usize, usize)> {
+    let levels = config.down.iter().chain(&config.up);
+    let levels = levels.filter_map(|level| Some((level.channels, level.attention.as_ref()?)));
+    let levels = levels.flat_map(|(channels, attention)| {
+        let depths = attention.depths.iter();
+        depths.map(move |&depth| (channels, attention.heads, depth))
+    });
+    let last = config.down.last().map_or(0, |level| level.channels);
+    let mid = config.mid.as_ref().and_then(|mid| mid.attention);
+    levels.chain(mid.map(|(heads, depth)| (last, heads, depth)))
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -652,6 +666,10 @@ impl<E: Element> Network for Unet<E> {
             },
         );
         self.time_scratch = time_scratch;
+        // Padding is multiplied by zero, and holds what an earlier call left behind: a NaN would stay for good.
+        if output.iter().any(|value| !value.is_finite()) {
+            self.scratch.clear();
+        }
         Ok(())
     }
 }
