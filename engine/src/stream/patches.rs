@@ -62,6 +62,11 @@ impl Patches {
         self.count
     }
 
+    /// Which patch a cell belongs to.
+    pub fn of_cell(&self, cell: usize) -> usize {
+        self.labels.get(cell).map_or(0, |&label| label.into())
+    }
+
     /// The part of some planes that belongs to a patch; 0 elsewhere. The parts of all patches add up to the planes.
     ///
     /// # Shapes

@@ -35,7 +35,7 @@ pub(super) struct Canvas {
     /// Cut masks of each region that is shown, `T` planes of `[h, w]`.
     pub(super) cut: Vec<Arc<Vec<f32>>>,
     /// What is denoised by itself of each region that is shown.
-    patches: Vec<Patches>,
+    pub(super) patches: Vec<Patches>,
     /// The background, if it is painted.
     pub(super) ground: Option<Ground>,
     pub(super) regions: Vec<Prompts>,

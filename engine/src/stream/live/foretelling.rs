@@ -1,7 +1,8 @@
 //! Foretold pictures shown where something changed, and the finished one everywhere else.
 //!
 //! The first pass foretells a whole picture, roughly. Shown as it is, all of the canvas would turn rough and back at every
-//! stroke, also what the stroke did not touch and what will be the same again a moment later.
+//! stroke, also what the stroke did not touch and what will be the same again a moment later. Nor is it a picture yet where
+//! soft edges leave the background to be seen at the first level, which is white as a rule.
 
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use crate::{
     Result,
     api::{Mask, RegionId, Seed, StreamSettings},
     error::Doing as _,
-    stream::{centering::extent_of_mask, ground::Ground, masks::LatentSize, step::RegionPrompt},
+    stream::{
+        centering::extent_of_mask, ground::Ground, masks::LatentSize, patches::Patches, step::RegionPrompt,
+    },
 };
 
 /// How far beyond what changed a foretold picture is shown, in cells: the decoder looks around, too.
@@ -43,6 +46,7 @@ struct RegionLook {
     mask: Mask,
     /// `[h, w]`.
     coverage: Arc<Vec<f32>>,
+    patches: Patches,
     strength: f32,
     seed: Option<Seed>,
     prompt: RegionPrompt,
@@ -59,12 +63,14 @@ impl Look {
             .layers()
             .iter()
             .zip(prepared)
-            .map(|(layer, prompt)| {
+            .zip(&canvas.patches)
+            .map(|((layer, prompt), patches)| {
                 let region = canvas.scene.regions.iter().find(|region| region.id == layer.id);
                 RegionLook {
                     id: layer.id,
                     mask: layer.mask().clone(),
                     coverage: Arc::clone(&layer.coverage),
+                    patches: patches.clone(),
                     strength: region.map_or(1.0, |region| unit(region.mask_strength, 1.0)),
                     seed: region.and_then(|region| region.seed),
                     prompt: prompt.clone(),
@@ -127,16 +133,23 @@ impl RegionLook {
             || self.seed != before.seed
             || !is_same_prompt(Some(&self.prompt), Some(&before.prompt));
         if is_other {
-            mark(changed, is_painted);
-        } else if !Arc::ptr_eq(&self.coverage, &before.coverage) {
-            // An object fills its mask, and is another one in another mask. A scenery only grows or shrinks, and so does
-            // what others cover.
-            let extent = extent_of_mask(&self.coverage, size);
+            return mark(changed, is_painted);
+        }
+        if Arc::ptr_eq(&self.coverage, &before.coverage) {
+            return;
+        }
+        let is_repainted = self.mask.difference(&before.mask).is_some();
+        let differs = |cell: usize| self.coverage[cell] != before.coverage[cell];
+        for patch in 0..self.patches.count() {
+            let is_here = |cell: usize| self.patches.of_cell(cell) == patch;
+            let extent = extent_of_mask(&self.patches.part(&self.coverage, patch), size);
             let is_object = extent.height < size.height && extent.width < size.width;
-            if is_object && self.mask.difference(&before.mask).is_some() {
-                mark(changed, is_painted);
+            // An object fills its patch, and is another one in another patch. A scenery only grows or shrinks, and so does
+            // what others cover.
+            if is_repainted && is_object && (0..changed.len()).any(|cell| is_here(cell) && differs(cell)) {
+                mark(changed, |cell| is_here(cell) && is_painted(cell));
             } else {
-                mark(changed, |cell| self.coverage[cell] != before.coverage[cell]);
+                mark(changed, |cell| is_here(cell) && differs(cell));
             }
         }
     }
@@ -157,11 +170,11 @@ fn is_same_prompt(a: Option<&RegionPrompt>, b: Option<&RegionPrompt>) -> bool {
 }
 
 impl Finished {
-    /// A foretold picture where the canvas has changed since this one was finished, this one elsewhere.
+    /// What a slot foretells where the canvas has changed since this one was finished, this one elsewhere.
     ///
     /// # Shapes
     /// - `foretold`: `[1, c, h, w]`, like the result
-    pub(super) fn with_foretold(&self, foretold: Tensor, canvas: &Canvas) -> Result<Tensor> {
+    pub(super) fn with_foretold(&self, foretold: Tensor, slot: usize, canvas: &Canvas) -> Result<Tensor> {
         let look = Look::of(canvas);
         let Some(changed) = look.changed_cells(&self.look) else {
             return Ok(foretold);
@@ -176,9 +189,16 @@ impl Finished {
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
             sum / count
         });
-        Tensor::from_vec(share, (1, 1, height, width), self.latent.device())
-            .and_then(|share| (foretold - &self.latent)?.broadcast_mul(&share)? + &self.latent)
-            .doing("foretelling the picture")
+        let backgrounds = &canvas.painting.masks.background; // [T, 1, h, w]
+        let blend = || {
+            let share = Tensor::from_vec(share, (1, 1, height, width), self.latent.device())?;
+            // The background that shows at this level and not in the end.
+            let last = backgrounds.narrow(0, canvas.table.count() - 1, 1)?;
+            let passing = (backgrounds.narrow(0, slot, 1)? - last)?;
+            let share = (share * passing.affine(-1.0, 1.0)?)?;
+            (foretold - &self.latent)?.broadcast_mul(&share)? + &self.latent
+        };
+        blend().doing("foretelling the picture")
     }
 }
 

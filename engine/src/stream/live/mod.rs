@@ -399,7 +399,7 @@ impl Session {
             .and_then(|result| canvas.table.slots()[slot].foretold(&latents[furthest], &result))
             .doing("foretelling the picture")?;
         let latent = match &self.finished {
-            Some(finished) if !is_finished => finished.with_foretold(latent, canvas)?,
+            Some(finished) if !is_finished => finished.with_foretold(latent, slot, canvas)?,
             _ => latent,
         };
         Ok(Made {
@@ -439,7 +439,7 @@ impl Session {
             .transpose()
             .doing("foretelling the picture")?;
         let preview = match (preview, &self.finished) {
-            (Some(preview), Some(finished)) => Some(finished.with_foretold(preview, canvas)?),
+            (Some(preview), Some(finished)) => Some(finished.with_foretold(preview, slot, canvas)?),
             (preview, _) => preview,
         };
         Ok(Made {

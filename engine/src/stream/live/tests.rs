@@ -481,6 +481,45 @@ fn a_foretold_picture_is_the_finished_one_where_nothing_changed() {
 }
 
 #[test]
+fn a_foretold_picture_keeps_other_patches_and_shows_no_background_through_soft_edges() {
+    let size = CanvasSize::new(256, 64).unwrap();
+    let mut scene = scene();
+    scene.size = size;
+    scene.settings.pass_order = PassOrder::Sequential;
+    let patches = |end: u32| {
+        let coverage: Vec<u8> = (0..256 * 64)
+            .map(|i| (i % 256, i / 256))
+            .map(|(x, y)| ((8..56).contains(&x) || (160..end).contains(&x)) && (8..56).contains(&y))
+            .map(|is_inside| if is_inside { 255 } else { 0 })
+            .collect();
+        Mask::from_coverage(size, &coverage).unwrap()
+    };
+    scene.regions = vec![Region {
+        mask_std_px: 6.0,
+        ..region(1, "red", patches(208))
+    }];
+    let mut bench = Bench::new(&scene);
+    let (before, _) = bench.settle();
+    scene.regions[0].mask = patches(216);
+    bench.apply(&scene);
+    let preview = values(&bench.step().latent.unwrap());
+    let (after, _) = bench.settle();
+    assert_ne!(before, preview);
+    for cell in 0..32 * 8 {
+        // The first three channels are red, green and blue.
+        let green = 32 * 8 + cell;
+        if cell % 32 < 10 {
+            assert_eq!(before[green], preview[green], "cell {cell} of the other patch");
+        }
+        let was_red = before[green] < 0.0 && after[green] < 0.0;
+        assert!(
+            !was_red || preview[green] < 0.0,
+            "cell {cell} is white for a moment"
+        );
+    }
+}
+
+#[test]
 fn a_dream_never_settles_and_never_repeats() {
     let mut scene = scene();
     scene.settings.picture = PictureMode::Dream;
