@@ -17,8 +17,8 @@ use super::{Outlet, Worker, loader::Loaded, painter::Painter};
 use crate::{
     Error,
     api::{
-        CanvasSize, Command, DeviceChoice, EngineConfig, Event, Frame, JobId, Mask, ModelChoice, ModelSource,
-        NoticeLevel, Phase, Region, RegionId, RenderJob, Revision, RunState, Scene, Status,
+        CanvasSize, Command, DeviceChoice, EngineConfig, Event, Frame, FrameKind, JobId, Mask, ModelChoice,
+        ModelSource, NoticeLevel, Phase, Region, RegionId, RenderJob, Revision, RunState, Scene, Status,
     },
     device::Compute,
     mailbox::Mailbox,
@@ -543,6 +543,32 @@ fn a_model_that_never_came_is_not_the_one_to_start_over_with() {
     bench.mailbox.push(Command::CancelLoad);
     bench.turn();
     assert_eq!(bench.worker.choice, present);
+}
+
+#[test]
+fn pictures_that_come_at_once_are_not_foretold() {
+    let mut sequential = scene();
+    sequential.settings.pass_order = crate::api::PassOrder::Sequential;
+    let mut bench = Bench::new(|_| ());
+    let mut kinds = Vec::new();
+    for revision in 1..=3 {
+        for region in &mut sequential.regions {
+            region.prompt = ["red", "green", "blue"][revision as usize - 1].to_owned();
+        }
+        let scene = Box::new(sequential.clone());
+        bench.mailbox.push(Command::SetScene(Revision(revision), scene));
+        for _ in 0..200 {
+            bench.turn();
+            let frame = bench.frames.try_recv().ok();
+            kinds.extend(frame.as_ref().map(|frame| frame.kind));
+            if frame.is_some_and(|frame| frame.steps_until_settled == 0) {
+                break;
+            }
+        }
+    }
+    let previews = kinds.iter().filter(|kind| **kind == FrameKind::Preview).count();
+    assert_eq!(previews, 1, "{kinds:?}: only the very first one");
+    assert_eq!(kinds.last(), Some(&FrameKind::Complete));
 }
 
 #[test]

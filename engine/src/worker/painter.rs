@@ -15,8 +15,8 @@ use super::{
 use crate::{
     Error, Result,
     api::{
-        Frame, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene, StageTimings,
-        StageWork,
+        Frame, FrameKind, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene,
+        StageTimings, StageWork,
     },
     device::{Moment, give_back_memory, keep_uploads, memory_bytes, peak_bytes},
     error::Doing as _,
@@ -53,7 +53,14 @@ pub(super) struct Painter {
     is_calibrated: bool,
     /// A step whose picture could not be decoded, to be decoded again.
     undecoded: Option<StepOutcome>,
+    /// How long all passes of the last finished picture took together, from its first level on.
+    passes_ms: Option<f32>,
+    /// How long the passes took that foretold a picture which is not finished yet.
+    foretold_ms: f32,
 }
+
+/// Pictures that come sooner are not foretold: a rough one that flashes up before each of them is in the way.
+const FORETOLD_FROM_MS: f32 = 250.0;
 
 impl Painter {
     /// Takes a model into use.
@@ -85,6 +92,8 @@ impl Painter {
             has_new_scene: true,
             is_calibrated: false,
             undecoded: None,
+            passes_ms: None,
+            foretold_ms: 0.0,
         })
     }
 
@@ -276,6 +285,10 @@ impl Painter {
     /// If a tensor operation fails or gives no numbers; the stream keeps its last good state.
     pub(super) fn step(&mut self) -> Result<Option<Frame>> {
         let start = Instant::now();
+        let takes_long = self
+            .passes_ms
+            .is_none_or(|passes_ms| passes_ms > FORETOLD_FROM_MS);
+        self.session.foretell(takes_long);
         let mut denoiser = TimedDenoiser::new(&mut *self.parts.denoiser, &self.parts.device);
         let outcome = match self.undecoded.take() {
             Some(outcome) => outcome,
@@ -317,6 +330,13 @@ impl Painter {
         self.sequence += 1;
         let masks_ms = std::mem::take(&mut self.preparation_ms);
         let (passes, work) = std::mem::take(&mut self.earlier_passes);
+        match outcome.kind {
+            FrameKind::Complete => {
+                self.passes_ms = Some(passes.total_ms + self.foretold_ms);
+                self.foretold_ms = 0.0;
+            }
+            FrameKind::Preview => self.foretold_ms += passes.total_ms,
+        }
         let timings = StageTimings {
             encode_ms: self.prompts.take_encode_ms(),
             masks_ms,

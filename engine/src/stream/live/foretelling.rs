@@ -20,6 +20,8 @@ use crate::{
 
 /// How far beyond what changed a foretold picture is shown, in cells: the decoder looks around, too.
 const MARGIN: usize = 2;
+/// Coverage that differs by less is the outermost tail of a soft edge, which joins no level but the last ones.
+const LEAST_DIFFERENCE: f32 = 0.05;
 /// Width of the seam, in cells.
 const SEAM: usize = 1;
 
@@ -139,7 +141,7 @@ impl RegionLook {
             return;
         }
         let is_repainted = self.mask.difference(&before.mask).is_some();
-        let differs = |cell: usize| self.coverage[cell] != before.coverage[cell];
+        let differs = |cell: usize| (self.coverage[cell] - before.coverage[cell]).abs() > LEAST_DIFFERENCE;
         for patch in 0..self.patches.count() {
             let is_here = |cell: usize| self.patches.of_cell(cell) == patch;
             let extent = extent_of_mask(&self.patches.part(&self.coverage, patch), size);

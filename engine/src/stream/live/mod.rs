@@ -81,6 +81,8 @@ pub struct Session {
     latest: Option<(Tensor, FrameKind)>,
     /// The newest picture that all edits had gone into, as far as it is held.
     finished: Option<Finished>,
+    /// Whether pictures are foretold where there is a finished one.
+    foretells: bool,
     /// Cells of all latents of one call of the denoiser together.
     cells_per_call: usize,
 }
@@ -99,6 +101,7 @@ impl Session {
             step_count: 0,
             latest: None,
             finished: None,
+            foretells: true,
             cells_per_call: MAX_CELLS_PER_CALL,
         }
     }
@@ -160,6 +163,11 @@ impl Session {
     /// Tells how fast the device is; [`PassOrder::Auto`] chooses by it.
     pub fn set_throughput(&mut self, throughput: Throughput) {
         self.throughput = Some(throughput);
+    }
+
+    /// Whether sequential passes foretell pictures from now on. The first picture of a canvas always is.
+    pub fn foretell(&mut self, foretells: bool) {
+        self.foretells = foretells;
     }
 
     /// Whether nothing would come of another step.
@@ -434,7 +442,8 @@ impl Session {
                 rows,
             });
         }
-        let preview = (slot == 0)
+        let is_foretold = slot == 0 && (self.foretells || self.finished.is_none());
+        let preview = is_foretold
             .then(|| canvas.table.slots()[slot].foretold(latent, &result))
             .transpose()
             .doing("foretelling the picture")?;
