@@ -643,3 +643,39 @@ fn the_undo_of_a_prompt_field_knows_nothing_of_another_canvas() {
     }
     assert_eq!(harness.app().document().background.prompt, before);
 }
+
+#[test]
+fn escape_with_nothing_else_open_closes_the_newest_message() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let run = |harness: &mut Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    let messages = |harness: &Harness<'static, Option<App>>| harness.app().notifications().texts().count();
+    let escape = |harness: &mut Harness<'static, Option<App>>| {
+        harness.key_press(egui::Key::Escape);
+        harness.run_steps(3);
+    };
+    let before = messages(&harness);
+    run(&mut harness, AppCommand::SelectRegion(8));
+    run(&mut harness, AppCommand::SelectRegion(9));
+    assert_eq!(messages(&harness), before + 2);
+    run(&mut harness, AppCommand::Help);
+    escape(&mut harness);
+    assert!(harness.query_by_label("Close").is_none(), "the window has gone");
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .focus();
+    harness.run_steps(2);
+    escape(&mut harness);
+    harness.get_by_label("View: Picture").click();
+    harness.run_steps(3);
+    escape(&mut harness);
+    assert_eq!(messages(&harness), before + 2, "it closed what was open");
+    escape(&mut harness);
+    assert_eq!(messages(&harness), before + 1);
+    let mut texts = harness.app().notifications().texts();
+    assert!(texts.any(|text| text == "There is no region 8."), "the older one");
+}

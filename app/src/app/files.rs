@@ -421,10 +421,11 @@ impl App {
         }
     }
 
-    /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told.
+    /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told until the same
+    /// kind of work succeeds.
     pub(super) fn begin_then<T: Send + 'static>(
         &mut self,
-        name: &str,
+        name: &'static str,
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
         then: impl FnOnce(&mut Self, T) + 'static,
     ) {
@@ -434,8 +435,11 @@ impl App {
             let result = task.poll()?;
             let then = then.take()?;
             Some(Box::new(move |app: &mut Self| match result {
-                Ok(value) => then(app, value),
-                Err(error) => app.notifications.push(Level::Error, format!("{error:#}")),
+                Ok(value) => {
+                    app.notifications.take_succeeded(name);
+                    then(app, value);
+                }
+                Err(error) => app.notifications.push_failed(name, format!("{error:#}")),
             }))
         }));
     }

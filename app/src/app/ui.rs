@@ -1,7 +1,8 @@
 //! Where the panels go; nothing else.
 
 use eframe::egui::{
-    self, Align2, CentralPanel, Frame, Id, Margin, Panel, Rect, ScrollArea, Stroke, StrokeKind, Ui, vec2,
+    self, Align2, CentralPanel, Frame, Id, Margin, Panel, Popup, Rect, ScrollArea, Stroke, StrokeKind, Ui,
+    vec2,
 };
 use wordbrush_engine::api::ModelSource;
 
@@ -60,6 +61,11 @@ impl App {
                 }
             });
         }
+        self.escape_is_taken = self.dialog.is_some()
+            || self.canvas.is_painting()
+            || Popup::is_any_open(&ctx)
+            || ctx.egui_is_using_pointer()
+            || ctx.memory(|memory| memory.focused().is_some());
     }
 
     fn bars(&mut self, ui: &mut Ui) {
