@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, Ui, vec2};
+use eframe::egui::{
+    self, Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, Ui, style::StyleModifier,
+    vec2,
+};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
@@ -13,7 +16,10 @@ use crate::{
     paint::{BrushSettings, ShapeMode, Symmetry},
     theme::{
         icons, palette, small, space,
-        widgets::{PER_CENT, PLAIN, caption, icon_toggle, segmented, sized_icon_toggle, slider_row, tooltip},
+        widgets::{
+            PER_CENT, PLAIN, caption, checkbox, icon_toggle, segmented, sized_icon_toggle, slider_row,
+            tooltip,
+        },
     },
 };
 
@@ -296,6 +302,8 @@ fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap, room: 
     let hint = "Hardness, flow, opacity, spacing, stabiliser, pen pressure, symmetry.";
     let more = icon_toggle(ui, icons::SLIDERS_HORIZONTAL, "Brush settings", hint, is_special);
     Popup::menu(&more)
+        // In the look of menus its numbers would have no boxes.
+        .style(StyleModifier::default())
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
         .show(|ui| more_brush_options_ui(ui, pen, keymap));
 }
@@ -310,8 +318,16 @@ fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap) {
         slider_row(ui, property.label, &hint, value, range, PER_CENT);
     }
     ui.add_space(space::XS);
-    ui.checkbox(&mut brush.pressure_size.enabled, "Pen pressure changes the size");
-    ui.checkbox(&mut brush.pressure_flow.enabled, "Pen pressure changes the flow");
+    checkbox(
+        ui,
+        &mut brush.pressure_size.enabled,
+        "Pen pressure changes the size",
+    );
+    checkbox(
+        ui,
+        &mut brush.pressure_flow.enabled,
+        "Pen pressure changes the flow",
+    );
     if brush.pressure_size.enabled || brush.pressure_flow.enabled {
         let mut gamma = brush.pressure_size.gamma;
         let hint = "Above 1 the pen feels harder, below 1 softer.";
@@ -495,7 +511,7 @@ fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox)
             }
         }
         ui.separator();
-        ui.checkbox(&mut display.is_hatched, "Hatching")
+        checkbox(ui, &mut display.is_hatched, "Hatching")
             .on_hover_text("Patterns tell regions apart without colour.");
         if ui.button("Fit canvas").clicked() {
             outbox.run(AppCommand::ZoomFit);

@@ -108,6 +108,19 @@ pub fn action_button(ui: &mut Ui, glyph: &str, label: &str) -> Response {
     response
 }
 
+/// A box to tick, with an outline: its fill alone hardly differs from what is behind it.
+pub fn checkbox(ui: &mut Ui, is_ticked: &mut bool, label: &str) -> Response {
+    ui.scope(|ui| {
+        let outline = Stroke::new(1.0, palette(ui).text_weak);
+        let widgets = &mut ui.visuals_mut().widgets;
+        for state in [&mut widgets.inactive, &mut widgets.hovered, &mut widgets.active] {
+            state.bg_stroke = outline;
+        }
+        ui.checkbox(is_ticked, label)
+    })
+    .inner
+}
+
 /// The heading of a panel with room for small buttons at its right.
 pub fn panel_heading<R>(ui: &mut Ui, text: &str, right: impl FnOnce(&mut Ui) -> R) -> R {
     ui.horizontal(|ui| {
@@ -399,4 +412,39 @@ pub fn paint_text(
 ) {
     let font = TextStyle::Small.resolve(style);
     painter.text(at, anchor, text, font, colour);
+}
+
+#[cfg(test)]
+mod tests {
+    use egui_kittest::Harness;
+
+    use super::*;
+    use crate::theme::{self, DARK, LIGHT};
+
+    #[test]
+    fn an_empty_checkbox_has_an_outline_in_both_themes_and_in_menus() {
+        for (theme, colours) in [(egui::Theme::Dark, DARK), (egui::Theme::Light, LIGHT)] {
+            for is_in_menu in [false, true] {
+                let show = |ui: &mut Ui| {
+                    ui.ctx().set_theme(theme);
+                    if is_in_menu {
+                        egui::containers::menu::menu_style(ui.style_mut());
+                    }
+                    checkbox(ui, &mut false, "Hatching");
+                };
+                let mut harness = Harness::builder()
+                    .with_context_setup(theme::install)
+                    .build_ui(show);
+                harness.run_steps(3);
+                let outline = Stroke::new(1.0, colours.text_weak);
+                let is_outlined =
+                    |shape: &egui::Shape| matches!(shape, egui::Shape::Rect(rect) if rect.stroke == outline);
+                let shapes = &harness.output().shapes;
+                assert!(
+                    shapes.iter().any(|clipped| is_outlined(&clipped.shape)),
+                    "{theme:?}, in a menu: {is_in_menu}"
+                );
+            }
+        }
+    }
 }
