@@ -679,3 +679,22 @@ fn escape_with_nothing_else_open_closes_the_newest_message() {
     let mut texts = harness.app().notifications().texts();
     assert!(texts.any(|text| text == "There is no region 8."), "the older one");
 }
+
+#[test]
+fn undo_and_redo_of_the_rail_say_what_they_do_and_whether_there_is_anything() {
+    let mut harness = app();
+    let is_disabled = |harness: &Harness<'static, Option<App>>, label| {
+        let button = harness.get_by_role_and_label(Role::Button, label);
+        button.accesskit_node().is_disabled()
+    };
+    assert!(is_disabled(&harness, "Undo") && is_disabled(&harness, "Redo"));
+    harness.get_by_label("Duplicate region").click();
+    harness.run_steps(3);
+    assert!(!is_disabled(&harness, "Undo") && is_disabled(&harness, "Redo"));
+    harness.get_by_role_and_label(Role::Button, "Undo").hover();
+    harness.run_steps(60);
+    harness.get_by_label_contains("Takes back: duplicate region.");
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert!(is_disabled(&harness, "Undo") && !is_disabled(&harness, "Redo"));
+}

@@ -116,7 +116,7 @@ impl App {
                 ScrollArea::vertical()
                     .scroll_bar_visibility(egui::scroll_area::ScrollBarVisibility::AlwaysHidden)
                     .show(ui, |ui| {
-                        tool_rail_ui(ui, self.pen.tool, &self.keys.map, &mut self.outbox);
+                        tool_rail_ui(ui, self.pen.tool, &self.history, &self.keys.map, &mut self.outbox);
                     });
             });
     }

@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use crate::{
     canvas::{AreaSettings, CanvasDisplay, CanvasLayout, FillSource, Layer, OverlayMode, Tool},
     command::AppCommand,
+    document::History,
     keymap::Keymap,
     paint::{BrushSettings, ShapeMode, Symmetry},
     theme::{
@@ -131,27 +132,42 @@ const TOOLS: [(Tool, AppCommand); 7] = [
 pub const RAIL_WIDTH: f32 = 48.0;
 
 /// Draws the tool rail.
-pub fn tool_rail_ui(ui: &mut Ui, in_hand: Tool, keymap: &Keymap, outbox: &mut Outbox) {
+pub fn tool_rail_ui(ui: &mut Ui, in_hand: Tool, history: &History, keymap: &Keymap, outbox: &mut Outbox) {
     ui.vertical_centered(|ui| {
         ui.spacing_mut().item_spacing.y = space::XS;
         ui.add_space(space::S);
         for (tool, command) in TOOLS {
-            tool_button_ui(ui, in_hand == tool, command, keymap, outbox);
+            let hint = command.spec().hint;
+            tool_button_ui(ui, in_hand == tool, command, hint, keymap, outbox);
         }
         ui.add_space(space::XS);
         ui.separator();
-        for command in [AppCommand::Undo, AppCommand::Redo] {
-            tool_button_ui(ui, false, command, keymap, outbox);
+        for (command, verb, change) in [
+            (AppCommand::Undo, "Takes back", history.undo_label()),
+            (AppCommand::Redo, "Does again", history.redo_label()),
+        ] {
+            let hint = change.map(|change| format!("{verb}: {}.", change.to_lowercase()));
+            ui.add_enabled_ui(hint.is_some(), |ui| {
+                let hint = hint.as_deref().unwrap_or_default();
+                tool_button_ui(ui, false, command, hint, keymap, outbox);
+            });
         }
     });
 }
 
-fn tool_button_ui(ui: &mut Ui, is_on: bool, command: AppCommand, keymap: &Keymap, outbox: &mut Outbox) {
+fn tool_button_ui(
+    ui: &mut Ui,
+    is_on: bool,
+    command: AppCommand,
+    hint: &str,
+    keymap: &Keymap,
+    outbox: &mut Outbox,
+) {
     let spec = command.spec();
     let size = vec2(34.0, 34.0);
     let hint_text = match keymap.name(command) {
-        keys if keys.is_empty() => spec.hint.to_owned(),
-        keys => format!("{}  [{keys}]", spec.hint),
+        keys if keys.is_empty() => hint.to_owned(),
+        keys => format!("{hint}  [{keys}]"),
     };
     if sized_icon_toggle(ui, spec.icon, spec.label, &hint_text, is_on, size).clicked() {
         outbox.run(command);
