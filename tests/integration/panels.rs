@@ -698,3 +698,45 @@ fn undo_and_redo_of_the_rail_say_what_they_do_and_whether_there_is_anything() {
     harness.run_steps(3);
     assert!(is_disabled(&harness, "Undo") && !is_disabled(&harness, "Redo"));
 }
+
+#[test]
+fn a_mirrored_or_turned_view_is_told_and_a_click_ends_it() {
+    let mut harness = app();
+    let run = |harness: &mut Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    for (command, label) in [
+        (AppCommand::MirrorView, "mirrored"),
+        (AppCommand::RotateRight, "15°"),
+    ] {
+        assert!(harness.query_by_label(label).is_none());
+        run(&mut harness, command);
+        harness.get_by_label(label).click();
+        harness.run_steps(3);
+        assert!(harness.query_by_label(label).is_none(), "{label}");
+    }
+}
+
+#[test]
+fn the_view_menu_tells_what_is_on() {
+    let mut harness = app();
+    let toggled = |harness: &Harness<'static, Option<App>>| {
+        ["Mirror view", "History strip", "Performance panel"].map(|label| {
+            let entry = harness.get_by_role_and_label(Role::Button, label);
+            entry.accesskit_node().toggled()
+        })
+    };
+    harness.get_by_label("View").click();
+    harness.run_steps(3);
+    let before = toggled(&harness);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    harness.get_by_label("Mirror view").click();
+    harness.run_steps(3);
+    harness.get_by_label("View").click();
+    harness.run_steps(3);
+    let after = toggled(&harness);
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1..], before[1..]);
+}

@@ -82,6 +82,11 @@ impl App {
                     history: &self.history,
                     link: &self.link,
                     keymap: &self.keys.map,
+                    toggles: [
+                        (AppCommand::MirrorView, self.canvas.view().is_mirrored()),
+                        (AppCommand::ToggleHistory, self.preferences.shows_history),
+                        (AppCommand::TogglePerformance, self.preferences.shows_performance),
+                    ],
                 };
                 top_bar_ui(ui, view, &mut self.outbox);
             });
