@@ -1,6 +1,7 @@
 //! Files: opening, saving, exporting, and the system's dialogs; whatever waits does so on a thread of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use crate::{
     command::AppCommand,
     dialogs::{
         Dialog,
-        export::{ExportFormat, ExportRequest},
+        export::{ExportDialog, ExportFormat, ExportRequest},
         file_path::{FilePathDialog, FilePurpose},
     },
     document::{BackgroundField, Document, Edit, RegionLayer},
@@ -118,6 +119,11 @@ pub(super) struct Files {
     choosing: Option<(FilePurpose, Receiver<Chosen>)>,
     thread: anyhow::Result<TaskThread>,
     jobs: Vec<Job>,
+    /// Files that were chosen while a canvas was in hand, until they are opened or saved: a mistake in a path is mended,
+    /// not typed anew.
+    wanted: BTreeMap<(FilePurpose, CanvasNumber), PathBuf>,
+    /// As `wanted`, for the newest export.
+    wanted_export: Option<(CanvasNumber, ExportRequest)>,
     /// What was copied last is on the clipboard as long as this is there.
     clipboard: Option<Clipboard>,
 }
@@ -130,6 +136,8 @@ impl Files {
             choosing: None,
             thread: TaskThread::start("file-io", move || wake.request_repaint()),
             jobs: Vec::new(),
+            wanted: BTreeMap::new(),
+            wanted_export: None,
             clipboard: None,
         }
     }
@@ -214,18 +222,22 @@ impl App {
             self.notifications.push(Level::Info, text);
             return;
         }
-        let path = match purpose {
-            FilePurpose::Save => self
+        let wanted = self.files.wanted.get(&(purpose, self.canvases.present()));
+        let path = match (purpose, wanted) {
+            (_, Some(wanted)) => wanted.clone(),
+            (FilePurpose::Save, None) => self
                 .canvases
                 .path()
                 .map_or_else(|| self.export_path().with_extension("wordbrush"), Path::to_owned),
-            _ => PathBuf::new(),
+            (_, None) => PathBuf::new(),
         };
         self.dialog = Some(Dialog::FilePath(FilePathDialog::new(purpose, &path)));
     }
 
     /// Does with a file what it was chosen for.
     pub(super) fn use_file(&mut self, purpose: FilePurpose, path: PathBuf) {
+        let present = self.canvases.present();
+        self.files.wanted.insert((purpose, present), path.clone());
         match purpose {
             FilePurpose::Open => self.open_path(&path),
             FilePurpose::Background => self.drop_path(&path, true),
@@ -398,10 +410,19 @@ impl App {
         let path = path.to_owned();
         let job = path.clone();
         let size = self.document.size;
+        let purpose = if is_for_background {
+            FilePurpose::Background
+        } else {
+            FilePurpose::Open
+        };
+        let wanted = (purpose, self.canvases.present());
         self.begin_then(
             "Opening",
             move || open_for(&job, size),
-            move |app, opened| app.take_opened(opened, &path, is_for_background),
+            move |app, opened| {
+                app.files.wanted.remove(&wanted);
+                app.take_opened(opened, &path, is_for_background);
+            },
         );
     }
 
@@ -465,6 +486,7 @@ impl App {
             Ok(LostPins(wanted - project.pins.len()))
         };
         self.begin_then("Saving", save, move |app, lost_pins| {
+            app.files.wanted.remove(&(FilePurpose::Save, canvas));
             app.announce_saved(lost_pins, &path, canvas, changes);
         });
     }
@@ -555,6 +577,13 @@ impl App {
         folder.join(format!("{}.png", self.canvases.title()))
     }
 
+    pub(super) fn export_dialog(&self) -> ExportDialog {
+        match &self.files.wanted_export {
+            Some((canvas, request)) if *canvas == self.canvases.present() => ExportDialog::again(request),
+            _ => ExportDialog::new(&self.export_path()),
+        }
+    }
+
     pub(super) fn export(&mut self, request: &ExportRequest) {
         let project = self.project();
         let (format, target, quality) = (request.format, request.path.clone(), request.quality);
@@ -570,7 +599,9 @@ impl App {
                 palette_library::save(&palette, Demo::default(), &target)
             }
         };
+        self.files.wanted_export = Some((self.canvases.present(), request.clone()));
         self.begin_then("Exporting", job, move |app, ()| {
+            app.files.wanted_export = None;
             app.preferences.export_folder = path.parent().map(Path::to_owned);
             app.notifications
                 .push(Level::Success, format!("Exported {}", path.display()));

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a file is chosen for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FilePurpose {
     /// To be opened.
     Open,
