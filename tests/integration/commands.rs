@@ -706,6 +706,8 @@ fn where_the_desktop_shows_no_file_window_the_path_is_written() {
     let state = harness.state_mut().as_mut().expect("the app is there");
     state.ask_for_path(FilePurpose::Save);
     harness.run_steps(3);
+    let drop_hint = harness.query_by_label_contains("drop a file on the canvas");
+    assert!(drop_hint.is_none(), "that saves nothing");
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness
         .get_by_label("File path")

@@ -75,6 +75,8 @@ impl FilePathDialog {
                 ui,
                 if is_written && self.look.is_file(ui.ctx(), path) {
                     "There is a file of this name; it will be replaced."
+                } else if is_written {
+                    "This desktop shows no window to choose files: write the path."
                 } else {
                     "This desktop shows no window to choose files: write the path, or drop a file on the canvas."
                 },

@@ -104,7 +104,7 @@ const SIDE_BY_SIDE: &str = "Side by side";
 const SIDES: [(Layer, &str, &str); 3] = [
     (Layer::Masks, "Regions", "The regions in their colours."),
     (Layer::Result, "Picture", "What the model paints."),
-    (Layer::Background, "Behind", "The picture behind everything."),
+    (Layer::Background, "Background", "The picture behind everything."),
 ];
 
 impl ToolSettings {
@@ -165,10 +165,7 @@ fn tool_button_ui(
 ) {
     let spec = command.spec();
     let size = vec2(34.0, 34.0);
-    let hint_text = match keymap.name(command) {
-        keys if keys.is_empty() => hint.to_owned(),
-        keys => format!("{hint}  [{keys}]"),
-    };
+    let hint_text = keymap.with_keys(hint, command);
     if sized_icon_toggle(ui, spec.icon, spec.label, &hint_text, is_on, size).clicked() {
         outbox.run(command);
     }

@@ -174,10 +174,7 @@ fn title_ui(ui: &mut Ui, view: TopBarView<'_>) {
 }
 
 fn controls_ui(ui: &mut Ui, view: TopBarView<'_>, outbox: &mut Outbox) {
-    let hint = |command: AppCommand| match view.keymap.name(command) {
-        keys if keys.is_empty() => command.spec().hint.to_owned(),
-        keys => format!("{}  [{keys}]", command.spec().hint),
-    };
+    let hint = |command: AppCommand| view.keymap.with_keys(command.spec().hint, command);
     let is_dreaming = view.document.settings.picture == PictureMode::Dream;
     let is_running = view.link.run_state() == RunState::Running;
     if icon_button(

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use eframe::egui::{
     self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Label, Layout, Margin, Response,
-    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
+    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
+    emath::format_with_decimals_in_range, vec2,
 };
 
 use super::{CORNER, CORNER_LARGE, ICON_BUTTON, icon, palette, small, space, strong};
@@ -174,6 +175,8 @@ pub struct NumberFormat<'a> {
     pub scale: f64,
     /// Whether the slider gives small values more room.
     pub is_logarithmic: bool,
+    /// The word that stands for 0, where that means something else than a number.
+    pub zero: Option<&'a str>,
 }
 
 /// Whole pixels.
@@ -182,6 +185,7 @@ pub const PIXELS: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// 0 to 1 as per cent.
 pub const PER_CENT: NumberFormat<'_> = NumberFormat {
@@ -189,6 +193,7 @@ pub const PER_CENT: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 100.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// A plain number with one digit behind the point.
 pub const PLAIN: NumberFormat<'_> = NumberFormat {
@@ -196,6 +201,7 @@ pub const PLAIN: NumberFormat<'_> = NumberFormat {
     decimals: 1,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// A count.
 pub const COUNT: NumberFormat<'_> = NumberFormat {
@@ -203,6 +209,7 @@ pub const COUNT: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 
 /// From so many points on a slider stands in one line; below, its rail has a line of its own.
@@ -284,7 +291,7 @@ fn slider_number_ui(
     range: &RangeInclusive<f64>,
     format: NumberFormat<'_>,
 ) -> Response {
-    let drag = DragValue::new(shown)
+    let mut drag = DragValue::new(shown)
         .range(range.clone())
         // Else it would bring what lies beyond into the range, and report a change that nobody made.
         .clamp_existing_to_range(false)
@@ -292,6 +299,15 @@ fn slider_number_ui(
         .suffix(format.suffix)
         .fixed_decimals(format.decimals)
         .update_while_editing(false);
+    if let Some(word) = format.zero {
+        drag = drag.custom_formatter(move |number, decimals| {
+            if number == 0.0 {
+                word.to_owned()
+            } else {
+                format_with_decimals_in_range(number, decimals)
+            }
+        });
+    }
     let response = ui
         .scope(|ui| {
             ui.spacing_mut().button_padding = vec2(4.0, 1.0);
