@@ -216,7 +216,7 @@ impl AppCommand {
             Self::Save => spec(Menu::File, "Save", "save", icons::SAVE, &["Ctrl+S"], "Save the project."),
             Self::SaveAs => spec(Menu::File, "Save as…", "save-as", icons::SAVE, &["Ctrl+Shift+S"], "Save the project under another name."),
             Self::Export => spec(Menu::File, "Export picture…", "export", icons::DOWNLOAD, &["Ctrl+Shift+E"], "Save the picture as PNG, JPEG, WebP or OpenRaster, its masks or its palette. A picture can be dropped back in to restore the canvas."),
-            Self::Quit => spec(Menu::File, "Quit", "quit", icons::LOG_OUT, &["Ctrl+Q"], "Close Wordbrush. The session is kept."),
+            Self::Quit => spec(Menu::File, "Quit", "quit", icons::LOG_OUT, &["Ctrl+Q"], "Close Wordbrush. What is not saved is kept, and offered at the next start."),
             Self::Undo => spec(Menu::Edit, "Undo", "undo", icons::UNDO_2, &["Ctrl+Z"], "Take back the last change."),
             Self::Redo => spec(Menu::Edit, "Redo", "redo", icons::REDO_2, &["Ctrl+Shift+Z", "Ctrl+Y"], "Bring back what was undone."),
             Self::CanvasSize => spec(Menu::Edit, "Canvas size…", "canvas-size", icons::SCALING, &["Ctrl+Alt+C"], "Change the canvas size while it runs."),

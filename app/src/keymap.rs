@@ -230,6 +230,14 @@ impl Keymap {
             .unwrap_or_default()
     }
 
+    /// A sentence for a tooltip, with the first key of the command behind it.
+    pub fn with_keys(&self, hint: &str, command: AppCommand) -> String {
+        match self.name(command) {
+            keys if keys.is_empty() => hint.to_owned(),
+            keys => format!("{hint}  [{keys}]"),
+        }
+    }
+
     /// Whether the key 5 alone selects a region and, while the view is turned, sets it upright.
     pub fn has_5_for_both(&self) -> bool {
         self.name(AppCommand::SelectRegion(5)) == "5"
@@ -403,6 +411,14 @@ pub fn shortcut_name(shortcut: &KeyboardShortcut) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tooltip_names_the_first_key_if_there_is_one() {
+        let keymap = Keymap::from_toml(KeyPreset::Wordbrush, "redo = []").unwrap();
+        let told = |command| keymap.with_keys("Do it.", command);
+        assert_eq!(told(AppCommand::Undo), "Do it.  [Ctrl+Z]");
+        assert_eq!(told(AppCommand::Redo), "Do it.");
+    }
 
     #[test]
     fn every_preset_names_commands_and_keys_that_there_are() {

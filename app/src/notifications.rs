@@ -19,7 +19,7 @@ pub enum Level {
     Info,
     /// Something works differently than asked.
     Warning,
-    /// Something failed; stays until it is closed.
+    /// Something failed; stays longer than the others.
     Error,
 }
 
@@ -50,7 +50,9 @@ struct Toast {
     level: Level,
     text: String,
     action: Option<Action>,
-    ends: Option<Instant>,
+    /// The kind of work that failed, where a later success of it makes the message untrue.
+    failed: Option<&'static str>,
+    ends: Instant,
 }
 
 /// The messages on screen, newest last.
@@ -61,11 +63,12 @@ pub struct Notifications {
 
 const MOST: usize = 4;
 const SHOWN_FOR: Duration = Duration::from_secs(6);
+const ERRORS_SHOWN_FOR: Duration = Duration::from_secs(30);
 
 impl Notifications {
     /// Shows a message; the same one twice is shown once.
     pub fn push(&mut self, level: Level, text: impl Into<String>) {
-        self.show(level, text.into(), None);
+        self.show(level, text.into(), None, None);
     }
 
     /// Shows a message with a button that does something about it.
@@ -75,10 +78,25 @@ impl Notifications {
         text: impl Into<String>,
         action: Option<impl Into<Action>>,
     ) {
-        self.show(level, text.into(), action.map(Into::into));
+        self.show(level, text.into(), action.map(Into::into), None);
     }
 
-    fn show(&mut self, level: Level, text: String, action: Option<Action>) {
+    /// Shows that a kind of work failed, until it succeeds.
+    pub fn push_failed(&mut self, work: &'static str, text: impl Into<String>) {
+        self.show(Level::Error, text.into(), None, Some(work));
+    }
+
+    /// A kind of work succeeded: that it failed before is of no interest any more.
+    pub fn take_succeeded(&mut self, work: &'static str) {
+        self.toasts.retain(|toast| toast.failed != Some(work));
+    }
+
+    /// Closes the newest message, if there is one.
+    pub fn close_newest(&mut self) {
+        self.toasts.pop();
+    }
+
+    fn show(&mut self, level: Level, text: String, action: Option<Action>, failed: Option<&'static str>) {
         match level {
             Level::Error => tracing::error!("{text}"),
             Level::Warning => tracing::warn!("{text}"),
@@ -88,12 +106,16 @@ impl Notifications {
         if self.toasts.len() == MOST {
             self.toasts.remove(0);
         }
-        let ends = (level != Level::Error).then(|| Instant::now() + SHOWN_FOR);
+        let shown_for = match level {
+            Level::Error => ERRORS_SHOWN_FOR,
+            Level::Warning | Level::Success | Level::Info => SHOWN_FOR,
+        };
         self.toasts.push(Toast {
             level,
             text,
             action,
-            ends,
+            failed,
+            ends: Instant::now() + shown_for,
         });
     }
 
@@ -105,9 +127,8 @@ impl Notifications {
     /// Draws the messages; returns what the user chose to do about one.
     pub fn ui(&mut self, ctx: &egui::Context) -> Option<Intent> {
         let now = Instant::now();
-        self.toasts
-            .retain(|toast| toast.ends.is_none_or(|ends| ends > now));
-        if let Some(next) = self.toasts.iter().filter_map(|toast| toast.ends).min() {
+        self.toasts.retain(|toast| toast.ends > now);
+        if let Some(next) = self.toasts.iter().map(|toast| toast.ends).min() {
             ctx.request_repaint_after(next - now);
         }
         let mut chosen = None;
@@ -120,7 +141,7 @@ impl Notifications {
             .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -124.0))
             .show(ctx, |ui| {
                 ui.set_max_width(520.0);
-                for (index, toast) in self.toasts.iter().enumerate() {
+                for (index, toast) in self.toasts.iter_mut().enumerate() {
                     let colours = palette(ui);
                     let (glyph, colour) = match toast.level {
                         Level::Success => (icons::CIRCLE_CHECK, colours.accent),
@@ -128,7 +149,7 @@ impl Notifications {
                         Level::Warning => (icons::TRIANGLE_ALERT, colours.warn),
                         Level::Error => (icons::SQUARE_X, colours.error),
                     };
-                    Frame::new()
+                    let card = Frame::new()
                         .fill(colours.raised)
                         .stroke(Stroke::new(1.0, colours.line))
                         .corner_radius(CORNER_LARGE)
@@ -154,6 +175,10 @@ impl Notifications {
                                 }
                             });
                         });
+                    if ui.rect_contains_pointer(card.response.rect) {
+                        // It is being read.
+                        toast.ends = toast.ends.max(now + SHOWN_FOR);
+                    }
                 }
             });
         if let Some(index) = closed {
@@ -175,7 +200,57 @@ fn as_sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use egui_kittest::{Harness, kittest::Queryable as _};
+
     use super::*;
+    use crate::theme;
+
+    fn shown(notifications: Notifications) -> Harness<'static, Notifications> {
+        let show = |ui: &mut egui::Ui, notifications: &mut Notifications| {
+            notifications.ui(ui.ctx());
+        };
+        let mut harness = Harness::builder()
+            .with_size(vec2(600.0, 400.0))
+            .with_context_setup(theme::install)
+            .build_ui_state(show, notifications);
+        harness.run_steps(2);
+        harness
+    }
+
+    #[test]
+    fn an_error_leaves_by_itself_but_not_while_the_pointer_is_on_it() {
+        let mut notifications = Notifications::default();
+        notifications.push(Level::Error, "cannot open castle.ora");
+        let longest = Instant::now() + ERRORS_SHOWN_FOR;
+        assert!(notifications.toasts[0].ends <= longest);
+        let mut harness = shown(notifications);
+        let place = harness.get_by_label("Cannot open castle.ora").rect().center();
+        harness.hover_at(place);
+        harness.state_mut().toasts[0].ends = Instant::now() + SHOWN_FOR / 2;
+        let before = harness.state().toasts[0].ends;
+        harness.run_steps(2);
+        assert!(harness.state().toasts[0].ends > before);
+
+        harness.event(egui::Event::PointerGone);
+        harness.run_steps(2);
+        harness.state_mut().toasts[0].ends = Instant::now();
+        harness.run_steps(2);
+        assert_eq!(harness.state().texts().count(), 0);
+    }
+
+    #[test]
+    fn a_failure_is_told_until_the_same_kind_of_work_succeeds() {
+        let mut notifications = Notifications::default();
+        notifications.push_failed("Opening", "cannot open castle.ora");
+        notifications.push_failed("Saving", "cannot write castle.wordbrush");
+        notifications.push(Level::Error, "the engine does not start");
+        notifications.take_succeeded("Opening");
+        let left: Vec<_> = notifications.texts().collect();
+        assert_eq!(
+            left,
+            ["cannot write castle.wordbrush", "the engine does not start"]
+        );
+    }
 
     #[test]
     fn messages_begin_with_a_capital() {

@@ -706,6 +706,8 @@ fn where_the_desktop_shows_no_file_window_the_path_is_written() {
     let state = harness.state_mut().as_mut().expect("the app is there");
     state.ask_for_path(FilePurpose::Save);
     harness.run_steps(3);
+    let drop_hint = harness.query_by_label_contains("drop a file on the canvas");
+    assert!(drop_hint.is_none(), "that saves nothing");
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness
         .get_by_label("File path")
@@ -718,6 +720,64 @@ fn where_the_desktop_shows_no_file_window_the_path_is_written() {
     });
     assert!(path.is_file());
     assert!(harness.query_by_label("File path").is_none(), "it closes");
+}
+
+#[test]
+fn a_path_that_failed_is_there_again_with_the_cursor_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("castle.png");
+    image::RgbImage::new(64, 64).save(&path).unwrap();
+    let wrong = folder.path().join("castle.pn");
+    let mut harness = app();
+    let ask = |harness: &mut egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let state = harness.state_mut().as_mut().unwrap();
+        state.ask_for_path(FilePurpose::Background);
+        harness.run_steps(3);
+        harness.get_by_label("File path").value().unwrap_or_default()
+    };
+    assert_eq!(ask(&mut harness), "");
+    let field = harness.get_by_label("File path");
+    field.type_text(&wrong.display().to_string());
+    harness.run_steps(2);
+    // Somewhere in the middle, where the cursor would be left.
+    harness.key_press(Key::ArrowLeft);
+    harness.run_steps(2);
+    let before = harness.app().notifications().texts().count();
+    harness.key_press(Key::Enter);
+    harness.run_until("the message", |app| app.notifications().texts().count() > before);
+
+    assert_eq!(ask(&mut harness), wrong.display().to_string());
+    harness.event(egui::Event::Text("g".to_owned()));
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_until("the background", |app| app.document().background.image.is_some());
+    assert_eq!(harness.app().notifications().texts().count(), before);
+    assert_eq!(ask(&mut harness), "", "it is done");
+}
+
+#[test]
+fn an_export_that_failed_is_asked_for_again_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("nowhere").join("castle.jpg");
+    let mut harness = app();
+    harness.run_until_fresh();
+    let ask = |harness: &mut egui_kittest::Harness<'static, Option<wordbrush::app::App>>| {
+        let ctx = harness.ctx.clone();
+        let state = harness.state_mut().as_mut().unwrap();
+        state.run(&ctx, AppCommand::Export);
+        harness.run_steps(3);
+        harness.get_by_label("Export file").value().unwrap_or_default()
+    };
+    assert!(ask(&mut harness).ends_with("Meadow.png"));
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    let field = harness.get_by_label("Export file");
+    field.type_text(&wrong.display().to_string());
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_until("the message", |app| {
+        app.notifications().texts().any(|text| text.contains("no folder"))
+    });
+    assert_eq!(ask(&mut harness), wrong.display().to_string());
 }
 
 #[test]

@@ -213,14 +213,20 @@ fn end(mut harness: Harness<'static, Option<App>>) {
     eframe::App::on_exit(harness.state_mut().as_mut().unwrap());
 }
 
-/// Brings back the session that the next start offers.
-fn bring_back(folders: &Folders) -> Harness<'static, Option<App>> {
+/// The next start, which offers the session.
+fn offered(folders: &Folders) -> Harness<'static, Option<App>> {
     let mut harness = app_with_folders(folders.clone());
     let begin = std::time::Instant::now();
     while harness.query_by_label("Bring back").is_none() {
         assert!(begin.elapsed().as_secs() < 60, "no session is offered");
         harness.step();
     }
+    harness
+}
+
+/// Brings back the session that the next start offers.
+fn bring_back(folders: &Folders) -> Harness<'static, Option<App>> {
+    let mut harness = offered(folders);
     harness.get_by_label("Bring back").click();
     harness.run_steps(3);
     harness
@@ -239,6 +245,22 @@ fn unsaved_regions(harness: &Harness<'static, Option<App>>) -> Vec<usize> {
     kept.unsaved()
         .filter_map(|entry| Some(entry.frame()?.document.regions.len()))
         .collect()
+}
+
+#[test]
+fn a_canvas_without_a_file_comes_back_with_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::below(root.path());
+    let mut harness = painted_app(&folders);
+    open_sample(&mut harness, "Lava gate");
+    run(&mut harness, AppCommand::DuplicateRegion);
+    harness.run_steps(2);
+    end(harness);
+    let mut harness = offered(&folders);
+    harness.get_by_label("Lava gate");
+    harness.get_by_label("Bring back").click();
+    harness.run_steps(3);
+    harness.get_by_label("Lava gate •");
 }
 
 #[test]

@@ -706,3 +706,100 @@ fn the_list_follows_what_is_selected_elsewhere() {
     harness.run_steps(20);
     assert!(!is_in_sight(&harness, "Background"));
 }
+
+#[test]
+fn escape_with_nothing_else_open_closes_the_newest_message() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    let run = |harness: &mut Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    let messages = |harness: &Harness<'static, Option<App>>| harness.app().notifications().texts().count();
+    let escape = |harness: &mut Harness<'static, Option<App>>| {
+        harness.key_press(egui::Key::Escape);
+        harness.run_steps(3);
+    };
+    let before = messages(&harness);
+    run(&mut harness, AppCommand::SelectRegion(8));
+    run(&mut harness, AppCommand::SelectRegion(9));
+    assert_eq!(messages(&harness), before + 2);
+    run(&mut harness, AppCommand::Help);
+    escape(&mut harness);
+    assert!(harness.query_by_label("Close").is_none(), "the window has gone");
+    harness
+        .get_by_role_and_label(Role::MultilineTextInput, "Prompt")
+        .focus();
+    harness.run_steps(2);
+    escape(&mut harness);
+    harness.get_by_label("View: Picture").click();
+    harness.run_steps(3);
+    escape(&mut harness);
+    assert_eq!(messages(&harness), before + 2, "it closed what was open");
+    escape(&mut harness);
+    assert_eq!(messages(&harness), before + 1);
+    let mut texts = harness.app().notifications().texts();
+    assert!(texts.any(|text| text == "There is no region 8."), "the older one");
+}
+
+#[test]
+fn undo_and_redo_of_the_rail_say_what_they_do_and_whether_there_is_anything() {
+    let mut harness = app();
+    let is_disabled = |harness: &Harness<'static, Option<App>>, label| {
+        let button = harness.get_by_role_and_label(Role::Button, label);
+        button.accesskit_node().is_disabled()
+    };
+    assert!(is_disabled(&harness, "Undo") && is_disabled(&harness, "Redo"));
+    harness.get_by_label("Duplicate region").click();
+    harness.run_steps(3);
+    assert!(!is_disabled(&harness, "Undo") && is_disabled(&harness, "Redo"));
+    harness.get_by_role_and_label(Role::Button, "Undo").hover();
+    harness.run_steps(60);
+    harness.get_by_label_contains("Takes back: duplicate region.");
+    harness.get_by_role_and_label(Role::Button, "Undo").click();
+    harness.run_steps(3);
+    assert!(is_disabled(&harness, "Undo") && !is_disabled(&harness, "Redo"));
+}
+
+#[test]
+fn a_mirrored_or_turned_view_is_told_and_a_click_ends_it() {
+    let mut harness = app();
+    let run = |harness: &mut Harness<'static, Option<App>>, command| {
+        let ctx = harness.ctx.clone();
+        harness.state_mut().as_mut().unwrap().run(&ctx, command);
+        harness.run_steps(3);
+    };
+    for (command, label) in [
+        (AppCommand::MirrorView, "mirrored"),
+        (AppCommand::RotateRight, "15°"),
+    ] {
+        assert!(harness.query_by_label(label).is_none());
+        run(&mut harness, command);
+        harness.get_by_label(label).click();
+        harness.run_steps(3);
+        assert!(harness.query_by_label(label).is_none(), "{label}");
+    }
+}
+
+#[test]
+fn the_view_menu_tells_what_is_on() {
+    let mut harness = app();
+    let toggled = |harness: &Harness<'static, Option<App>>| {
+        ["Mirror view", "History strip", "Performance panel"].map(|label| {
+            let entry = harness.get_by_role_and_label(Role::Button, label);
+            entry.accesskit_node().toggled()
+        })
+    };
+    harness.get_by_label("View").click();
+    harness.run_steps(3);
+    let before = toggled(&harness);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    harness.get_by_label("Mirror view").click();
+    harness.run_steps(3);
+    harness.get_by_label("View").click();
+    harness.run_steps(3);
+    let after = toggled(&harness);
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1..], before[1..]);
+}

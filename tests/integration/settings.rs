@@ -54,6 +54,8 @@ fn the_number_of_threads_holds_at_once() {
         harness.run_steps(3);
         assert_eq!(harness.app().link().threads(), threads);
     }
+    let number = harness.get_by_label("Processor threads value");
+    assert_eq!(number.value().as_deref(), Some("all"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::{
     canvas::{Blocked, CanvasAction, OverlayMode, Tool},
     command::AppCommand,
     dialogs::{
-        Dialog, canvas_size::CanvasSizeDialog, command_palette::CommandPalette, export::ExportDialog,
-        model::ModelDialog, palettes::PalettesDialog,
+        Dialog, canvas_size::CanvasSizeDialog, command_palette::CommandPalette, model::ModelDialog,
+        palettes::PalettesDialog,
     },
     document::{BackgroundField, Document, Edit, Gesture, Label, RegionField, RegionLayer, Target},
     kept_frames::{CanvasNumber, Entry},
@@ -185,7 +185,7 @@ impl App {
                 self.once_masks_are_made(move |app| app.save(&ctx));
             }
             C::SaveAs => self.browse_save(ctx),
-            C::Export => self.dialog = Some(Dialog::Export(ExportDialog::new(&self.export_path()))),
+            C::Export => self.dialog = Some(Dialog::Export(self.export_dialog())),
             C::Quit => {
                 let ctx = ctx.clone();
                 self.once_masks_are_made(move |_| ctx.send_viewport_cmd(egui::ViewportCommand::Close));

@@ -1,6 +1,7 @@
 //! Files: opening, saving, exporting, and the system's dialogs; whatever waits does so on a thread of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use crate::{
     command::AppCommand,
     dialogs::{
         Dialog,
-        export::{ExportFormat, ExportRequest},
+        export::{ExportDialog, ExportFormat, ExportRequest},
         file_path::{FilePathDialog, FilePurpose},
     },
     document::{BackgroundField, Document, Edit, RegionLayer},
@@ -91,6 +92,11 @@ pub(super) struct Files {
     choosing: Option<(FilePurpose, Receiver<Chosen>)>,
     thread: anyhow::Result<TaskThread>,
     jobs: Vec<Job>,
+    /// Files that were chosen while a canvas was in hand, until they are opened or saved: a mistake in a path is mended,
+    /// not typed anew.
+    wanted: BTreeMap<(FilePurpose, CanvasNumber), PathBuf>,
+    /// As `wanted`, for the newest export.
+    wanted_export: Option<(CanvasNumber, ExportRequest)>,
     /// What was copied last is on the clipboard as long as this is there.
     clipboard: Option<Clipboard>,
 }
@@ -103,6 +109,8 @@ impl Files {
             choosing: None,
             thread: TaskThread::start("file-io", move || wake.request_repaint()),
             jobs: Vec::new(),
+            wanted: BTreeMap::new(),
+            wanted_export: None,
             clipboard: None,
         }
     }
@@ -187,18 +195,22 @@ impl App {
             self.notifications.push(Level::Info, text);
             return;
         }
-        let path = match purpose {
-            FilePurpose::Save => self
+        let wanted = self.files.wanted.get(&(purpose, self.canvases.present()));
+        let path = match (purpose, wanted) {
+            (_, Some(wanted)) => wanted.clone(),
+            (FilePurpose::Save, None) => self
                 .canvases
                 .path()
                 .map_or_else(|| self.export_path().with_extension("wordbrush"), Path::to_owned),
-            _ => PathBuf::new(),
+            (_, None) => PathBuf::new(),
         };
         self.dialog = Some(Dialog::FilePath(FilePathDialog::new(purpose, &path)));
     }
 
     /// Does with a file what it was chosen for.
     pub(super) fn use_file(&mut self, purpose: FilePurpose, path: PathBuf) {
+        let present = self.canvases.present();
+        self.files.wanted.insert((purpose, present), path.clone());
         match purpose {
             FilePurpose::Open => self.open_path(&path),
             FilePurpose::Background => self.drop_path(&path, true),
@@ -371,10 +383,19 @@ impl App {
         let path = path.to_owned();
         let job = path.clone();
         let size = self.document.size;
+        let purpose = if is_for_background {
+            FilePurpose::Background
+        } else {
+            FilePurpose::Open
+        };
+        let wanted = (purpose, self.canvases.present());
         self.begin_then(
             "Opening",
             move || open_for(&job, size),
-            move |app, opened| app.take_opened(opened, &path, is_for_background),
+            move |app, opened| {
+                app.files.wanted.remove(&wanted);
+                app.take_opened(opened, &path, is_for_background);
+            },
         );
     }
 
@@ -394,10 +415,11 @@ impl App {
         }
     }
 
-    /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told.
+    /// As [`App::begin`], and does with what the job brings what `then` says. A failure is told until the same
+    /// kind of work succeeds.
     pub(super) fn begin_then<T: Send + 'static>(
         &mut self,
-        name: &str,
+        name: &'static str,
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
         then: impl FnOnce(&mut Self, T) + 'static,
     ) {
@@ -407,8 +429,11 @@ impl App {
             let result = task.poll()?;
             let then = then.take()?;
             Some(Box::new(move |app: &mut Self| match result {
-                Ok(value) => then(app, value),
-                Err(error) => app.notifications.push(Level::Error, format!("{error:#}")),
+                Ok(value) => {
+                    app.notifications.take_succeeded(name);
+                    then(app, value);
+                }
+                Err(error) => app.notifications.push_failed(name, format!("{error:#}")),
             }))
         }));
     }
@@ -434,6 +459,7 @@ impl App {
             Ok(LostPins(wanted - project.pins.len()))
         };
         self.begin_then("Saving", save, move |app, lost_pins| {
+            app.files.wanted.remove(&(FilePurpose::Save, canvas));
             app.announce_saved(lost_pins, &path, canvas, changes);
         });
     }
@@ -524,6 +550,13 @@ impl App {
         folder.join(format!("{}.png", self.canvases.title()))
     }
 
+    pub(super) fn export_dialog(&self) -> ExportDialog {
+        match &self.files.wanted_export {
+            Some((canvas, request)) if *canvas == self.canvases.present() => ExportDialog::again(request),
+            _ => ExportDialog::new(&self.export_path()),
+        }
+    }
+
     pub(super) fn export(&mut self, request: &ExportRequest) {
         let project = self.project();
         let (format, target, quality) = (request.format, request.path.clone(), request.quality);
@@ -539,7 +572,9 @@ impl App {
                 palette_library::save(&palette, Demo::default(), &target)
             }
         };
+        self.files.wanted_export = Some((self.canvases.present(), request.clone()));
         self.begin_then("Exporting", job, move |app, ()| {
+            app.files.wanted_export = None;
             app.preferences.export_folder = path.parent().map(Path::to_owned);
             app.notifications
                 .push(Level::Success, format!("Exported {}", path.display()));

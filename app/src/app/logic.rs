@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use eframe::egui::{self, Modifiers};
+use eframe::egui::{self, Key, Modifiers};
 use wordbrush_engine::{
     Error,
     api::{Event, FrameKind, NoticeLevel, Phase},
@@ -26,6 +26,9 @@ impl App {
         self.follow_keys_file(ctx);
         for command in self.pressed_commands(ctx) {
             self.run_command(ctx, command);
+        }
+        if !self.escape_is_taken && ctx.input(|input| input.key_pressed(Key::Escape)) {
+            self.notifications.close_newest();
         }
         self.run_wishes(ctx);
         self.hand_over();

@@ -126,6 +126,9 @@ pub struct App {
     hides_ui: bool,
     /// The key that hides the panels also moves the focus; it is taken away again at the end of the frame.
     drops_focus: bool,
+    /// Whether Escape means something else than to close a message. It is known of the last frame: what has the keyboard
+    /// has lost it by the time that the key is seen.
+    escape_is_taken: bool,
     status_file: Option<StatusFile>,
 }
 
@@ -199,6 +202,7 @@ impl App {
             tab: SideTab::default(),
             hides_ui: false,
             drops_focus: false,
+            escape_is_taken: false,
             status_file: config.status_file.and_then(|path| StatusFile::start(path).ok()),
         };
         app.start_session();

@@ -85,6 +85,7 @@ impl App {
             autosave.note(SessionState {
                 document: self.document.clone(),
                 file: SessionFile {
+                    title: self.canvases.title().to_owned(),
                     path: self.canvases.path().map(Path::to_owned),
                     is_saved: !self.has_unsaved(),
                 },
@@ -202,9 +203,11 @@ impl App {
             ..newest.clone()
         };
         let path = state.file.path.clone();
-        let title = path
-            .as_deref()
-            .map_or_else(|| "Restored".to_owned(), super::files::stem);
+        let title = match (state.file.title.as_str(), path.as_deref()) {
+            ("", None) => "Restored".to_owned(),
+            ("", Some(path)) => super::files::stem(path),
+            (title, _) => title.to_owned(),
+        };
         self.replace_document(document, &title, path);
         let frames = session.frames();
         let left: Vec<CanvasNumber> = frames

@@ -1,7 +1,8 @@
 //! Where the panels go; nothing else.
 
 use eframe::egui::{
-    self, Align2, CentralPanel, Frame, Id, Margin, Panel, Rect, ScrollArea, Stroke, StrokeKind, Ui, vec2,
+    self, Align2, CentralPanel, Frame, Id, Margin, Panel, Popup, Rect, ScrollArea, Stroke, StrokeKind, Ui,
+    vec2,
 };
 use wordbrush_engine::api::ModelSource;
 
@@ -60,6 +61,11 @@ impl App {
                 }
             });
         }
+        self.escape_is_taken = self.dialog.is_some()
+            || self.canvas.is_painting()
+            || Popup::is_any_open(&ctx)
+            || ctx.egui_is_using_pointer()
+            || ctx.memory(|memory| memory.focused().is_some());
     }
 
     fn bars(&mut self, ui: &mut Ui) {
@@ -76,6 +82,11 @@ impl App {
                     history: &self.history,
                     link: &self.link,
                     keymap: &self.keys.map,
+                    toggles: [
+                        (AppCommand::MirrorView, self.canvas.view().is_mirrored()),
+                        (AppCommand::ToggleHistory, self.preferences.shows_history),
+                        (AppCommand::TogglePerformance, self.preferences.shows_performance),
+                    ],
                 };
                 top_bar_ui(ui, view, &mut self.outbox);
             });
@@ -110,7 +121,7 @@ impl App {
                 ScrollArea::vertical()
                     .scroll_bar_visibility(egui::scroll_area::ScrollBarVisibility::AlwaysHidden)
                     .show(ui, |ui| {
-                        tool_rail_ui(ui, self.pen.tool, &self.keys.map, &mut self.outbox);
+                        tool_rail_ui(ui, self.pen.tool, &self.history, &self.keys.map, &mut self.outbox);
                     });
             });
     }

@@ -53,6 +53,16 @@ impl View {
         self.is_mirrored
     }
 
+    /// How far the picture is turned clockwise as seen, in whole degrees from 0 to 359.
+    pub fn seen_turn_degrees(&self) -> i32 {
+        let turn = if self.is_mirrored {
+            -self.rotation
+        } else {
+            self.rotation
+        };
+        (turn.to_degrees().round() as i32).rem_euclid(360)
+    }
+
     /// Shows the whole canvas in `rect` with a small margin; rotation and mirroring stay.
     pub fn fit(&mut self, canvas: CanvasSize, rect: Rect, pixels_per_point: f32) {
         let (width, height) = (canvas.width() as f32, canvas.height() as f32);
@@ -214,6 +224,23 @@ mod tests {
 
     fn close(a: Point, b: Point, by: f32) -> bool {
         (a[0] - b[0]).abs() <= by && (a[1] - b[1]).abs() <= by
+    }
+
+    #[test]
+    fn a_turn_is_told_as_it_is_seen() {
+        let turned = |by: f32| {
+            let mut view = View::default();
+            view.rotate_by(by.to_radians());
+            view
+        };
+        assert_eq!(turned(0.2).seen_turn_degrees(), 0);
+        assert_eq!(turned(45.0).seen_turn_degrees(), 45);
+        assert_eq!(turned(-15.0).seen_turn_degrees(), 345);
+        assert_eq!(turned(180.0).seen_turn_degrees(), 180);
+        let mut mirrored = View::default();
+        mirrored.toggle_mirror();
+        mirrored.rotate_by(45_f32.to_radians());
+        assert_eq!(mirrored.seen_turn_degrees(), 45);
     }
 
     #[test]

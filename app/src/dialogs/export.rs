@@ -137,6 +137,15 @@ impl ExportDialog {
         }
     }
 
+    /// Begins with what was asked for before.
+    pub fn again(request: &ExportRequest) -> Self {
+        Self {
+            format: request.format,
+            quality: request.quality,
+            ..Self::new(&request.path)
+        }
+    }
+
     /// Takes the place that was chosen in the system's dialog.
     pub fn set_path(&mut self, path: &Path) {
         if let Some(format) = ExportFormat::of(path) {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a file is chosen for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FilePurpose {
     /// To be opened.
     Open,
@@ -79,7 +79,11 @@ impl FilePathDialog {
             };
             hint(
                 ui,
-                "This desktop shows no window to choose files: write the path, or drop a file on the canvas.",
+                if is_written {
+                    "This desktop shows no window to choose files: write the path."
+                } else {
+                    "This desktop shows no window to choose files: write the path, or drop a file on the canvas."
+                },
             );
             if path != typed {
                 hint(ui, &format!("It is written as {}.", path.display()));

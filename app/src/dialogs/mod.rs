@@ -16,6 +16,8 @@ pub mod settings;
 use eframe::egui::{
     self, Align, AreaState, Frame, Id, Key, LayerId, Layout, Margin, Modal, Order, RichText, Stroke,
     TextEdit, Ui,
+    text::{CCursor, CCursorRange},
+    text_edit::TextEditState,
 };
 
 use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
@@ -93,13 +95,22 @@ pub fn is_confirmed(ctx: &egui::Context) -> bool {
     ctx.memory(|memory| memory.focused().is_none()) && ctx.input(|input| input.key_pressed(Key::Enter))
 }
 
-/// A field for a file's path, which gets the keyboard at the first look; returns whether Enter was pressed in it.
+/// A field for a file's path, which gets the keyboard at the first look, at the path's end; returns whether Enter was pressed
+/// in it.
 pub fn path_field_ui(ui: &mut Ui, name: &str, path: &mut String, is_new: &mut bool, width: f32) -> bool {
     let id = Id::unique(("path field", name));
+    let is_new = std::mem::take(is_new);
+    if is_new {
+        // Else it would have the cursor and the undo steps of the path that stood here before.
+        let mut state = TextEditState::default();
+        let end = CCursor::new(path.chars().count());
+        state.cursor.set_char_range(Some(CCursorRange::one(end)));
+        TextEdit::store_state(ui.ctx(), id, state);
+    }
     let field = ui.add(TextEdit::singleline(path).id(id).desired_width(width));
     ui.ctx()
         .accesskit_node_builder(id, |node| node.set_label(name.to_owned()));
-    if std::mem::take(is_new) {
+    if is_new {
         field.request_focus();
     }
     field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter))

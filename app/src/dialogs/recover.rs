@@ -85,11 +85,11 @@ impl RecoverDialog {
                         );
                     }
                     let state = &session.recovered().state;
-                    let name = state
-                        .file
-                        .path
-                        .as_deref()
-                        .map_or_else(|| "Untitled canvas".to_owned(), |path| path.display().to_string());
+                    let name = match (&state.file.path, state.file.title.as_str()) {
+                        (Some(path), _) => path.display().to_string(),
+                        (None, "") => "Untitled canvas".to_owned(),
+                        (None, title) => title.to_owned(),
+                    };
                     ui.label(RichText::new(name).text_style(strong()));
                     let (size, regions) = (state.document.size, state.document.regions.len());
                     let pins = match session.frames().pins.len() {
@@ -160,7 +160,7 @@ fn left_with(session: &CutOffSession) -> Option<String> {
         .iter()
         .map(|(left, _)| left.title.as_str())
         .collect();
-    (!titles.is_empty()).then(|| format!("Into the history strip: {}", titles.join(", ")))
+    (!titles.is_empty()).then(|| format!("Also brought back, in the history strip: {}", titles.join(", ")))
 }
 
 fn age_of(time: SystemTime) -> String {

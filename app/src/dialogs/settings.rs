@@ -9,7 +9,7 @@ use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
         icons, space,
-        widgets::{COUNT, NumberFormat, action_button, caption, hint, segmented, slider_row},
+        widgets::{COUNT, NumberFormat, PER_CENT, action_button, caption, hint, segmented, slider_row},
     },
 };
 
@@ -30,12 +30,6 @@ pub fn settings_ui(
         segmented(ui, "Theme", &mut preferences.theme, &themes);
         ui.add_space(space::M);
 
-        let per_cent = NumberFormat {
-            suffix: " %",
-            decimals: 0,
-            scale: 100.0,
-            is_logarithmic: false,
-        };
         let mut scale = preferences.scale;
         let response = slider_row(
             ui,
@@ -43,7 +37,7 @@ pub fn settings_ui(
             "Scales text and controls.",
             &mut scale,
             0.75..=2.0,
-            per_cent,
+            PER_CENT,
         );
         // While the slider is dragged its own size must not change under the pointer.
         if response.changed() {
@@ -62,10 +56,13 @@ pub fn settings_ui(
         let response = slider_row(
             ui,
             "Processor threads",
-            "For models on the processor; 0 takes all of them.",
+            "For models on the processor.",
             &mut threads,
             0.0..=all as f32,
-            COUNT,
+            NumberFormat {
+                zero: Some("all"),
+                ..COUNT
+            },
         );
         if response.changed() {
             let count = threads.round() as usize;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    self, EventFilter, FontId, Frame, Id, Key, Margin, Modifiers, Popup, PopupCloseBehavior, Response,
+    self, Event, EventFilter, FontId, Frame, Id, Key, Margin, Modifiers, Popup, PopupCloseBehavior, Response,
     RichText, Sense, Stroke, TextEdit, TextFormat, TextStyle, Ui, Vec2,
     text::{CCursor, CCursorRange, LayoutJob},
     vec2,
@@ -79,14 +79,14 @@ pub fn prompt_ui(
             }
         });
     }
-    let has_focus = ui.memory(|memory| memory.has_focus(id));
-    if has_focus && ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter)) {
-        // Enter takes what was chosen from the list or finishes half a word; else the prompt is done, and the keys
-        // are the canvas' again.
-        let is_half = aids
-            .words
-            .is_some_and(|words| !words.unknown(&text[offered.0.clone()]).is_empty());
-        if is_open && (chosen > 0 || is_half) {
+    // Enter takes what was chosen from the list or finishes half a word; else the prompt is done, and the keys are the
+    // canvas' again.
+    let is_half = aids
+        .words
+        .is_some_and(|words| !words.unknown(&text[offered.0.clone()]).is_empty());
+    let is_enter_taking = is_open && (chosen > 0 || is_half);
+    if has_enter(ui, id) {
+        if is_enter_taking {
             accepted = Some(chosen);
         } else {
             ui.memory_mut(|memory| memory.surrender_focus(id));
@@ -124,7 +124,12 @@ pub fn prompt_ui(
     ui.ctx()
         .accesskit_node_builder(id, |node| node.set_label(name.to_owned()));
 
-    if let Some(index) = completion_popup(ui, &response, is_open, &offered.1, &mut chosen) {
+    let keys = if is_enter_taking {
+        "Up and Down choose, Enter or Tab takes"
+    } else {
+        "Up and Down choose, Tab takes, Enter ends"
+    };
+    if let Some(index) = completion_popup(ui, &response, is_open, &offered.1, &mut chosen, keys) {
         accepted = Some(index);
     }
     let is_changed = edited != text;
@@ -154,6 +159,32 @@ pub fn prompt_ui(
         );
     }
     (response, is_changed.then_some(edited).or(with_word))
+}
+
+/// Whether Enter counts now. What is typed in the same frame is in the text only after it, and what Enter
+/// does depends on the text: it waits for the next frame.
+fn has_enter(ui: &Ui, id: Id) -> bool {
+    let waiting_id = id.with("waiting enter");
+    let is_waiting = ui.data_mut(|data| data.remove_temp(waiting_id).unwrap_or(false));
+    if !ui.memory(|memory| memory.has_focus(id)) {
+        return false;
+    }
+    let is_pressed = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter));
+    let is_typing = ui.input(|input| input.events.iter().any(changes_text));
+    let is_entered = is_waiting || is_pressed;
+    if is_entered && is_typing {
+        ui.data_mut(|data| data.insert_temp(waiting_id, true));
+        ui.ctx().request_repaint();
+    }
+    is_entered && !is_typing
+}
+
+/// Whether an event may change the text of a field.
+fn changes_text(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Text(_) | Event::Paste(_) | Event::Cut | Event::Ime(_) | Event::Key { pressed: true, .. }
+    )
 }
 
 fn token_count_ui(ui: &mut Ui, tokenizer: &Arc<PromptTokenizer>, text: &str) {
@@ -231,6 +262,7 @@ fn completion_popup(
     is_open: bool,
     offered: &[Completion<'_>],
     chosen: &mut usize,
+    keys: &str,
 ) -> Option<usize> {
     let colours = palette(ui);
     let mut clicked = None;
@@ -282,11 +314,7 @@ fn completion_popup(
                 }
             }
             ui.add_space(2.0);
-            ui.label(
-                RichText::new("Up and Down choose, Tab takes, Enter ends")
-                    .text_style(small())
-                    .color(colours.text_weak),
-            );
+            ui.label(RichText::new(keys).text_style(small()).color(colours.text_weak));
         });
     clicked
 }
@@ -364,14 +392,14 @@ mod tests {
     }
 
     /// All of it in one frame, as after a moment in which the window could not draw.
-    fn press_at_once(harness: &mut Harness<'static, String>, events: impl IntoIterator<Item = egui::Event>) {
+    fn press_at_once(harness: &mut Harness<'static, String>, events: impl IntoIterator<Item = Event>) {
         harness.input_mut().events.extend(events);
         harness.step();
         harness.run_steps(2);
     }
 
-    fn press(key: Key) -> egui::Event {
-        egui::Event::Key {
+    fn press(key: Key) -> Event {
+        Event::Key {
             key,
             physical_key: None,
             pressed: true,
@@ -390,9 +418,38 @@ mod tests {
         assert_eq!(harness.state(), "");
 
         let mut harness = typing("tr");
-        press_at_once(&mut harness, [egui::Event::Text("e".to_owned()), press(Key::Tab)]);
+        press_at_once(&mut harness, [Event::Text("e".to_owned()), press(Key::Tab)]);
         assert_eq!(harness.state(), "tre");
         press_at_once(&mut harness, [press(Key::Tab)]);
         assert_eq!(harness.state(), "tree", "the next press completes it");
+    }
+
+    #[test]
+    fn enter_counts_for_the_text_that_was_typed_with_it() {
+        let has_focus =
+            |harness: &Harness<'static, String>| harness.ctx.memory(|memory| memory.focused().is_some());
+        let mut harness = typing("tr");
+        press_at_once(&mut harness, [Event::Text("ee".to_owned()), press(Key::Enter)]);
+        assert_eq!((harness.state().as_str(), has_focus(&harness)), ("tree", false));
+
+        let mut harness = typing("tr");
+        press_at_once(&mut harness, [Event::Text("e".to_owned()), press(Key::Enter)]);
+        assert_eq!((harness.state().as_str(), has_focus(&harness)), ("tree", true));
+
+        let mut harness = typing("tr");
+        press_at_once(&mut harness, [Event::Text("ee, ".to_owned()), press(Key::Enter)]);
+        assert_eq!((harness.state().as_str(), has_focus(&harness)), ("tree, ", false));
+    }
+
+    #[test]
+    fn the_list_says_what_enter_does() {
+        let mut harness = typing("tr");
+        let taking = "Up and Down choose, Enter or Tab takes";
+        harness.get_by_label(taking);
+        press_at_once(&mut harness, [Event::Text("ee, sand".to_owned())]);
+        harness.get_by_label("Complete: sand dunes");
+        harness.get_by_label("Up and Down choose, Tab takes, Enter ends");
+        press_at_once(&mut harness, [press(Key::ArrowDown)]);
+        harness.get_by_label(taking);
     }
 }

@@ -37,6 +37,14 @@ pub fn status_bar_ui(
         };
         let zoom = canvas.view().zoom() * 100.0;
         button(ui, format!("{zoom:.0} %"), AppCommand::ZoomFit);
+        // What looks like another picture is only another view; a click ends it.
+        if canvas.view().is_mirrored() {
+            button(ui, "mirrored".to_owned(), AppCommand::MirrorView);
+        }
+        let turn = canvas.view().seen_turn_degrees();
+        if turn != 0 {
+            button(ui, format!("{turn}°"), AppCommand::ResetRotation);
+        }
         let size = document.size;
         button(
             ui,

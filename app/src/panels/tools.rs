@@ -2,18 +2,25 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, Ui, vec2};
+use eframe::egui::{
+    self, Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, Ui, style::StyleModifier,
+    vec2,
+};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::{
     canvas::{AreaSettings, CanvasDisplay, CanvasLayout, FillSource, Layer, OverlayMode, Tool},
     command::AppCommand,
+    document::History,
     keymap::Keymap,
     paint::{BrushSettings, ShapeMode, Symmetry},
     theme::{
         icons, palette, small, space,
-        widgets::{PER_CENT, PLAIN, caption, icon_toggle, segmented, sized_icon_toggle, slider_row, tooltip},
+        widgets::{
+            PER_CENT, PLAIN, caption, checkbox, icon_toggle, segmented, sized_icon_toggle, slider_row,
+            tooltip,
+        },
     },
 };
 
@@ -97,7 +104,7 @@ const SIDE_BY_SIDE: &str = "Side by side";
 const SIDES: [(Layer, &str, &str); 3] = [
     (Layer::Masks, "Regions", "The regions in their colours."),
     (Layer::Result, "Picture", "What the model paints."),
-    (Layer::Background, "Behind", "The picture behind everything."),
+    (Layer::Background, "Background", "The picture behind everything."),
 ];
 
 impl ToolSettings {
@@ -125,28 +132,40 @@ const TOOLS: [(Tool, AppCommand); 7] = [
 pub const RAIL_WIDTH: f32 = 48.0;
 
 /// Draws the tool rail.
-pub fn tool_rail_ui(ui: &mut Ui, in_hand: Tool, keymap: &Keymap, outbox: &mut Outbox) {
+pub fn tool_rail_ui(ui: &mut Ui, in_hand: Tool, history: &History, keymap: &Keymap, outbox: &mut Outbox) {
     ui.vertical_centered(|ui| {
         ui.spacing_mut().item_spacing.y = space::XS;
         ui.add_space(space::S);
         for (tool, command) in TOOLS {
-            tool_button_ui(ui, in_hand == tool, command, keymap, outbox);
+            let hint = command.spec().hint;
+            tool_button_ui(ui, in_hand == tool, command, hint, keymap, outbox);
         }
         ui.add_space(space::XS);
         ui.separator();
-        for command in [AppCommand::Undo, AppCommand::Redo] {
-            tool_button_ui(ui, false, command, keymap, outbox);
+        for (command, verb, change) in [
+            (AppCommand::Undo, "Takes back", history.undo_label()),
+            (AppCommand::Redo, "Does again", history.redo_label()),
+        ] {
+            let hint = change.map(|change| format!("{verb}: {}.", change.to_lowercase()));
+            ui.add_enabled_ui(hint.is_some(), |ui| {
+                let hint = hint.as_deref().unwrap_or_default();
+                tool_button_ui(ui, false, command, hint, keymap, outbox);
+            });
         }
     });
 }
 
-fn tool_button_ui(ui: &mut Ui, is_on: bool, command: AppCommand, keymap: &Keymap, outbox: &mut Outbox) {
+fn tool_button_ui(
+    ui: &mut Ui,
+    is_on: bool,
+    command: AppCommand,
+    hint: &str,
+    keymap: &Keymap,
+    outbox: &mut Outbox,
+) {
     let spec = command.spec();
     let size = vec2(34.0, 34.0);
-    let hint_text = match keymap.name(command) {
-        keys if keys.is_empty() => spec.hint.to_owned(),
-        keys => format!("{}  [{keys}]", spec.hint),
-    };
+    let hint_text = keymap.with_keys(hint, command);
     if sized_icon_toggle(ui, spec.icon, spec.label, &hint_text, is_on, size).clicked() {
         outbox.run(command);
     }
@@ -296,6 +315,8 @@ fn brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap, room: 
     let hint = "Hardness, flow, opacity, spacing, stabiliser, pen pressure, symmetry.";
     let more = icon_toggle(ui, icons::SLIDERS_HORIZONTAL, "Brush settings", hint, is_special);
     Popup::menu(&more)
+        // In the look of menus its numbers would have no boxes.
+        .style(StyleModifier::default())
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
         .show(|ui| more_brush_options_ui(ui, pen, keymap));
 }
@@ -310,8 +331,16 @@ fn more_brush_options_ui(ui: &mut Ui, pen: &mut ToolSettings, keymap: &Keymap) {
         slider_row(ui, property.label, &hint, value, range, PER_CENT);
     }
     ui.add_space(space::XS);
-    ui.checkbox(&mut brush.pressure_size.enabled, "Pen pressure changes the size");
-    ui.checkbox(&mut brush.pressure_flow.enabled, "Pen pressure changes the flow");
+    checkbox(
+        ui,
+        &mut brush.pressure_size.enabled,
+        "Pen pressure changes the size",
+    );
+    checkbox(
+        ui,
+        &mut brush.pressure_flow.enabled,
+        "Pen pressure changes the flow",
+    );
     if brush.pressure_size.enabled || brush.pressure_flow.enabled {
         let mut gamma = brush.pressure_size.gamma;
         let hint = "Above 1 the pen feels harder, below 1 softer.";
@@ -495,7 +524,7 @@ fn layout_menu_ui(ui: &mut Ui, display: &mut CanvasDisplay, outbox: &mut Outbox)
             }
         }
         ui.separator();
-        ui.checkbox(&mut display.is_hatched, "Hatching")
+        checkbox(ui, &mut display.is_hatched, "Hatching")
             .on_hover_text("Patterns tell regions apart without colour.");
         if ui.button("Fit canvas").clicked() {
             outbox.run(AppCommand::ZoomFit);

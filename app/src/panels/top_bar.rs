@@ -33,6 +33,8 @@ pub struct TopBarView<'a> {
     pub link: &'a EngineLink,
     /// For the keys beside the entries.
     pub keymap: &'a Keymap,
+    /// Commands that turn something on and off, and whether it is on.
+    pub toggles: [(AppCommand, bool); 3],
 }
 
 /// Draws the bar.
@@ -103,9 +105,23 @@ fn entries_ui(ui: &mut Ui, commands: &[AppCommand], view: TopBarView<'_>, outbox
             AppCommand::RemoveBackgroundImage => view.document.background.image.is_some(),
             _ => true,
         };
-        let button = Button::new(entry_text(ui, spec.icon, &label)).shortcut_text(view.keymap.name(command));
+        let toggle = view.toggles.iter().find(|(toggle, _)| *toggle == command);
+        let is_on = toggle.map(|(_, is_on)| *is_on);
+        let mut text = entry_text(ui, spec.icon, &label);
+        if is_on == Some(true) {
+            let font = TextStyle::Button.resolve(ui.style());
+            text.append(
+                icons::CHECK,
+                space::S,
+                TextFormat::simple(font, palette(ui).accent),
+            );
+        }
+        let button = Button::new(text).shortcut_text(view.keymap.name(command));
         let response = ui.add_enabled(is_enabled, button);
-        response.widget_info(|| WidgetInfo::labeled(Role::Button, is_enabled, &label));
+        response.widget_info(|| match is_on {
+            Some(is_on) => WidgetInfo::selected(Role::Button, is_enabled, is_on, &label),
+            None => WidgetInfo::labeled(Role::Button, is_enabled, &label),
+        });
         if response.on_hover_text(spec.hint).clicked() {
             outbox.run(command);
             ui.close();
@@ -179,10 +195,7 @@ fn title_ui(ui: &mut Ui, view: TopBarView<'_>) {
 }
 
 fn controls_ui(ui: &mut Ui, view: TopBarView<'_>, outbox: &mut Outbox) {
-    let hint = |command: AppCommand| match view.keymap.name(command) {
-        keys if keys.is_empty() => command.spec().hint.to_owned(),
-        keys => format!("{}  [{keys}]", command.spec().hint),
-    };
+    let hint = |command: AppCommand| view.keymap.with_keys(command.spec().hint, command);
     let is_dreaming = view.document.settings.picture == PictureMode::Dream;
     let is_running = view.link.run_state() == RunState::Running;
     if icon_button(

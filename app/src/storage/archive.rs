@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read as _, Seek, Write};
 
 use super::blobs::{OverBudget, TOO_LARGE};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// More entries than any project has.
@@ -26,7 +26,11 @@ pub(super) struct ArchiveReader<'a> {
 
 impl<'a> ArchiveReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> anyhow::Result<Self> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).context("the archive is damaged")?;
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
+            // Words of the format's inside are for the log.
+            tracing::warn!("{error}");
+            anyhow!("the archive is damaged")
+        })?;
         ensure!(
             zip.len() <= MAX_ENTRIES,
             "the archive has {} entries, {MAX_ENTRIES} are possible",
@@ -145,6 +149,12 @@ mod tests {
         for error in [written(1, 150).unwrap_err(), written(2, 149).unwrap_err()] {
             assert_eq!(error.to_string(), TOO_LARGE);
         }
+    }
+
+    #[test]
+    fn a_damaged_archive_is_told_in_plain_words() {
+        let error = ArchiveReader::new(b"PK, and no more").err().unwrap();
+        assert_eq!(format!("{error:#}"), "the archive is damaged");
     }
 
     #[test]

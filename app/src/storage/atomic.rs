@@ -173,6 +173,13 @@ fn temporary_beside(target: &Path, existing: Option<&Metadata>) -> anyhow::Resul
     #[cfg(not(unix))]
     let _ = existing;
     builder.tempfile_in(folder).map_err(|error| match error.kind() {
+        // Folders of the system, such as /proc, are there and answer so.
+        ErrorKind::NotFound if folder.exists() => {
+            anyhow!(
+                "no file can be made in the folder {}: choose another one",
+                folder.display()
+            )
+        }
         ErrorKind::NotFound => anyhow!("there is no folder {}: make it first", folder.display()),
         ErrorKind::NotADirectory => anyhow!("{} is no folder", folder.display()),
         ErrorKind::PermissionDenied => {
@@ -402,6 +409,8 @@ mod tests {
             missing.contains("there is no folder") && !missing.contains(TEMPORARY_PREFIX),
             "{missing}"
         );
+        #[cfg(target_os = "linux")]
+        assert!(told(Path::new("/proc/out.png")).contains("no file can be made in the folder /proc"));
         std::fs::write(folder.path().join("file"), "x").unwrap();
         assert!(told(&folder.path().join("file/out.png")).contains("Not a directory"));
         check_writable(&folder.path().join("out.png")).unwrap();

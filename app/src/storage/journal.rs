@@ -91,6 +91,9 @@ pub struct LeftCanvas {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SessionFile {
+    /// What the canvas is called; empty in journals that did not say so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// The project's file, if it has one.
     #[serde(serialize_with = "write_path")]
     pub path: Option<PathBuf>,

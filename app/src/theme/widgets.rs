@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use eframe::egui::{
     self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Label, Layout, Margin, Response,
-    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo, vec2,
+    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
+    emath::format_with_decimals_in_range, vec2,
 };
 
 use super::{CORNER, CORNER_LARGE, ICON_BUTTON, icon, palette, small, space, strong};
@@ -108,6 +109,19 @@ pub fn action_button(ui: &mut Ui, glyph: &str, label: &str) -> Response {
     response
 }
 
+/// A box to tick, with an outline: its fill alone hardly differs from what is behind it.
+pub fn checkbox(ui: &mut Ui, is_ticked: &mut bool, label: &str) -> Response {
+    ui.scope(|ui| {
+        let outline = Stroke::new(1.0, palette(ui).text_weak);
+        let widgets = &mut ui.visuals_mut().widgets;
+        for state in [&mut widgets.inactive, &mut widgets.hovered, &mut widgets.active] {
+            state.bg_stroke = outline;
+        }
+        ui.checkbox(is_ticked, label)
+    })
+    .inner
+}
+
 /// The heading of a panel with room for small buttons at its right.
 pub fn panel_heading<R>(ui: &mut Ui, text: &str, right: impl FnOnce(&mut Ui) -> R) -> R {
     ui.horizontal(|ui| {
@@ -161,6 +175,8 @@ pub struct NumberFormat<'a> {
     pub scale: f64,
     /// Whether the slider gives small values more room.
     pub is_logarithmic: bool,
+    /// The word that stands for 0, where that means something else than a number.
+    pub zero: Option<&'a str>,
 }
 
 /// Whole pixels.
@@ -169,6 +185,7 @@ pub const PIXELS: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// 0 to 1 as per cent.
 pub const PER_CENT: NumberFormat<'_> = NumberFormat {
@@ -176,6 +193,7 @@ pub const PER_CENT: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 100.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// A plain number with one digit behind the point.
 pub const PLAIN: NumberFormat<'_> = NumberFormat {
@@ -183,6 +201,7 @@ pub const PLAIN: NumberFormat<'_> = NumberFormat {
     decimals: 1,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 /// A count.
 pub const COUNT: NumberFormat<'_> = NumberFormat {
@@ -190,6 +209,7 @@ pub const COUNT: NumberFormat<'_> = NumberFormat {
     decimals: 0,
     scale: 1.0,
     is_logarithmic: false,
+    zero: None,
 };
 
 /// From so many points on a slider stands in one line; below, its rail has a line of its own.
@@ -271,7 +291,7 @@ fn slider_number_ui(
     range: &RangeInclusive<f64>,
     format: NumberFormat<'_>,
 ) -> Response {
-    let drag = DragValue::new(shown)
+    let mut drag = DragValue::new(shown)
         .range(range.clone())
         // Else it would bring what lies beyond into the range, and report a change that nobody made.
         .clamp_existing_to_range(false)
@@ -279,6 +299,15 @@ fn slider_number_ui(
         .suffix(format.suffix)
         .fixed_decimals(format.decimals)
         .update_while_editing(false);
+    if let Some(word) = format.zero {
+        drag = drag.custom_formatter(move |number, decimals| {
+            if number == 0.0 {
+                word.to_owned()
+            } else {
+                format_with_decimals_in_range(number, decimals)
+            }
+        });
+    }
     let response = ui
         .scope(|ui| {
             ui.spacing_mut().button_padding = vec2(4.0, 1.0);
@@ -399,4 +428,39 @@ pub fn paint_text(
 ) {
     let font = TextStyle::Small.resolve(style);
     painter.text(at, anchor, text, font, colour);
+}
+
+#[cfg(test)]
+mod tests {
+    use egui_kittest::Harness;
+
+    use super::*;
+    use crate::theme::{self, DARK, LIGHT};
+
+    #[test]
+    fn an_empty_checkbox_has_an_outline_in_both_themes_and_in_menus() {
+        for (theme, colours) in [(egui::Theme::Dark, DARK), (egui::Theme::Light, LIGHT)] {
+            for is_in_menu in [false, true] {
+                let show = |ui: &mut Ui| {
+                    ui.ctx().set_theme(theme);
+                    if is_in_menu {
+                        egui::containers::menu::menu_style(ui.style_mut());
+                    }
+                    checkbox(ui, &mut false, "Hatching");
+                };
+                let mut harness = Harness::builder()
+                    .with_context_setup(theme::install)
+                    .build_ui(show);
+                harness.run_steps(3);
+                let outline = Stroke::new(1.0, colours.text_weak);
+                let is_outlined =
+                    |shape: &egui::Shape| matches!(shape, egui::Shape::Rect(rect) if rect.stroke == outline);
+                let shapes = &harness.output().shapes;
+                assert!(
+                    shapes.iter().any(|clipped| is_outlined(&clipped.shape)),
+                    "{theme:?}, in a menu: {is_in_menu}"
+                );
+            }
+        }
+    }
 }

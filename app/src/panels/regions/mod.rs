@@ -75,10 +75,10 @@ pub fn regions_ui(ui: &mut Ui, view: RegionsView<'_>, state: &mut RegionsState, 
             (AppCommand::NewRegion, false),
         ] {
             let spec = command.spec();
-            let hint_text = format!("{} {}", spec.hint, view.keymap.name(command));
+            let hint_text = view.keymap.with_keys(spec.hint, command);
             let response = ui
                 .add_enabled_ui(selected_is_region || !needs_region, |ui| {
-                    icon_button(ui, spec.icon, spec.label, hint_text.trim())
+                    icon_button(ui, spec.icon, spec.label, &hint_text)
                 })
                 .inner;
             if response.clicked() {
