@@ -10,7 +10,7 @@ use wordbrush::{
 };
 use wordbrush_engine::api::{CanvasSize, RegionId};
 
-use crate::harness::{AppHarness as _, app, app_opening};
+use crate::harness::{AppHarness as _, app, app_of_size, app_opening};
 
 /// Commands that open a dialog of the desktop, or end the program.
 const OUTWARD: [AppCommand; 7] = [
@@ -955,4 +955,31 @@ fn a_canvas_comes_back_with_what_was_selected_on_it() {
     );
     run(&mut harness, AppCommand::Redo);
     assert_eq!(harness.app().selected(), Target::Background);
+}
+
+#[test]
+fn menus_show_all_of_their_entries_below_the_bar() {
+    for (size, label, last) in [
+        ((1360.0, 860.0), "View", "Smaller interface"),
+        ((1360.0, 860.0), "Region", "Select region"),
+        ((1024.0, 700.0), "View", "Smaller interface"),
+        ((1024.0, 700.0), "Region", "Select region"),
+    ] {
+        let mut harness = app_of_size(size.0, size.1);
+        let bar = harness.get_by_label(label).rect();
+        harness.get_by_label(label).click();
+        harness.run_steps(4);
+        let entry = harness.get_by_label(last).rect();
+        assert!(entry.top() > bar.bottom(), "{label}: {entry:?}");
+        assert!(entry.bottom() < size.1, "{label}: {entry:?}");
+        // What is clipped cannot be clicked.
+        let before = harness.query_all_by_label("Select region 3").count();
+        harness.get_by_label(last).hover();
+        harness.run_steps(3);
+        if last == "Select region" {
+            harness.get_by_label(last).click();
+            harness.run_steps(4);
+            assert!(harness.query_all_by_label("Select region 3").count() > before);
+        }
+    }
 }

@@ -77,13 +77,19 @@ fn menu_ui(ui: &mut Ui, menu: Menu, view: TopBarView<'_>, outbox: &mut Outbox) {
         .partition(is_numbered);
     // Below the bar on a small window, too: over it, its first entry would lie under the pointer.
     let height = ui.ctx().content_rect().height() - 2.0 * MENU_MARGIN;
-    ScrollArea::vertical().max_height(height).show(ui, |ui| {
+    let entries = ScrollArea::vertical()
+        .max_height(height)
+        // Else a menu that has just opened would keep the height that areas begin with.
+        .min_scrolled_height(height);
+    entries.show(ui, |ui| {
         entries_ui(ui, &commands, view, outbox);
         if !numbered.is_empty() {
-            ui.menu_button(entry_text(ui, "", "Select region"), |ui| {
+            let submenu = ui.menu_button(entry_text(ui, "", "Select region"), |ui| {
                 ui.set_min_width(200.0);
                 entries_ui(ui, &numbered, view, outbox);
             });
+            let response = submenu.response;
+            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Select region"));
         }
     });
 }
