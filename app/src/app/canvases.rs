@@ -193,6 +193,8 @@ impl App {
         self.canvas.leave();
         self.regions = RegionsState::default();
         debug_assert!(self.mask_work.is_idle(), "a change is lost");
+        // Better lost than made to a region of another canvas.
+        self.mask_work.clear();
         self.canvases
             .keep_selection(self.selected, self.previously_selected);
         if !self.is_dirty() {
