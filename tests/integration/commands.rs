@@ -319,15 +319,19 @@ fn a_picture_of_a_dream_can_be_kept() {
     assert_eq!(harness.app().kept_frames().pinned().count(), 1);
 }
 
-#[test]
-fn key_presets_are_chosen_in_the_settings() {
-    let mut harness = app();
+fn choose_krita_keys(harness: &mut egui_kittest::Harness<'static, Option<wordbrush::app::App>>) {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
     harness.run_steps(3);
     harness.get_by_label("Keys: Krita-like").click();
     harness.run_steps(3);
     harness.key_press(Key::Escape);
     harness.run_steps(3);
+}
+
+#[test]
+fn key_presets_are_chosen_in_the_settings() {
+    let mut harness = app();
+    choose_krita_keys(&mut harness);
     harness.key_press(Key::Num4);
     harness.run_steps(2);
     assert_eq!(
@@ -516,12 +520,7 @@ fn help_and_hints_follow_the_preset_of_the_keys() {
     harness.get_by_label(upright);
     harness.key_press(Key::Escape);
     harness.run_steps(3);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
-    harness.run_steps(3);
-    harness.get_by_label("Keys: Krita-like").click();
-    harness.run_steps(3);
-    harness.key_press(Key::Escape);
-    harness.run_steps(3);
+    choose_krita_keys(&mut harness);
     harness.key_press(Key::F1);
     harness.run_steps(3);
     harness.get_by_label("Alt+1 … Alt+9");

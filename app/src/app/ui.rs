@@ -26,7 +26,10 @@ use crate::{
         top_bar::{TopBarView, top_bar_ui},
         words::POCKET,
     },
-    theme::{palette, widgets::segmented},
+    theme::{
+        palette,
+        widgets::{release_keyboard, segmented},
+    },
 };
 
 /// From so high a side panel on, the figures have a place of their own below it; else they scroll with it.
@@ -55,11 +58,7 @@ impl App {
         self.run_wishes(&ctx);
         self.hand_over();
         if std::mem::take(&mut self.drops_focus) {
-            ctx.memory_mut(|memory| {
-                if let Some(id) = memory.focused() {
-                    memory.surrender_focus(id);
-                }
-            });
+            release_keyboard(&ctx);
         }
         self.escape_is_taken = self.dialog.is_some()
             || self.canvas.is_painting()
@@ -177,7 +176,7 @@ impl App {
     }
 
     /// A press on the canvas or the tabs may bring another region's properties, or none: what is being typed is taken over
-    /// before, while its field is still drawn.
+    /// before, while its field is still drawn. A click alone would take the keyboard from the field, and a stroke is none.
     fn end_typing(&self, ctx: &egui::Context) {
         let is_pressed_there = ctx.input(|input| {
             let at = input.pointer.press_origin();
@@ -186,11 +185,7 @@ impl App {
         });
         let modal = ctx.memory(|memory| memory.top_modal_layer());
         if is_pressed_there && modal.is_none() {
-            ctx.memory_mut(|memory| {
-                if let Some(id) = memory.focused() {
-                    memory.surrender_focus(id);
-                }
-            });
+            release_keyboard(ctx);
         }
     }
 

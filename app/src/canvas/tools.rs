@@ -165,12 +165,6 @@ impl Tools {
                 modifiers,
             } => {
                 if self.drag.is_none() && !scene.closes_menus(position) && scene.is_free(position) {
-                    // A stroke is no click, which alone would take the keyboard from a prompt field.
-                    scene.context.memory_mut(|memory| {
-                        if let Some(id) = memory.focused() {
-                            memory.surrender_focus(id);
-                        }
-                    });
                     let kind = self.pressed(scene, modifiers, button, position, timed, view, *wipe, actions);
                     self.drag = kind.map(|kind| Drag {
                         kind,

@@ -20,7 +20,10 @@ use eframe::egui::{
     text_edit::TextEditState,
 };
 
-use crate::theme::{CORNER_LARGE, icons, palette, title, widgets::icon_button};
+use crate::theme::{
+    CORNER_LARGE, icons, palette, title,
+    widgets::{icon_button, release_keyboard},
+};
 
 /// The window on top.
 #[derive(Debug)]
@@ -61,11 +64,7 @@ pub fn window_ui(ctx: &egui::Context, name: &str, width: f32, contents: impl FnO
     let layer = LayerId::new(Order::Foreground, id);
     if !ctx.memory(|memory| memory.areas().visible_last_frame(&layer)) {
         // What had the keyboard below the window would take its Enter.
-        ctx.memory_mut(|memory| {
-            if let Some(focused) = memory.focused() {
-                memory.surrender_focus(focused);
-            }
-        });
+        release_keyboard(ctx);
     }
     let response = Modal::new(id).frame(window_frame(ctx)).show(ctx, |ui| {
         ui.set_width(width.min(room.width() - 64.0));

@@ -14,8 +14,8 @@ mod resize;
 use std::{borrow::Cow, sync::Arc};
 
 use wordbrush_engine::api::{
-    Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, Region, RegionId, Scene, Seed,
-    StreamSettings, TileData,
+    Background, CanvasSize, Mask, ModelChoice, ModelSource, Region, RegionId, Scene, Seed, StreamSettings,
+    TileData,
 };
 
 pub use colour::region_colour;
@@ -29,7 +29,7 @@ pub struct Document {
     /// Canvas size in pixels; every mask has it.
     pub size: CanvasSize,
     /// What no region covers.
-    pub background: BackgroundLayer,
+    pub background: Background,
     /// Regions in painting order: the last lies on top (panels show it first).
     pub regions: Vec<RegionLayer>,
     /// Noise of the whole canvas.
@@ -40,31 +40,6 @@ pub struct Document {
     pub model: ModelChoice,
     /// The number the next new region gets; numbers are never used twice.
     pub next_region_id: u64,
-}
-
-/// The lowest entry of the layer list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BackgroundLayer {
-    /// What it shows.
-    pub prompt: String,
-    /// What it must not show.
-    pub negative_prompt: String,
-    /// The picture behind everything; white if there is none.
-    pub image: Option<Picture>,
-    /// How much of the picture (or of white) stays, 1 to 0; the rest is painted by the prompt.
-    pub keep_strength: f32,
-}
-
-impl Default for BackgroundLayer {
-    /// White, and it stays white.
-    fn default() -> Self {
-        Self {
-            prompt: String::new(),
-            negative_prompt: String::new(),
-            image: None,
-            keep_strength: 1.0,
-        }
-    }
 }
 
 /// A region as the painter sees it.
@@ -111,7 +86,7 @@ impl Document {
     pub fn new(size: CanvasSize) -> Self {
         Self {
             size,
-            background: BackgroundLayer::default(),
+            background: Background::default(),
             regions: Vec::new(),
             seed: Seed::default(),
             settings: StreamSettings::default(),
@@ -165,12 +140,7 @@ impl Document {
     pub fn scene(&self) -> Scene {
         Scene {
             size: self.size,
-            background: Background {
-                prompt: self.background.prompt.clone(),
-                negative_prompt: self.background.negative_prompt.clone(),
-                image: self.background.image.clone(),
-                keep_strength: self.background.keep_strength,
-            },
+            background: self.background.clone(),
             regions: self
                 .regions
                 .iter()

@@ -8,14 +8,14 @@ use std::{collections::BTreeSet, path::PathBuf};
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use wordbrush_engine::api::{
-    CanvasSize, Mask, ModelChoice, ModelSource, Picture, RegionId, Seed, StreamSettings,
+    Background, CanvasSize, Mask, ModelChoice, ModelSource, Picture, RegionId, Seed, StreamSettings,
 };
 
 use super::{
     blobs::OverBudget,
     project::{ModelRecord, Pin, Project},
 };
-use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
+use crate::document::{Document, RegionLayer, region_colour};
 
 /// What a manifest calls itself.
 pub(super) const FORMAT_NAME: &str = "wordbrush";
@@ -70,12 +70,12 @@ pub(super) struct BackgroundRecord {
 
 impl Default for BackgroundRecord {
     fn default() -> Self {
-        Self::of(&BackgroundLayer::default(), None)
+        Self::of(&Background::default(), None)
     }
 }
 
 impl BackgroundRecord {
-    pub(super) fn of(background: &BackgroundLayer, image: Option<String>) -> Self {
+    pub(super) fn of(background: &Background, image: Option<String>) -> Self {
         Self {
             prompt: background.prompt.clone(),
             negative_prompt: background.negative_prompt.clone(),
@@ -85,8 +85,8 @@ impl BackgroundRecord {
     }
 
     /// The background with its picture; values out of range are brought into it.
-    pub(super) fn with_image(self, image: Option<Picture>) -> BackgroundLayer {
-        BackgroundLayer {
+    pub(super) fn with_image(self, image: Option<Picture>) -> Background {
+        Background {
             prompt: self.prompt,
             negative_prompt: self.negative_prompt,
             image,

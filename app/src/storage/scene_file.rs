@@ -18,10 +18,10 @@ use std::{
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
-use wordbrush_engine::api::{CanvasSize, Mask, RegionId, Seed, StepList};
+use wordbrush_engine::api::{Background, CanvasSize, Mask, RegionId, Seed, StepList};
 
 use super::{blobs::DecodingBudget, manifest::MAX_REGIONS, open::read_bounded, pictures};
-use crate::document::{BackgroundLayer, Document, RegionLayer, region_colour};
+use crate::document::{Document, RegionLayer, region_colour};
 
 /// What a scene file says, its paths not yet followed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,7 +53,7 @@ enum Steps {
     List(StepList),
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(
     deny_unknown_fields,
     default,
@@ -63,18 +63,7 @@ struct SceneBackground {
     prompt: String,
     negative_prompt: String,
     image: Option<PathBuf>,
-    keep_strength: f32,
-}
-
-impl Default for SceneBackground {
-    fn default() -> Self {
-        Self {
-            prompt: String::new(),
-            negative_prompt: String::new(),
-            image: None,
-            keep_strength: 1.0,
-        }
-    }
+    keep_strength: Option<f32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -137,7 +126,11 @@ impl SceneFile {
             );
             Ok(())
         };
-        in_range("background.keep_strength", scene.background.keep_strength, 1.0)?;
+        in_range(
+            "background.keep_strength",
+            scene.background.keep_strength.unwrap_or(1.0),
+            1.0,
+        )?;
         for (index, region) in scene.regions.iter().enumerate() {
             let in_range =
                 |field: &str, value, highest| in_range(&format!("regions[{index}].{field}"), value, highest);
@@ -169,11 +162,11 @@ impl SceneFile {
         if let Some(bootstrap_steps) = self.bootstrap_steps {
             document.settings.bootstrap_steps = bootstrap_steps;
         }
-        document.background = BackgroundLayer {
+        document.background = Background {
             prompt: self.background.prompt.clone(),
             negative_prompt: self.background.negative_prompt.clone(),
             image: None,
-            keep_strength: self.background.keep_strength,
+            keep_strength: self.background.keep_strength.unwrap_or(1.0),
         };
         if let Some(path) = &self.background.image {
             let picture = read(&folder.join(path), pictures::picture_from_bytes);

@@ -212,6 +212,15 @@ pub const COUNT: NumberFormat<'_> = NumberFormat {
     zero: None,
 };
 
+/// Takes the keyboard from whatever has it.
+pub fn release_keyboard(ctx: &egui::Context) {
+    ctx.memory_mut(|memory| {
+        if let Some(id) = memory.focused() {
+            memory.surrender_focus(id);
+        }
+    });
+}
+
 /// From so many points on a slider stands in one line; below, its rail has a line of its own.
 const ONE_LINE_WIDTH: f32 = 232.0;
 

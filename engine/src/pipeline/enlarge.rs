@@ -28,7 +28,7 @@ use crate::{
         mask_set::MaskSet,
         masks::{MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
-        step::{Painting, RegionPrompt, RowChoice, StepOptions, advance, needs_negative_prompts},
+        step::{Painting, RegionPrompt, RowChoice, StepOptions, advance},
     },
 };
 
@@ -251,7 +251,11 @@ impl<'a> Enlargement<'a> {
         let background = &self.scene.background;
         Ok(RegionPrompt {
             positive: prepare(words.prompt, &background.prompt)?,
-            negative: needs_negative_prompts(self.scene.settings.guidance)
+            negative: self
+                .scene
+                .settings
+                .guidance
+                .takes_negative_prompts()
                 .then(|| prepare(words.negative_prompt, &background.negative_prompt))
                 .transpose()?,
         })

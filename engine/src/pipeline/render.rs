@@ -15,7 +15,7 @@ use crate::{
     error::Doing as _,
     image,
     models::traits::{Conditioning, ModelParts},
-    stream::{Session, step::needs_negative_prompts},
+    stream::Session,
 };
 
 /// Each pass enlarges at most this much.
@@ -110,7 +110,7 @@ fn encode_prompts(
 ) -> Result<Encoded> {
     let mut texts = vec![&scene.background.prompt];
     texts.extend(scene.regions.iter().map(|region| &region.prompt));
-    if needs_negative_prompts(scene.settings.guidance) {
+    if scene.settings.guidance.takes_negative_prompts() {
         texts.push(&scene.background.negative_prompt);
         texts.extend(scene.regions.iter().map(|region| &region.negative_prompt));
     }

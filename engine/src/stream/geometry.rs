@@ -64,6 +64,13 @@ impl Geometry {
         }
     }
 
+    /// What models with added conditioning are told of the whole picture: its size, no crop, the size that is wanted.
+    pub fn time_ids(&self) -> [f32; 6] {
+        let (height, width) = self.padded();
+        let (height, width) = (height as f32, width as f32);
+        [height, width, 0.0, 0.0, height, width]
+    }
+
     /// Height and width in pixels of what the model sees.
     pub fn padded(&self) -> (usize, usize) {
         (

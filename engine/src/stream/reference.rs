@@ -11,9 +11,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::{
     masks::{LatentSize, MaskPlanes, MaskRequest, Masks, prepare, quantise},
     noise::{Draw, NoiseSource},
-    step::{
-        Painting, Probe, RegionPrompt, RowChoice, StepOptions, advance, bootstrap_mix, needs_negative_prompts,
-    },
+    step::{Painting, Probe, RegionPrompt, RowChoice, StepOptions, advance, bootstrap_mix},
 };
 use crate::{
     api::{Guidance, MaskMode},
@@ -695,7 +693,10 @@ impl<'a> Reference<'a> {
         )?;
         let prepared = RegionPrompt {
             positive: self.parts.denoiser.prepare(&positive)?,
-            negative: needs_negative_prompts(self.settings.guidance)
+            negative: self
+                .settings
+                .guidance
+                .takes_negative_prompts()
                 .then(|| self.parts.denoiser.prepare(&negative))
                 .transpose()?,
         };

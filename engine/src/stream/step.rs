@@ -551,11 +551,6 @@ fn has_negative_row(guidance: Guidance, slot: usize) -> bool {
     }
 }
 
-/// Whether regions need their negative prompts encoded.
-pub fn needs_negative_prompts(guidance: Guidance) -> bool {
-    guidance.takes_negative_prompts()
-}
-
 pub(super) fn mask_row(painting: &Painting, cell: Cell) -> usize {
     cell.slot * painting.masks.regions + cell.region
 }

@@ -34,9 +34,7 @@ pub(super) fn measure(
 ) -> Result<Option<Throughput>> {
     let mut conditioning = conditioning.clone();
     if parts.spec.has_added_conditioning {
-        let (height, width) = geometry.padded();
-        let (height, width) = (height as f32, width as f32);
-        conditioning.time_ids = Some([height, width, 0.0, 0.0, height, width]);
+        conditioning.time_ids = Some(geometry.time_ids());
     }
     let prompt = parts.denoiser.prepare(&conditioning)?;
     let (height, width) = (geometry.latent.height, geometry.latent.width);

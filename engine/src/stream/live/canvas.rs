@@ -21,7 +21,7 @@ use crate::{
         masks::{LatentSize, MaskPlanes, Masks, quantise},
         noise_field::NoiseField,
         patches::Patches,
-        step::{Painting, needs_negative_prompts},
+        step::Painting,
     },
 };
 
@@ -84,7 +84,7 @@ impl Canvas {
         let same_shape = before.filter(|before| {
             before.geometry.latent == geometry.latent && before.table.count() == table.count()
         });
-        let wants_negative = needs_negative_prompts(settings.guidance);
+        let wants_negative = settings.guidance.takes_negative_prompts();
         let ground = Ground::new(scene.background.keep_strength, table.count());
         let mut background_prompt = Prompts::of_background(before, scene, ground.is_some(), prompts, missing);
         if ground.is_some() {

@@ -25,7 +25,7 @@ pub use self::{flight::Throughput, prompts::PromptLookup};
 use super::{
     geometry::Geometry,
     noise::{Draw, NoiseSource as _},
-    step::{Crop, RowChoice, StepOptions, advance, needs_negative_prompts},
+    step::{Crop, RowChoice, StepOptions, advance},
 };
 use crate::{
     Error, Result,
@@ -126,7 +126,7 @@ impl Session {
     /// As [`Self::halve_calls`], where a render of a scene has too large calls. It computes level by level, the canvas
     /// whole or in windows of the size that the model was trained for.
     pub fn halve_calls_of_render(&mut self, scene: &Scene) -> bool {
-        let guided = needs_negative_prompts(scene.settings.guidance);
+        let guided = scene.settings.guidance.takes_negative_prompts();
         let regions = scene.regions.len() + usize::from(scene.background.keep_strength < 1.0);
         let rows = regions * if guided { 2 } else { 1 };
         let whole = Geometry::new(scene.size, &self.spec).latent.area();

@@ -8,10 +8,7 @@ use crate::{
     api::{Region, RegionId, Scene},
     error::Doing as _,
     models::traits::{Conditioning, ModelParts},
-    stream::{
-        geometry::Geometry,
-        step::{RegionPrompt, needs_negative_prompts},
-    },
+    stream::{geometry::Geometry, step::RegionPrompt},
 };
 
 /// Encoded prompts, as far as there are any yet.
@@ -49,8 +46,8 @@ pub(super) struct Prompts {
     pub(super) negative: Option<Arc<Conditioning>>,
     /// Whether guidance needs a negative side.
     wants_negative: bool,
-    /// Height and width in pixels, where the denoiser is told them.
-    pub(super) size: Option<(usize, usize)>,
+    /// The picture's sizes, where the denoiser is told them.
+    time_ids: Option<[f32; 6]>,
     pub(super) prepared: Option<RegionPrompt>,
 }
 
@@ -79,7 +76,7 @@ impl Prompts {
             positive,
             negative,
             wants_negative,
-            size: None,
+            time_ids: None,
             prepared: None,
         }
     }
@@ -98,7 +95,7 @@ impl Prompts {
                 .regions
                 .iter()
                 .any(|region| unit(region.prompt_strength, 1.0) < 1.0);
-        let wants_negative = is_used && needs_negative_prompts(scene.settings.guidance);
+        let wants_negative = is_used && scene.settings.guidance.takes_negative_prompts();
         let mut find = |is_wanted: bool, prompt: &str, old: Option<Arc<Conditioning>>| {
             is_wanted
                 .then(|| missing.look_up(prompts, prompt).or(old))
@@ -118,7 +115,7 @@ impl Prompts {
                 known.and_then(|known| known.negative.clone()),
             ),
             wants_negative,
-            size: None,
+            time_ids: None,
             prepared: None,
         }
     }
@@ -135,7 +132,7 @@ impl Prompts {
     ) -> Result<()> {
         let is_mixed = self.strength < 1.0;
         self.wants_negative = wants_negative;
-        self.size = parts.spec.has_added_conditioning.then(|| geometry.padded());
+        self.time_ids = parts.spec.has_added_conditioning.then(|| geometry.time_ids());
         if let (Some(known), Some(before)) = (known, background_before)
             && known.prepared.is_some()
             && known.strength == self.strength
@@ -145,7 +142,7 @@ impl Prompts {
             && (!is_mixed
                 || is_same(before.positive.as_ref(), background.positive.as_ref())
                     && is_same(before.negative.as_ref(), background.negative.as_ref()))
-            && known.size == self.size
+            && known.time_ids == self.time_ids
         {
             self.prepared.clone_from(&known.prepared);
             return Ok(());
@@ -155,9 +152,8 @@ impl Prompts {
                 Some(background) if is_mixed => mixed(own, background, self.strength)?,
                 _ => own.clone(),
             };
-            if let Some((height, width)) = self.size {
-                let (height, width) = (height as f32, width as f32);
-                mixed.time_ids = Some([height, width, 0.0, 0.0, height, width]);
+            if self.time_ids.is_some() {
+                mixed.time_ids = self.time_ids;
             }
             parts.denoiser.prepare(&mixed)
         };
