@@ -26,7 +26,11 @@ mod worker;
 pub use device::card_gflops;
 pub use engine::Engine;
 pub use error::{Error, Result};
-pub use ops::{ProcessorPeak, processor_peak};
+pub use ops::{
+    ProcessorPeak,
+    cuda::{CardKernels, CardRecordings, CardState, card_state},
+    processor_peak,
+};
 pub use tokenizer::PromptTokenizer;
 
 /// Internals for benches, examples and parity tests; not for the app, and not stable.

@@ -25,7 +25,7 @@ use crate::{
         LoadedModel,
         traits::{Conditioning, ModelParts},
     },
-    ops::Workers,
+    ops::{Workers, cuda::forget_refusals},
     pipeline,
     stream::{Session, StepOutcome, Throughput},
 };
@@ -73,6 +73,8 @@ impl Painter {
             workers,
             ..
         } = loaded;
+        // The card may have been short of memory for two models at once.
+        forget_refusals();
         let prompts = PromptEncoder::start(Arc::clone(&parts.text_encoder), &parts.device, mailbox)?;
         let session = Session::new(&parts);
         Ok(Self {

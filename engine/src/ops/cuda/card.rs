@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::HashMap,
     ffi::CString,
-    panic::catch_unwind,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
@@ -29,9 +29,10 @@ use half::{bf16, f16};
 use parking_lot::Mutex;
 
 use super::{
+    card_state::{self, CardKernels},
     libraries,
     operation::{Argument, Launch, Operation, suffix},
-    recording::stop_recording,
+    recording::{beside_recordings, forget_refusals, stop_recording},
 };
 
 const SOURCE: &str = include_str!("kernels.cu");
@@ -58,6 +59,8 @@ struct Loaded {
 /// # Errors
 /// Why there is none, in one line.
 pub(crate) fn open(index: usize, dtype: DType) -> std::result::Result<(Device, String), String> {
+    // A first stream waits for all work of the card, which would end a recording of another thread's.
+    let _beside = beside_recordings();
     let libraries = libraries::load();
     if !libraries.missing.is_empty() {
         return Err(format!(
@@ -81,14 +84,33 @@ pub(crate) fn open(index: usize, dtype: DType) -> std::result::Result<(Device, S
     });
     let (device, name) =
         opened.map_err(|_panic| "NVIDIA's libraries do not fit this program".to_owned())??;
-    let has_kernels = std::env::var_os("WORDBRUSH_KERNELS").is_none_or(|value| value != "plain")
-        && libraries.has_compiler
-        && compile_ahead(&device, dtype);
+    let kernels = kernels(&device, dtype, libraries.has_compiler);
+    let has_kernels = kernels == CardKernels::Own;
     HAS_KERNELS.store(has_kernels, Ordering::Relaxed);
+    card_state::opened(kernels);
+    forget_refusals();
     if !has_kernels && cfg!(feature = "cudnn") && !libraries.has_cudnn {
         return Err("neither our kernels nor cuDNN (libcudnn.so.9) run on this card".to_owned());
     }
     Ok((device, name))
+}
+
+/// Which kernels networks in `dtype` are made of on a card.
+fn kernels(device: &Device, dtype: DType, has_compiler: bool) -> CardKernels {
+    let plain = |reason: String| {
+        tracing::warn!("this card runs without our kernels, which is slower: {reason}");
+        CardKernels::Plain(reason)
+    };
+    if std::env::var_os("WORDBRUSH_KERNELS").is_some_and(|value| value == "plain") {
+        return plain("WORDBRUSH_KERNELS says so".to_owned());
+    }
+    if !has_compiler {
+        return plain("there is no NVRTC (libnvrtc.so.13)".to_owned());
+    }
+    match compile_ahead(device, dtype) {
+        Ok(()) => CardKernels::Own,
+        Err(error) => plain(error.to_string()),
+    }
 }
 
 /// Settings that hold as long as the device lives; its name.
@@ -128,20 +150,15 @@ unsafe fn sys_pool(context: &CudaContext) -> Result<sys::CUmemoryPool> {
 }
 
 /// Compiles what will be needed, so that a card that cannot is noticed now.
-fn compile_ahead(device: &Device, dtype: DType) -> bool {
-    let compiled = device.as_cuda_device().and_then(|device| {
-        let capability = device.cuda_stream().context().compute_capability().w()?;
-        if capability < OLDEST {
-            candle_core::bail!("its capability {capability:?} is below {OLDEST:?}");
-        }
-        let mut loaded = LOADED.lock();
-        loaded.module(device, "latents")?;
-        loaded.module(device, suffix(dtype)?)
-    });
-    if let Err(error) = &compiled {
-        tracing::warn!("this card runs without our kernels, which is slower: {error}");
+fn compile_ahead(device: &Device, dtype: DType) -> Result<()> {
+    let device = device.as_cuda_device()?;
+    let capability = device.cuda_stream().context().compute_capability().w()?;
+    if capability < OLDEST {
+        candle_core::bail!("its capability {capability:?} is below {OLDEST:?}");
     }
-    compiled.is_ok()
+    module(device, "latents")?;
+    module(device, suffix(dtype)?)?;
+    Ok(())
 }
 
 /// Whether the card runs our kernels.
@@ -258,7 +275,9 @@ impl Graph {
         stream
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .w()?;
-        let called = call();
+        // A panic must not leave the stream recording, for it would take nothing else.
+        let called = catch_unwind(AssertUnwindSafe(call))
+            .unwrap_or_else(|_panic| Err(Error::Msg("a panic while recording".to_owned())));
         // What was freed in a recording that failed left an error, which would keep the next call from being made.
         let freed = stream.context().check_err().w();
         // Also after an error: until then the stream takes nothing else.
@@ -286,46 +305,42 @@ pub(crate) fn keep_uploads(device: &Device) -> Option<Box<dyn Any>> {
     Some(Box::new(device.enable_cuda_graph_htod_cache()))
 }
 
-impl Loaded {
-    /// The kernels of a number format.
-    fn module(&mut self, device: &CudaDevice, part: &'static str) -> Result<Arc<CudaModule>> {
-        let stream = device.cuda_stream();
-        let context = stream.context();
-        let key = (context.ordinal(), part);
-        if let Some(module) = self.modules.get(&key) {
-            return Ok(Arc::clone(module));
-        }
-        let module = match machine_code(part, context.compute_capability().w()?) {
-            Ok(code) => context.load_module(Ptx::from_binary(code)).w()?,
-            Err(error) => {
-                tracing::info!("compiling for the driver instead: {error}");
-                context.load_module(code_for_driver(part)?).w()?
-            }
-        };
-        self.modules.insert(key, Arc::clone(&module));
-        Ok(module)
+/// The kernels of a part, compiled where they are not yet.
+fn module(device: &CudaDevice, part: &'static str) -> Result<Arc<CudaModule>> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    let key = (context.ordinal(), part);
+    if let Some(module) = LOADED.lock().modules.get(&key) {
+        return Ok(Arc::clone(module));
     }
+    // That takes seconds, and every launch takes the lock.
+    let module = match machine_code(part, context.compute_capability().w()?) {
+        Ok(code) => context.load_module(Ptx::from_binary(code)).w()?,
+        Err(error) => {
+            tracing::info!("compiling for the driver instead: {error}");
+            context.load_module(code_for_driver(part)?).w()?
+        }
+    };
+    // Another thread may have been first.
+    Ok(Arc::clone(LOADED.lock().modules.entry(key).or_insert(module)))
+}
 
-    fn function(
-        &mut self,
-        device: &CudaDevice,
-        kernel: &'static str,
-        format: &'static str,
-    ) -> Result<CudaFunction> {
-        let key = (device.cuda_stream().context().ordinal(), kernel, format);
-        if let Some(function) = self.functions.get(&key) {
-            return Ok(function.clone());
-        }
-        let part = if OF_LATENTS.contains(&kernel) {
-            "latents"
-        } else {
-            format
-        };
-        let module = self.module(device, part)?;
-        let function = module.load_function(&format!("{kernel}_{format}")).w()?;
-        self.functions.insert(key, function.clone());
-        Ok(function)
+/// A kernel for a number format.
+fn function(device: &CudaDevice, kernel: &'static str, format: &'static str) -> Result<CudaFunction> {
+    let key = (device.cuda_stream().context().ordinal(), kernel, format);
+    if let Some(function) = LOADED.lock().functions.get(&key) {
+        return Ok(function.clone());
     }
+    let part = if OF_LATENTS.contains(&kernel) {
+        "latents"
+    } else {
+        format
+    };
+    let function = module(device, part)?
+        .load_function(&format!("{kernel}_{format}"))
+        .w()?;
+    LOADED.lock().functions.insert(key, function.clone());
+    Ok(function)
 }
 
 /// Options of the compiler for a part of the kernels.
@@ -450,7 +465,7 @@ pub(super) fn run<O: Operation>(
     };
     let format = suffix(operation.format().unwrap_or(dtype))?;
     for launch in &plan.launches {
-        let function = LOADED.lock().function(&device, launch.kernel, format)?;
+        let function = function(&device, launch.kernel, format)?;
         start(&stream, &function, launch, &pointer)?;
     }
     drop(target);

@@ -19,6 +19,7 @@
 mod attention;
 #[cfg(feature = "cuda")]
 mod card;
+mod card_state;
 mod convolution;
 #[cfg(test)]
 mod emulated;
@@ -41,11 +42,14 @@ use candle_core::{Device, Result, Tensor};
 pub(crate) use attention::attention;
 #[cfg(feature = "cuda")]
 pub(crate) use card::{Mark, give_back_memory, keep_uploads, memory_bytes, open, peak_bytes};
+pub use card_state::{CardKernels, CardRecordings, CardState, card_state};
 pub(crate) use convolution::{Convolution, End, convolve, packed_weight};
 pub(crate) use gate::{add, geglu};
 pub(crate) use latents::{rgba, roll};
 pub(crate) use normalisation::{group_norm, layer_norm};
-pub(crate) use recording::{Recording, beside_recordings, give_recording_up, is_recorded_on};
+pub(crate) use recording::{
+    Recording, beside_recordings, forget_refusals, give_recording_up, is_recorded_on,
+};
 pub use self_test::{KernelCheck, check_kernels};
 pub(crate) use step::{
     Averaged, Cut, Fields, MOST_LEVELS, ROW, Tables, cut_masks, stream_average, stream_noise, stream_rows,

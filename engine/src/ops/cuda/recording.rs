@@ -12,6 +12,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 #[cfg(feature = "cuda")]
 use super::card::Graph;
+use super::card_state::note;
 use crate::ops;
 
 /// There is none without a card.
@@ -38,22 +39,32 @@ static REFUSALS: AtomicU32 = AtomicU32::new(0);
 /// After so many there is something about all of them.
 const MOST_REFUSALS: u32 = 8;
 
-/// A graph takes up what any thread asks of the stream meanwhile. Threads other than the one that records hold this for
-/// reading while they use a card.
+/// A graph takes up what any thread asks of the stream meanwhile, and some calls are forbidden on every thread while one
+/// is recorded. Threads other than the one that records hold this for reading while they use a card. It is only ever
+/// tried for writing, so that nobody waits and a thread may hold it twice.
 static STREAM: RwLock<()> = RwLock::new(());
 
 /// Whether calls on this device are recorded. `WORDBRUSH_GRAPHS=off` turns it off, to compare.
 pub(crate) fn is_recorded_on(device: &Device) -> bool {
-    super::are_used_on(device)
-        && device.is_cuda()
-        && IS_ON.load(Ordering::Relaxed)
-        && std::env::var_os("WORDBRUSH_GRAPHS").is_none_or(|value| value != "off")
+    super::are_used_on(device) && device.is_cuda() && IS_ON.load(Ordering::Relaxed) && !is_turned_off()
+}
+
+fn is_turned_off() -> bool {
+    std::env::var_os("WORDBRUSH_GRAPHS").is_some_and(|value| value == "off")
+}
+
+/// What kept calls from being recorded so far says nothing about a card, or a model, that comes anew.
+pub(crate) fn forget_refusals() {
+    IS_ON.store(true, Ordering::Relaxed);
+    REFUSALS.store(0, Ordering::Relaxed);
+    note(|recordings| recordings.refused = is_turned_off().then(|| "WORDBRUSH_GRAPHS is off".to_owned()));
 }
 
 /// Records nothing any more; what was recorded is to be dropped.
 pub(super) fn stop_recording(why: &str) {
     if IS_ON.swap(false, Ordering::Relaxed) {
         tracing::warn!("the denoiser's calls are not recorded any more, which may be slower: {why}");
+        note(|recordings| recordings.refused = Some(why.to_owned()));
     }
 }
 
@@ -64,12 +75,13 @@ pub(crate) fn give_recording_up(error: &Error) {
     let is_refused = text.contains("CUDA graph capture");
     if is_refused && REFUSALS.fetch_add(1, Ordering::Relaxed) + 1 < MOST_REFUSALS {
         tracing::warn!("calls of these shapes are not recorded, which may be slower: {text}");
+        note(|recordings| recordings.refused = Some(text));
     } else {
         stop_recording(&text);
     }
 }
 
-/// Held by a thread that uses a card beside the one that records.
+/// Held by a thread that uses a card beside the one that records, and by that one where it is not to record.
 pub(crate) fn beside_recordings() -> RwLockReadGuard<'static, ()> {
     STREAM.read()
 }
@@ -118,6 +130,7 @@ impl Recording {
         if bits(&recording.output)? != bits(expected)? {
             candle_core::bail!("a recorded call gives another result");
         }
+        note(|recordings| recordings.made += 1);
         Ok(Some(recording))
     }
 
@@ -130,6 +143,7 @@ impl Recording {
             buffer.slice_set(&input.contiguous()?, 0, 0)?;
         }
         self.graph.launch()?;
+        note(|recordings| recordings.launched += 1);
         ops::count(usize::try_from(self.multiplications).unwrap_or(usize::MAX));
         // The next launch writes into the buffer again.
         self.output.copy()
