@@ -17,7 +17,7 @@ use crate::{
     device::Compute,
     mailbox::Mailbox,
     models::{self, LoadedModel},
-    ops::Workers,
+    ops::{Workers, cuda::beside_recordings},
     weights::LoadWatch,
 };
 
@@ -57,6 +57,8 @@ impl Loader {
             let (cancel, outlet, mailbox) = (Arc::clone(&cancel), Arc::clone(outlet), Arc::clone(mailbox));
             let sender = sender.clone();
             move || {
+                // Opening a card and freeing what was loaded in vain would end a recording of the stream's.
+                let _beside = beside_recordings();
                 let loaded = catch_unwind(AssertUnwindSafe(|| load(&choice, place, &outlet, &cancel)))
                     .unwrap_or_else(|panic| {
                         Err(Error::UnsupportedModel {

@@ -19,7 +19,7 @@ use crate::{
     ops::cuda::{Recording, channels_first, channels_last, give_recording_up, is_recorded_on},
 };
 
-/// A batch that comes so often will come again. The measurement of passes at the start stays below.
+/// A batch that comes so often will come again.
 const CALLS_BEFORE_RECORDING: usize = 4;
 /// Rows of all batches that are kept on a card: two whole batches, or the passes of one, of the common sizes.
 const ROWS_KEPT: usize = 32;
