@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -17,6 +17,7 @@ use candle_core::{
     cuda_backend::{
         CudaStorageSlice, WrapErr as _,
         cudarc::{
+            cublas::{CudaBlas, sys::cublasSetWorkspace_v2},
             driver::{
                 CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream,
                 DevicePtr as _, LaunchConfig, PushKernelArg as _, SyncOnDrop, result::mem_pool, sys,
@@ -30,7 +31,7 @@ use parking_lot::Mutex;
 
 use super::{
     card_state::{self, CardKernels},
-    libraries,
+    kept_code, libraries,
     operation::{Argument, Launch, Operation, suffix},
     recording::{beside_recordings, forget_refusals, stop_recording},
 };
@@ -42,6 +43,12 @@ const OLDEST: (i32, i32) = (8, 0);
 /// Whether the card that was opened last runs our kernels.
 static HAS_KERNELS: AtomicBool = AtomicBool::new(false);
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+/// What cuBLAS itself takes on the largest cards.
+const CUBLAS_WORKSPACE_BYTES: usize = 32 << 20;
+/// Memory that cuBLAS works in, with the handle that does. A handle lives as long as its device, which candle shares among
+/// tensors; what belongs to one that is no more is freed when the next card is opened.
+static WORKSPACES: Mutex<Vec<(Weak<CudaBlas>, CudaSlice<u8>)>> = Mutex::new(Vec::new());
 
 /// Kernels of which there is one for each number format are named after it; these, for 32-bit floats, are a part of their
 /// own, because every network needs them.
@@ -134,9 +141,34 @@ fn prepare(device: &Device) -> Result<String> {
             .w()?;
         }
     }
+    give_cublas_a_workspace(device);
     forget_peak(context);
     let gigabytes = context.total_mem().w()? as f64 / (1u64 << 30) as f64;
     Ok(format!("{} ({gigabytes:.0} GB)", context.name().w()?))
+}
+
+/// Gives products of matrices the same memory to work in whether they are recorded or not: while recording, cuBLAS would
+/// allocate its own and might choose other algorithms, which give other bytes.
+fn give_cublas_a_workspace(device: &CudaDevice) {
+    let blas = device.cublas_handle();
+    let given = device
+        .alloc_zeros::<u8>(CUBLAS_WORKSPACE_BYTES)
+        .and_then(|workspace| {
+            let (at, in_use) = workspace.device_ptr(workspace.stream());
+            // SAFETY: the handle is open; the memory has this size, is aligned as all that the driver allocates, and is freed
+            // only when the handle is no more.
+            let given =
+                unsafe { cublasSetWorkspace_v2(*blas.handle(), at as *mut _, CUBLAS_WORKSPACE_BYTES) };
+            given.result().w()?;
+            drop(in_use);
+            Ok(workspace)
+        });
+    let mut workspaces = WORKSPACES.lock();
+    workspaces.retain(|(blas, _)| blas.strong_count() > 0);
+    match given {
+        Ok(workspace) => workspaces.push((Arc::downgrade(&blas), workspace)),
+        Err(error) => tracing::warn!("cuBLAS works in memory of its own: {error}"),
+    }
 }
 
 /// # Safety
@@ -314,7 +346,7 @@ fn module(device: &CudaDevice, part: &'static str) -> Result<Arc<CudaModule>> {
         return Ok(Arc::clone(module));
     }
     // That takes seconds, and every launch takes the lock.
-    let module = match machine_code(part, context.compute_capability().w()?) {
+    let module = match kept_machine_code(part, context.compute_capability().w()?) {
         Ok(code) => context.load_module(Ptx::from_binary(code)).w()?,
         Err(error) => {
             tracing::info!("compiling for the driver instead: {error}");
@@ -352,19 +384,42 @@ fn options(architecture: &str, part: &str) -> Vec<String> {
     ]
 }
 
+/// As [`machine_code`], kept on disk for the next start.
+///
+/// # Errors
+/// Those of [`machine_code`].
+fn kept_machine_code(part: &str, capability: (i32, i32)) -> Result<Vec<u8>> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: it writes two numbers.
+    unsafe { nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) }
+        .result()
+        .map_err(|error| Error::Msg(format!("the compiler's version is not known: {error:?}")))?;
+    let options = options_for_card(part, capability).join("\n");
+    let compiler = format!("NVRTC {major}.{minor}");
+    let name = kept_code::name_of(&[SOURCE, &options, &compiler]);
+    kept_code::kept_or(kept_code::folder().as_deref(), &name, || {
+        machine_code(part, capability)
+    })
+}
+
+/// Options for a card's own machine code.
+fn options_for_card(part: &str, (major, minor): (i32, i32)) -> Vec<String> {
+    options(&format!("sm_{major}{minor}"), part)
+}
+
 /// A part of the kernels as a card's machine code. A driver takes it from a compiler that is newer than itself, whose
 /// intermediate code it would refuse.
 ///
 /// # Errors
 /// What the compiler says; one that is older than the card does not know it.
-fn machine_code(part: &str, (major, minor): (i32, i32)) -> Result<Vec<u8>> {
+fn machine_code(part: &str, capability: (i32, i32)) -> Result<Vec<u8>> {
     let failed = |what: &str, error: nvrtc::result::NvrtcError| {
         Error::Msg(format!("{what} the kernels failed: {error:?}"))
     };
     let source = CString::new(SOURCE).map_err(Error::wrap)?;
     let program = nvrtc::result::create_program(&source, Some(c"kernels.cu"))
         .map_err(|error| failed("reading", error))?;
-    let options = options(&format!("sm_{major}{minor}"), part);
+    let options = options_for_card(part, capability);
     // SAFETY: the program was made above and is destroyed below, after the last use; the code has the size that the
     // compiler says.
     let code = unsafe {

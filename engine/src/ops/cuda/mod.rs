@@ -24,6 +24,12 @@ mod convolution;
 #[cfg(test)]
 mod emulated;
 mod gate;
+#[cfg(any(feature = "cuda", test))]
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "its entries are made for cards alone")
+)]
+mod kept_code;
 mod latents;
 #[cfg(any(feature = "cuda", test))]
 #[cfg_attr(
