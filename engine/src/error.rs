@@ -171,21 +171,26 @@ impl<T> Doing<T> for candle_core::Result<T> {
             if let Some(error) = typed_cause(&error) {
                 return error;
             }
-            let text = error.to_string();
-            let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-            let doing = what.to_owned();
-            if says(&["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"]) {
-                Error::OutOfMemory { what: doing }
-            } else if says(&["DriverError", "CUDA_ERROR", "CUBLAS_STATUS", "CUDNN_STATUS"]) {
-                Error::DeviceLost { doing, reason: text }
-            } else {
-                Error::Compute {
-                    doing,
-                    source: Arc::new(error),
-                }
-            }
+            failure_of_card(&error.to_string(), what).unwrap_or_else(|| Error::Compute {
+                doing: what.to_owned(),
+                source: Arc::new(error),
+            })
         })
     }
+}
+
+/// What a message of a graphics card's libraries, or of a panic about one, stands for: [`Error::OutOfMemory`] or
+/// [`Error::DeviceLost`]. `None` if it is about something else.
+pub(crate) fn failure_of_card(text: &str, doing: &str) -> Option<Error> {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let doing = doing.to_owned();
+    if says(&["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"]) {
+        return Some(Error::OutOfMemory { what: doing });
+    }
+    says(&["DriverError", "CUDA_ERROR", "CUBLAS_STATUS", "CUDNN_STATUS"]).then(|| Error::DeviceLost {
+        doing,
+        reason: text.to_owned(),
+    })
 }
 
 /// The error of ours that candle carried upwards, if it is one: see [`carried`].

@@ -129,6 +129,18 @@ pub(crate) fn give_back_memory(device: &Device) {
     cuda::give_back_memory(device);
 }
 
+/// Leaves what lives on a card that was lost where it is, for as long as the program runs.
+///
+/// The bindings take it for a bug when a library of the card cannot be closed, as on a lost one none can, and panic: with
+/// two libraries, that is a panic during another, which ends the program.
+#[expect(
+    clippy::mem_forget,
+    reason = "the card's memory is gone, and what the host keeps is little"
+)]
+pub(crate) fn abandon<T>(lost: T) {
+    std::mem::forget(lost);
+}
+
 /// A moment in the work of a device: on a graphics card, which computes on after a call returns, when it comes to what it
 /// is given next.
 pub(crate) struct Moment {

@@ -34,6 +34,18 @@ struct Narrow {
     denoiser: Box<dyn Denoiser>,
     most_rows: usize,
     message: &'static str,
+    /// How it tells.
+    fail: fn(&str) -> Result<Tensor>,
+}
+
+/// As most operations tell of a failure.
+fn by_an_error(message: &str) -> Result<Tensor> {
+    candle_core::bail!("{message}")
+}
+
+/// As some places in the bindings do.
+fn by_a_panic(message: &str) -> Result<Tensor> {
+    panic!("called `Result::unwrap()` on an `Err` value: {message}")
 }
 
 impl Denoiser for Narrow {
@@ -43,9 +55,31 @@ impl Denoiser for Narrow {
 
     fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
         if rows.len() > self.most_rows {
-            candle_core::bail!("{}", self.message);
+            return (self.fail)(self.message);
         }
         self.denoiser.predict(latents, rows)
+    }
+}
+
+/// Notes that it was closed, which libraries of a lost card cannot be.
+struct Closing {
+    denoiser: Box<dyn Denoiser>,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Denoiser for Closing {
+    fn prepare(&self, conditioning: &Conditioning) -> Result<PreparedPrompt> {
+        self.denoiser.prepare(conditioning)
+    }
+
+    fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor> {
+        self.denoiser.predict(latents, rows)
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -285,12 +319,22 @@ const OUT_OF_MEMORY: &str = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memo
 const LOST: &str = "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")";
 
 fn narrow(loaded: &mut Loaded, most_rows: usize, message: &'static str) {
+    narrow_failing(loaded, most_rows, message, by_an_error);
+}
+
+fn narrow_failing(
+    loaded: &mut Loaded,
+    most_rows: usize,
+    message: &'static str,
+    fail: fn(&str) -> Result<Tensor>,
+) {
     let parts = &mut loaded.model.parts;
     let denoiser = std::mem::replace(&mut parts.denoiser, Box::new(toy::ToyDenoiser::default()));
     parts.denoiser = Box::new(Narrow {
         denoiser,
         most_rows,
         message,
+        fail,
     });
 }
 
@@ -334,6 +378,59 @@ fn a_lost_card_is_left_for_the_processor_with_everything_kept() {
     assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
     assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
     assert_eq!(bench.restarts(), 1);
+}
+
+#[test]
+fn what_is_on_a_lost_card_is_never_closed() {
+    for (message, fail, is_expected) in [
+        (LOST, by_an_error as fn(&str) -> Result<Tensor>, false),
+        (LOST, by_a_panic, false),
+        ("the denoiser is broken", by_a_panic, true),
+    ] {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let mut bench = Bench::new(|loaded| {
+            narrow_failing(loaded, 0, message, fail);
+            let parts = &mut loaded.model.parts;
+            let denoiser = std::mem::replace(&mut parts.denoiser, Box::new(toy::ToyDenoiser::default()));
+            parts.denoiser = Box::new(Closing {
+                denoiser,
+                is_closed: Arc::clone(&is_closed),
+            });
+        });
+        assert!(bench.run().is_some(), "{message}");
+        assert_eq!(is_closed.load(Ordering::Relaxed), is_expected, "{message}");
+    }
+}
+
+#[test]
+fn a_panic_about_a_lost_card_leaves_it_for_the_processor() {
+    let mut bench = Bench::new(|loaded| narrow_failing(loaded, 0, LOST, by_a_panic));
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+    assert_eq!(bench.worker.config.device, DeviceChoice::Cpu);
+    assert_eq!(bench.restarts(), 1);
+}
+
+#[test]
+fn a_panic_about_memory_shrinks_the_work_and_the_picture_is_the_same() {
+    let mut bench = Bench::new(|loaded| narrow_failing(loaded, 2, OUT_OF_MEMORY, by_a_panic));
+    let frame = bench.run().unwrap();
+    assert_eq!(frame.picture, Bench::new(|_| ()).run().unwrap().picture);
+    assert_eq!(bench.restarts(), 0);
+    // In vain, a render is answered all the same.
+    let mut bench = Bench::new(|loaded| narrow_failing(loaded, 0, OUT_OF_MEMORY, by_a_panic));
+    let events = bench.render(RenderJob {
+        id: JobId(1),
+        scene: scene(),
+        size: CanvasSize::new(128, 128).unwrap(),
+    });
+    assert!(matches!(
+        events.last(),
+        Some(Event::RenderFailed {
+            error: Error::OutOfMemory { .. },
+            ..
+        })
+    ));
 }
 
 fn encoding_fails(loaded: &mut Loaded, halvings_left: u32, message: &'static str) {

@@ -14,7 +14,8 @@ use super::outlet::Outlet;
 use crate::{
     Error, Result,
     api::{DeviceChoice, ModelChoice, Phase, Precision},
-    device::Compute,
+    device::{Compute, abandon},
+    error::failure_of_card,
     mailbox::Mailbox,
     models::{self, LoadedModel},
     ops::{Workers, cuda::beside_recordings},
@@ -59,15 +60,7 @@ impl Loader {
             move || {
                 // Opening a card and freeing what was loaded in vain would end a recording of the stream's.
                 let _beside = beside_recordings();
-                let loaded = catch_unwind(AssertUnwindSafe(|| load(&choice, place, &outlet, &cancel)))
-                    .unwrap_or_else(|panic| {
-                        Err(Error::UnsupportedModel {
-                            reason: format!(
-                                "loading it failed unexpectedly ({})",
-                                super::panic_text(&*panic)
-                            ),
-                        })
-                    });
+                let loaded = caught(|| load(&choice, place, &outlet, &cancel));
                 // The receiver is gone if another model was asked for meanwhile.
                 drop(sender.send(loaded));
                 mailbox.poke();
@@ -98,8 +91,33 @@ impl Drop for Loader {
     }
 }
 
+/// A panic is an error like others.
+fn caught<T>(load: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+        let text = super::panic_text(&*panic);
+        Err(
+            failure_of_card(&text, "loading the model").unwrap_or_else(|| Error::UnsupportedModel {
+                reason: format!("loading it failed unexpectedly ({text})"),
+            }),
+        )
+    })
+}
+
 fn load(choice: &ModelChoice, place: Place, outlet: &Outlet, cancel: &AtomicBool) -> Result<Loaded> {
     let compute = Compute::choose(place.device, place.precision)?;
+    let loaded = caught(|| load_onto(&compute, choice, outlet, cancel));
+    if matches!(loaded, Err(Error::DeviceLost { .. })) {
+        abandon(compute);
+    }
+    loaded
+}
+
+fn load_onto(
+    compute: &Compute,
+    choice: &ModelChoice,
+    outlet: &Outlet,
+    cancel: &AtomicBool,
+) -> Result<Loaded> {
     let report = |progress: crate::weights::LoadProgress<'_>| {
         outlet.set_status(|status| {
             // Who cancelled has said already what phase it is.
@@ -112,10 +130,10 @@ fn load(choice: &ModelChoice, place: Place, outlet: &Outlet, cancel: &AtomicBool
         });
         outlet.wake();
     };
-    let model = models::load(choice, &compute, &LoadWatch::new(&report, cancel))?;
+    let model = models::load(choice, compute, &LoadWatch::new(&report, cancel))?;
     Ok(Loaded {
         model,
-        remark: compute.remark,
-        workers: compute.workers,
+        remark: compute.remark.clone(),
+        workers: Arc::clone(&compute.workers),
     })
 }

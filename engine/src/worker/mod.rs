@@ -32,6 +32,8 @@ use crate::{
         CommandBatch, DeviceChoice, EngineConfig, Event, JobId, ModelChoice, ModelRequest, Notice,
         NoticeLevel, Phase, RenderJob, Revision, RunState, Scene, ThreadLimit,
     },
+    device::abandon,
+    error::failure_of_card,
     mailbox::Mailbox,
     ops::leave_room_for_the_window,
 };
@@ -157,7 +159,24 @@ impl Worker {
     /// One turn, from which even a panic is survived.
     fn guarded_turn(&mut self, batch: CommandBatch) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn(batch))) {
-            self.restart(&panic_text(&*panic));
+            let text = panic_text(&*panic);
+            match failure_of_card(&text, "computing") {
+                Some(error) => self.give_up_turn(error),
+                None => self.restart(&text),
+            }
+        }
+    }
+
+    /// The card failed where the bindings know of no other way to tell it than to panic.
+    fn give_up_turn(&mut self, error: Error) {
+        self.give_up_step(error.clone());
+        if let Some(painter) = &mut self.painter {
+            // It may have been about to take it over.
+            painter.expect_scene();
+        }
+        // Unless starting over has answered it.
+        if let Some(job) = self.rendering.take() {
+            self.outlet.report(Event::RenderFailed { job, error });
         }
     }
 
@@ -376,7 +395,10 @@ impl Worker {
                     status.steps_until_settled = left;
                 });
                 if let Some(frame) = frame {
-                    self.restarts = 0;
+                    // A preview is no proof: the first pass gives one every time, and a later one may be what panics.
+                    if frame.kind == FrameKind::Complete {
+                        self.restarts = 0;
+                    }
                     self.steps = self.steps.saturating_sub(1);
                     self.outlet.set_status(|status| status.timings = frame.timings);
                     self.outlet.publish(frame);
@@ -400,6 +422,9 @@ impl Worker {
         if matches!(error, Error::DeviceLost { .. }) || !(is_on_cpu || stays) {
             self.config.device = DeviceChoice::Cpu;
             self.config.precision = None;
+            if matches!(error, Error::DeviceLost { .. }) {
+                self.abandon_card();
+            }
             self.restart(&format!("{error}; going on with the processor"));
         } else {
             self.is_stuck = true;
@@ -439,6 +464,16 @@ impl Worker {
                     self.outlet.report(Event::RenderFailed { job: job.id, error });
                 }
             }
+        }
+    }
+
+    /// Lets go of what is on a card that was lost.
+    fn abandon_card(&mut self) {
+        if let Some(painter) = self.painter.take() {
+            painter.abandon();
+        }
+        if let Some(Ok(loaded)) = self.loader.take().and_then(|loader| loader.take()) {
+            abandon(loaded);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
         Frame, FrameKind, ModelChoice, ModelSummary, PassOrder, Picture, RenderJob, Revision, Scene,
         StageTimings, StageWork,
     },
-    device::{Moment, give_back_memory, keep_uploads, memory_bytes, peak_bytes},
+    device::{Moment, abandon, give_back_memory, keep_uploads, memory_bytes, peak_bytes},
     error::Doing as _,
     mailbox::Mailbox,
     models::{
@@ -51,6 +51,8 @@ pub(super) struct Painter {
     shown_revision: Option<Revision>,
     has_new_scene: bool,
     is_calibrated: bool,
+    /// How long the first step took that computed something.
+    first_step_ms: Option<f32>,
     /// A step whose picture could not be decoded, to be decoded again.
     undecoded: Option<StepOutcome>,
     /// How long all passes of the last finished picture took together, from its first level on.
@@ -93,6 +95,7 @@ impl Painter {
             shown_revision: None,
             has_new_scene: true,
             is_calibrated: false,
+            first_step_ms: None,
             undecoded: None,
             passes_ms: None,
             foretold_ms: 0.0,
@@ -239,6 +242,19 @@ impl Painter {
         if self.is_calibrated || scene.settings.pass_order != PassOrder::Auto || scene.regions.is_empty() {
             return false;
         }
+        if self.parts.device.is_cpu() {
+            // A processor begins with one level at a time: a slow one would be measured for seconds, in which it could
+            // have shown the first of the picture.
+            match self.first_step_ms {
+                None => return false,
+                Some(ms) if ms > calibration::TOO_SLOW.as_millis() as f32 => {
+                    self.is_calibrated = true;
+                    self.session.set_throughput(Throughput::TOO_SLOW_FOR_BATCHES);
+                    return true;
+                }
+                Some(_) => {}
+            }
+        }
         self.is_calibrated = true;
         let (Some(geometry), Some(conditioning)) = (
             self.session.geometry().cloned(),
@@ -300,6 +316,11 @@ impl Painter {
         let step_ms = millis(denoised - start);
         // The step ends with a number that the device sends back, so that all its work is in this time.
         let denoise_ms = denoiser.spent_ms().min(step_ms);
+        if outcome.rows > 0 && self.first_step_ms.is_none() {
+            self.first_step_ms = Some(step_ms);
+            // It can be told now whether the device is to be measured, which goes with a scene.
+            self.has_new_scene |= !self.is_calibrated;
+        }
         let (timings, work) = &mut self.earlier_passes;
         timings.denoise_ms += denoise_ms;
         timings.blend_ms += step_ms - denoise_ms;
@@ -368,7 +389,11 @@ impl Painter {
     pub(super) fn take_less_memory(&mut self) -> bool {
         give_back_memory(&self.parts.device);
         let has_fewer_rows = self.session.halve_calls();
-        self.parts.codec.halve_pieces() || has_fewer_rows
+        let is_smaller = self.parts.codec.halve_pieces() || has_fewer_rows;
+        if is_smaller {
+            self.prompts.forget_failures();
+        }
+        is_smaller
     }
 
     /// As [`Self::take_less_memory`], where a render had too little.
@@ -376,6 +401,12 @@ impl Painter {
         give_back_memory(&self.parts.device);
         let has_fewer_rows = self.session.halve_calls_of_render(&job.scene);
         self.parts.codec.halve_pieces() || has_fewer_rows
+    }
+
+    /// Goes away without closing anything on the card, which was lost.
+    pub(super) fn abandon(self) {
+        self.prompts.close();
+        abandon(self);
     }
 
     /// Renders a picture from scratch.

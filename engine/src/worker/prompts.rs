@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use candle_core::Device;
@@ -21,6 +22,9 @@ use crate::{
 
 /// Encoded prompts that are kept, unless a scene has more; with 77 x 768 floats each that is 60 MB at most.
 const CAPACITY: usize = 256;
+/// How long a prompt that could not be encoded is not tried again: while a stroke is painted, a scene comes with every frame,
+/// and each would fail alike.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The thread "text-encoder" with its cache. Dropping it ends the thread.
 pub(crate) struct PromptEncoder {
@@ -47,6 +51,8 @@ struct State {
     /// Counts look-ups, to know which entry was used least recently.
     clock: u64,
     failure: Option<crate::Error>,
+    /// Prompts that could not be encoded, and when that was tried.
+    failed: BTreeMap<String, Instant>,
     /// Milliseconds spent encoding that no frame has reported yet.
     encode_ms: f32,
     is_closed: bool,
@@ -97,7 +103,9 @@ impl PromptEncoder {
         let missing = prompts
             .iter()
             .filter(|prompt| {
-                !state.cache.contains_key(*prompt) && state.in_progress.as_ref() != Some(*prompt)
+                !state.cache.contains_key(*prompt)
+                    && state.in_progress.as_ref() != Some(*prompt)
+                    && state.failed.get(*prompt).is_none_or(|at| at.elapsed() > RETRY_AFTER)
             })
             .cloned()
             .collect();
@@ -120,16 +128,28 @@ impl PromptEncoder {
         std::mem::take(&mut self.shared.state.lock().encode_ms)
     }
 
+    /// Lets prompts that could not be encoded be tried again at once.
+    pub(crate) fn forget_failures(&self) {
+        self.shared.state.lock().failed.clear();
+    }
+
     /// Why the last prompt could not be encoded, once.
     pub(crate) fn take_failure(&self) -> Option<crate::Error> {
         self.shared.state.lock().failure.take()
     }
 }
 
-impl Drop for PromptEncoder {
-    fn drop(&mut self) {
+impl PromptEncoder {
+    /// Has the thread end when it has encoded what it is at.
+    pub(crate) fn close(&self) {
         self.shared.state.lock().is_closed = true;
         self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for PromptEncoder {
+    fn drop(&mut self) {
+        self.close();
         if let Some(thread) = self.thread.take() {
             // A panic there would have ended the encoding; there is nothing left to mend here.
             drop(thread.join());
@@ -150,8 +170,15 @@ impl Shared {
             state.encode_ms += encode_ms;
             state.in_progress = None;
             match result {
-                Ok(conditioning) => drop(state.insert(prompt, Arc::new(conditioning))),
-                Err(error) => state.failure = Some(error),
+                Ok(conditioning) => {
+                    state.failed.remove(&prompt);
+                    drop(state.insert(prompt, Arc::new(conditioning)));
+                }
+                Err(error) => {
+                    state.failed.retain(|_, at| at.elapsed() <= RETRY_AFTER);
+                    state.failed.insert(prompt, Instant::now());
+                    state.failure = Some(error);
+                }
             }
             drop(state);
             self.mailbox.poke();
@@ -223,8 +250,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crossbeam_channel::{Receiver, Sender, unbounded};
 
     use super::*;
@@ -312,10 +337,15 @@ mod tests {
             failure.to_string().contains("the text encoder is broken"),
             "{failure}"
         );
-        bench.want(&["red"]);
-        bench.begun();
+        // The broken one is not tried again with every scene, unless something was done about it.
+        bench.want(&["broken", "red"]);
+        assert_eq!(bench.begun(), "red");
         bench.finish();
         assert!(bench.prompts.find("red").is_some());
+        bench.prompts.forget_failures();
+        bench.want(&["broken"]);
+        assert_eq!(bench.begun(), "broken");
+        bench.finish();
     }
 
     #[test]
