@@ -34,11 +34,12 @@ impl Codec {
         match config {
             CodecConfig::Tiny(config) => TinyAutoencoder::new(config, vb).map(Self::Tiny),
             CodecConfig::Kl(config) => {
-                // SDXL's leaves the range of 16-bit floats with 5 bits of exponent.
-                let dtype = if vb.dtype() == DType::F16 {
-                    DType::F32
-                } else {
-                    vb.dtype()
+                // SDXL's leaves the range of 16-bit floats with 5 bits of exponent; with 8 bits there is range enough, and on
+                // a card no other format is as fast.
+                let dtype = match vb.dtype() {
+                    DType::F16 if vb.device().is_cuda() => DType::BF16,
+                    DType::F16 => DType::F32,
+                    dtype => dtype,
                 };
                 KlAutoencoder::new(config, &vb.to_dtype(dtype)).map(|codec| Self::Kl(Box::new(codec)))
             }

@@ -1,6 +1,6 @@
 //! AutoencoderKL: the autoencoder that Stable Diffusion was trained with.
 
-use candle_core::{Module as _, Result, Tensor};
+use candle_core::{DType, Module as _, Result, Tensor};
 use candle_nn::{Linear, VarBuilder};
 
 use super::{config::KlConfig, traits::ImageCodec};
@@ -167,6 +167,11 @@ impl KlAutoencoder {
         })
     }
 
+    /// Number format of the weights, in which it computes: not always that of the tensors it is given.
+    fn dtype(&self) -> DType {
+        self.decoder.conv_in.dtype()
+    }
+
     /// The distribution of a picture's latents, not scaled.
     ///
     /// # Shapes
@@ -176,6 +181,7 @@ impl KlAutoencoder {
     /// If a tensor operation fails.
     pub fn encode_raw(&self, pictures: &Tensor) -> Result<LatentDistribution> {
         let (_, _, height, width) = pictures.dims4()?;
+        let pictures = &pictures.to_dtype(self.dtype())?;
         let scale = self.config.downscale();
         let (h, w) = (height / scale, width / scale);
         let moments = if h * w <= MAX_CELLS {
@@ -211,6 +217,7 @@ impl KlAutoencoder {
     /// If a tensor operation fails.
     pub fn decode_raw(&self, latents: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = latents.dims4()?;
+        let latents = &latents.to_dtype(self.dtype())?;
         if h * w <= self.most_cells {
             self.decode_whole(latents)
         } else {
@@ -321,20 +328,15 @@ impl Decoder {
 impl ImageCodec for KlAutoencoder {
     fn encode(&self, pictures: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
         let dtype = pictures.dtype();
-        let weights = self.decoder.conv_in.dtype();
-        let noise = noise.map(|noise| noise.to_dtype(weights)).transpose()?;
-        let latents = self
-            .encode_raw(&pictures.to_dtype(weights)?)?
-            .latents(noise.as_ref())?;
+        let noise = noise.map(|noise| noise.to_dtype(self.dtype())).transpose()?;
+        let latents = self.encode_raw(pictures)?.latents(noise.as_ref())?;
         let scaled = ((latents - self.config.shift_factor)? * self.config.scaling_factor)?;
         scaled.to_dtype(dtype)
     }
 
     fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
         let dtype = latents.dtype();
-        let weights = self.decoder.conv_in.dtype();
-        let raw = latents.to_dtype(weights)?;
-        let raw = ((raw / self.config.scaling_factor)? + self.config.shift_factor)?;
+        let raw = ((latents / self.config.scaling_factor)? + self.config.shift_factor)?;
         self.decode_raw(&raw)?.to_dtype(dtype)
     }
 
