@@ -96,21 +96,18 @@ mod tests {
 
     const CODE: &[u8] = b"machine code";
 
-    fn compiled() -> Result<Vec<u8>> {
-        Ok(CODE.to_vec())
-    }
-
-    fn not_compiled() -> Result<Vec<u8>> {
-        candle_core::bail!("there is no compiler")
-    }
+    /// A compiler that works, and one that is not there.
+    type Compiler = fn() -> Result<Vec<u8>>;
+    const WORKING: Compiler = || Ok(CODE.to_vec());
+    const MISSING: Compiler = || candle_core::bail!("there is no compiler");
 
     #[test]
     fn what_was_compiled_once_is_not_compiled_again() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("not/made/yet");
-        assert_eq!(kept_or(Some(&folder), "a", compiled).unwrap(), CODE);
-        assert_eq!(kept_or(Some(&folder), "a", not_compiled).unwrap(), CODE);
-        assert!(kept_or(Some(&folder), "b", not_compiled).is_err());
+        assert_eq!(kept_or(Some(&folder), "a", WORKING).unwrap(), CODE);
+        assert_eq!(kept_or(Some(&folder), "a", MISSING).unwrap(), CODE);
+        assert!(kept_or(Some(&folder), "b", MISSING).is_err());
         let files: Vec<_> = fs::read_dir(&folder).unwrap().collect();
         assert_eq!(files.len(), 1);
     }
@@ -119,23 +116,23 @@ mod tests {
     fn what_is_damaged_or_cut_short_is_compiled_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        kept_or(Some(folder.path()), "a", compiled).unwrap();
+        kept_or(Some(folder.path()), "a", WORKING).unwrap();
         let whole = fs::read(&path).unwrap();
         let mut changed = whole.clone();
         changed[HASH_BYTES + 2] ^= 1;
         for bytes in [&changed[..], &whole[..whole.len() - 1], &whole[..HASH_BYTES], &[]] {
             fs::write(&path, bytes).unwrap();
-            assert!(kept_or(Some(folder.path()), "a", not_compiled).is_err());
-            assert_eq!(kept_or(Some(folder.path()), "a", compiled).unwrap(), CODE);
+            assert!(kept_or(Some(folder.path()), "a", MISSING).is_err());
+            assert_eq!(kept_or(Some(folder.path()), "a", WORKING).unwrap(), CODE);
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
     }
 
     #[test]
     fn without_a_folder_that_can_be_written_everything_is_compiled() {
-        assert_eq!(kept_or(None, "a", compiled).unwrap(), CODE);
+        assert_eq!(kept_or(None, "a", WORKING).unwrap(), CODE);
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(kept_or(Some(file.path()), "a", compiled).unwrap(), CODE);
+        assert_eq!(kept_or(Some(file.path()), "a", WORKING).unwrap(), CODE);
     }
 
     #[test]
