@@ -29,7 +29,7 @@ use painter::Painter;
 use crate::{
     Error,
     api::{
-        CommandBatch, DeviceChoice, EngineConfig, Event, JobId, ModelChoice, ModelRequest, Notice,
+        CommandBatch, DeviceChoice, EngineConfig, Event, FrameKind, JobId, ModelChoice, ModelRequest, Notice,
         NoticeLevel, Phase, RenderJob, Revision, RunState, Scene, ThreadLimit,
     },
     device::abandon,
