@@ -1,22 +1,49 @@
 //! Finds NVIDIA's libraries where the system's loader does not look: beside a toolkit, or in an installed PyTorch.
 //!
-//! A library that is loaded once by its path answers later requests by name, which is how the CUDA bindings ask.
+//! A library that is loaded once by its path answers later requests by name, which is how the CUDA bindings ask. Only the
+//! versions that they are made for are taken, though others may lie in the same places.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString, c_void},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    ptr::NonNull,
+    sync::LazyLock,
 };
 
-/// Libraries by the start of their file names, those that others need first.
-const LIBRARIES: [(&str, &str); 6] = [
-    ("libcuda.so", "libcuda.so.1"),
-    ("libcublasLt.so", "libcublasLt.so.13"),
-    ("libcublas.so", "libcublas.so.13"),
-    ("libcurand.so", "libcurand.so.10"),
-    ("libnvrtc-builtins.so", "libnvrtc-builtins.so.13.0"),
-    ("libnvrtc.so", "libnvrtc.so.13"),
+#[cfg(target_os = "linux")]
+use super::library_alias::alias;
+
+/// Elsewhere a library has one name.
+#[cfg(not(target_os = "linux"))]
+fn alias(_name: &str, _library: &str) -> bool {
+    false
+}
+
+/// A library of the version that the bindings are made for.
+#[derive(Clone, Copy)]
+struct Library {
+    /// Its name with this version; a file's may go on with a smaller one.
+    name: &'static str,
+    /// A function of it.
+    symbol: &'static CStr,
+}
+
+const fn library(name: &'static str, symbol: &'static CStr) -> Library {
+    Library { name, symbol }
+}
+
+/// Those without which nothing runs, those that others need first.
+const NEEDED: [Library; 4] = [
+    library("libcuda.so.1", c"cuInit"),
+    library("libcublasLt.so.13", c"cublasLtCreate"),
+    library("libcublas.so.13", c"cublasCreate_v2"),
+    library("libcurand.so.10", c"curandCreateGenerator"),
 ];
-const CUDNN: (&str, &str) = ("libcudnn.so", "libcudnn.so.9");
+/// What the compiler loads when it compiles, without looking where we do.
+const BUILTINS: &str = "libnvrtc-builtins.so.13";
+const COMPILER: Library = library("libnvrtc.so.13", c"nvrtcVersion");
+const CUDNN: Library = library("libcudnn.so.9", c"cudnnCreate");
 
 /// What can be loaded here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,33 +56,69 @@ pub(super) struct Libraries {
     pub(super) has_cudnn: bool,
 }
 
-/// Loads what there is.
-pub(super) fn load() -> Libraries {
+/// Loads what there is, once: what is loaded stays, and so do the names that it answers to.
+pub(super) fn load() -> &'static Libraries {
+    static FOUND: LazyLock<Libraries> = LazyLock::new(load_all);
+    &FOUND
+}
+
+fn load_all() -> Libraries {
     let mut folders = None;
-    let mut find = |(stem, name): (&str, &str)| {
+    let mut find = |name: &'static str| {
         is_loadable(Path::new(name))
             || folders
                 .get_or_insert_with(folders_to_search)
                 .iter()
-                .flat_map(|folder| files_of(folder, stem))
+                .flat_map(|folder| files_of(folder, name))
                 .any(|path| is_loadable(&path))
     };
-    let mut found = Libraries {
-        has_cudnn: find(CUDNN),
-        has_compiler: true,
-        missing: Vec::new(),
-    };
-    for library in LIBRARIES {
-        if find(library) {
-            continue;
-        }
-        if library.0.starts_with("libnvrtc") {
-            found.has_compiler = false;
-        } else {
-            found.missing.push(library.1);
-        }
+    let mut find_and_name = |library: Library| find(library.name) && answers_to_its_name(library);
+    let has_cudnn = find_and_name(CUDNN);
+    let missing = NEEDED.into_iter().filter(|&library| !find_and_name(library));
+    let missing = missing.map(|library| library.name).collect();
+    // Where it finds them itself, they need not be found here.
+    find(BUILTINS);
+    let has_compiler = find(COMPILER.name) && answers_to_its_name(COMPILER);
+    Libraries {
+        missing,
+        has_compiler,
+        has_cudnn,
     }
-    found
+}
+
+/// Has the bindings find a library that is loaded: they ask for it without a version first. Whether they do.
+fn answers_to_its_name(Library { name, symbol }: Library) -> bool {
+    let asked = &name[..name.find(".so").map_or(name.len(), |end| end + 3)];
+    if !alias(asked, name) {
+        tracing::debug!("{name} may not answer to {asked}");
+    }
+    let path = [asked, name]
+        .into_iter()
+        .filter_map(|name| CString::new(name).ok())
+        .find_map(|name| path_of_symbol(opened(&name)?, symbol));
+    let Some(path) = path else {
+        tracing::warn!("{name} lacks functions that it should have");
+        return false;
+    };
+    tracing::info!("{name} is {}", path.display());
+    let is_other = is_another_version(&path, asked, name)
+        && path
+            .canonicalize()
+            .is_ok_and(|path| is_another_version(&path, asked, name));
+    if is_other {
+        tracing::warn!(
+            "{asked} is found at {} rather than {name}: name the folder of that in LD_LIBRARY_PATH",
+            path.display()
+        );
+    }
+    !is_other
+}
+
+/// Whether a file is the library that is asked for, of another version than its name says. The driver's is numbered after
+/// the driver.
+fn is_another_version(path: &Path, asked: &str, name: &str) -> bool {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    asked != "libcuda.so" && file.starts_with(asked) && !is_version_of(path, name)
 }
 
 /// Folders in the order in which they are tried.
@@ -125,22 +188,48 @@ fn children(folder: &Path, start: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Files of a library in a folder, whatever their version.
-fn files_of(folder: &Path, stem: &str) -> Vec<PathBuf> {
-    children(folder, stem)
+/// Files of a library in a folder, of the version that its name says.
+fn files_of(folder: &Path, name: &str) -> Vec<PathBuf> {
+    children(folder, name)
         .into_iter()
-        .filter(|path| !path.to_string_lossy().contains(".alt."))
+        .filter(|path| is_version_of(path, name))
         .collect()
+}
+
+/// Whether a file is what its name says: `libcuda.so.13` is not `libcuda.so.1`, but `libcuda.so.1.2` is.
+fn is_version_of(path: &Path, name: &str) -> bool {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let rest = file.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Loads a library for good. Whether that worked.
 fn is_loadable(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else {
-        return false;
-    };
+    CString::new(path.as_os_str().as_encoded_bytes()).is_ok_and(|path| opened(&path).is_some())
+}
+
+/// A library by its path or name, loaded for good.
+pub(super) fn opened(path: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the path is a string that ends with 0; NVIDIA's libraries may be loaded at any time from any thread.
-    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL) };
-    !handle.is_null()
+    NonNull::new(unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL) })
+}
+
+/// The file that a function of a library, or of one that it needs, comes from.
+pub(super) fn path_of_symbol(library: NonNull<c_void>, symbol: &CStr) -> Option<PathBuf> {
+    // SAFETY: the library stays loaded, and the name is a string that ends with 0.
+    let at = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), symbol.as_ptr()) })?;
+    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: it writes what it finds into `found`, which may be all zeros.
+    let found = unsafe {
+        let is_found = libc::dladdr(at.as_ptr(), found.as_mut_ptr()) != 0;
+        is_found.then(|| found.assume_init())?
+    };
+    if found.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's name of the file lives as long as the library.
+    let path = unsafe { CStr::from_ptr(found.dli_fname) };
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(path.to_bytes())))
 }
 
 #[cfg(test)]
@@ -171,23 +260,38 @@ mod tests {
     }
 
     #[test]
-    fn every_version_of_a_library_is_found_but_no_other_library() {
+    fn only_the_versions_that_are_expected_are_found() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
+            "libcublas.so",
+            "libcublas.so.12",
             "libcublas.so.13",
+            "libcublas.so.13.4.1",
+            "libcublas.so.130",
             "libcublasLt.so.13",
             "libnvrtc.alt.so.13",
             "libnvrtc.so.13",
+            "libnvrtc-builtins.so.12.9",
+            "libnvrtc-builtins.so.13.2",
         ] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let found = |stem| {
-            let files = files_of(folder.path(), stem);
-            files.len()
+        let found = |name| -> Vec<String> {
+            let files = files_of(folder.path(), name);
+            let names = files
+                .iter()
+                .map(|path| path.file_name().unwrap().to_string_lossy());
+            names.map(String::from).collect()
         };
         assert_eq!(
-            [found("libcublas.so"), found("libnvrtc.so"), found("libcurand.so")],
-            [1, 1, 0]
+            found("libcublas.so.13"),
+            ["libcublas.so.13", "libcublas.so.13.4.1"]
         );
+        assert_eq!(found("libnvrtc.so.13"), ["libnvrtc.so.13"]);
+        assert_eq!(found(BUILTINS), ["libnvrtc-builtins.so.13.2"]);
+        assert!(found("libcurand.so.10").is_empty());
+        let is_other = |file: &str| is_another_version(Path::new(file), "libcublas.so", "libcublas.so.13");
+        assert!(is_other("/x/libcublas.so.12.9") && is_other("libcublas.so"));
+        assert!(!is_other("/x/libcublas.so.13") && !is_other("/x/libprofiler.so"));
     }
 }

@@ -37,6 +37,8 @@ mod latents;
     expect(dead_code, reason = "only its search is tested without the feature")
 )]
 mod libraries;
+#[cfg(all(target_os = "linux", any(feature = "cuda", test)))]
+mod library_alias;
 mod normalisation;
 mod operation;
 mod recording;
