@@ -13,6 +13,7 @@
 # The programs are taken from the folder that PREBUILT names, from what docs/gpu/pack.sh packed into .carry/, or else
 # built with docs/cuda/build.sh. A step that fails or takes too long does not stop the others. OUTPUT_FOLDER (default:
 # target/gpu) gets few files, easy to carry: summary.txt, what each stage printed, and reports.tar.gz with the figures so far.
+# A step fails, too, if it computed with other kernels than our own, or recorded no call where it should have.
 # The exit code is 1 if a step failed, or there is a card that cannot be used; without any card all is skipped.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -73,7 +74,7 @@ program() { if [ -x "$PREBUILT/examples/$1" ]; then echo "$PREBUILT/examples/$1"
 for name in wordbrush replay kernels bench_card; do
   [ -x "$(program $name)" ] || { tell "FAIL  programs: there is no $name in $PREBUILT"; exit 1; }
 done
-export PREBUILT reports
+export PREBUILT reports work
 rm -f "$output/programs.txt"
 
 # A Python with torch, and the libraries of its NVIDIA wheels.
@@ -86,10 +87,10 @@ if [ -n "$python" ]; then
 print(":".join(glob.glob(os.path.join(os.path.dirname(os.path.dirname(torch.__file__)), "nvidia", "*", "lib"))))')
   export WORDBRUSH_CUDA_LIBRARIES=${WORDBRUSH_CUDA_LIBRARIES:+$WORDBRUSH_CUDA_LIBRARIES:}$wheels
 fi
-card=$(timeout 120 "$(program kernels)" card 2>&1)
+card=$(timeout 120 "$(program kernels)" card 2>"$work/card.err")
 code=$?
 if [ $code != 0 ]; then
-  reason=$(tail -n 1 <<<"$card")
+  reason=$(tail -n 1 "$work/card.err")
   # 1 is the program's own word that no card can be opened; whatever else ended it, or a card that the driver knows, is a fault.
   if [ $code = 1 ] && ! nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
     for stage in "$@"; do skip "$stage" "no card: $reason"; done
@@ -98,30 +99,62 @@ if [ $code != 0 ]; then
   tell "FAIL  card: exit code $code: $reason"
   exit 1
 fi
-tell "$card, $(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed 's/^/driver /' || true)"
+tell "$(head -n 1 <<<"$card"), $(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed 's/^/driver /' || true)"
+tell "$(sed -n '/^kernels:/p' <<<"$card")"
+cat "$work/card.err"
 
 cases=()
 for case in tests/fixtures/parity/*/case.json ${PARITY:+"$PARITY"/*/case.json}; do cases+=("$(dirname "$case")"); done
 
-bench_card() { "$(program bench_card)" "${@:2}" >"$reports/$1.json" && grep -v '^  *"\(width\|height\|decode_ms\)"' "$reports/$1.json"; }
+# own COMMAND...: runs it and fails where it does not say that it used our kernels, which would have checked others.
+own() {
+  "$@" 2>&1 | tee "$work/said"
+  local code=${PIPESTATUS[0]}
+  [ "$code" = 0 ] || return "$code"
+  grep -qx 'kernels: own' "$work/said" || { echo "our own kernels were not used"; return 1; }
+}
+# is_fast FILE [recorded]: whether figures are those of our kernels, and of recorded calls.
+is_fast() {
+  if grep -qE '"plain"|\| plain \(' "$1" || ! grep -qE '"kernels": ?"own"|\| own \|' "$1"; then
+    echo "our own kernels were not used"
+    return 1
+  fi
+  [ "${2:-}" = recorded ] || return 0
+  # Calls of more rows than a recording holds are none in the table; of single calls each is recorded.
+  if grep -qE '"refused": ?"|refused: |"launched": ?0' "$1" || ! grep -qE '"launched": ?[1-9]|launched [1-9]' "$1"; then
+    echo "calls were not recorded and launched as they should be"
+    return 1
+  fi
+}
+# bench_card NAME ARGUMENTS...: a line of the report for each call that was measured, as it comes.
+bench_card() {
+  set -o pipefail
+  "$(program bench_card)" "${@:2}" | tee "$reports/$1.jsonl"
+}
+fast_bench_card() { bench_card "$@" && is_fast "$reports/$1.jsonl" recorded; }
+unrecorded_bench_card() { bench_card "$@" && is_fast "$reports/$1.jsonl"; }
 # The bench through the whole engine, for every canvas; the short way, since there are 18 of them.
-table() { "$(program wordbrush)" bench --model random-sd15 --device cuda --table --edits 3 --seconds 3 | tee "$reports/bench.md"; }
-# The same pictures to the byte, whatever computes beside them: one scene painted twice.
-export -f bench_card program table
+table() {
+  set -o pipefail
+  "$(program wordbrush)" bench --model random-sd15 --device cuda --table --edits 2 --seconds 2 | tee "$reports/bench.md" &&
+    is_fast "$reports/bench.md" recorded
+}
+export -f own is_fast bench_card fast_bench_card unrecorded_bench_card program table
 
 stage_check() {
   step card 30 nvidia-smi
-  step kernels 150 "$(program kernels)"
+  step kernels 150 bash -c 'own "$@"' own "$(program kernels)"
   for dtype in f32 f16 bf16; do
-    step "replay-$dtype" 100 "$(program replay)" --device cuda --dtype $dtype "${cases[@]}"
+    step "replay-$dtype" 100 bash -c 'own "$@"' own "$(program replay)" --device cuda --dtype $dtype "${cases[@]}"
   done
 }
 
 stage_measure() {
-  step card-kernels 90 bash -c 'bench_card card-kernels --rows 1 3 5 8 15 24 40'
-  step card-unrecorded 45 env WORDBRUSH_GRAPHS=off bash -c 'bench_card card-unrecorded --sizes 64x64 --rows 1 3 15'
-  step card-plain 60 env WORDBRUSH_KERNELS=plain bash -c 'bench_card card-plain --sizes 64x64 --rows 3 15 --repeat 5'
-  step bench 300 bash -c 'set -o pipefail; table'
+  step card-kernels 90 bash -c 'fast_bench_card card-kernels --sizes 64x64 96x64 --rows 1 3 8 15'
+  step card-kernels-wide 60 bash -c 'fast_bench_card card-kernels-wide --sizes 240x96 --rows 1 3 8 --repeat 5'
+  step card-unrecorded 45 env WORDBRUSH_GRAPHS=off bash -c 'unrecorded_bench_card card-unrecorded --sizes 64x64 --rows 1 3 15'
+  step card-plain 45 env WORDBRUSH_KERNELS=plain bash -c 'bench_card card-plain --sizes 64x64 --rows 3 15 --repeat 5'
+  step bench 290 bash -c table
 }
 
 # PyTorch's own packages are the machine's; diffusers may have been packed as a wheel, which is an archive to unpack.
@@ -141,8 +174,10 @@ has_diffusers() {
     return 1
   fi
 }
+# What is compiled for PyTorch is kept, for another run.
+export TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton
 compare() { step "$1" 480 "$python" docs/gpu/compare.py --wordbrush "$(program wordbrush)" --output "$reports/$1" "${@:2}"; }
-stage_compare() { has_diffusers compare && compare compare --ways eager --seconds 2; }
+stage_compare() { has_diffusers compare && compare compare --ways eager --seconds 2 --edits 1; }
 stage_compiled() {
   has_diffusers compiled && compare compiled --sizes 512x512 --regions 3 --steps 5 --ways eager compiled
 }
