@@ -1,8 +1,11 @@
 //! Measures the networks of Stable Diffusion 1.5 on a card, call by call, against the card's own matrix rate.
 //!
 //! ```text
-//! cargo run --release -p wordbrush-engine --features cuda,cudnn --example bench_card > card.json
+//! cargo run --release -p wordbrush-engine --features cuda,cudnn --example bench_card > card.jsonl
 //! ```
+//!
+//! Prints a line of JSON for the card, one for each kind of call as soon as it was measured, and one for what became of
+//! recordings: what was measured before it is stopped is not lost.
 //!
 //! Made-up weights: the time does not depend on them. Every call is waited for, so that times are those of the work and
 //! not of handing it over. `WORDBRUSH_KERNELS=plain` measures candle's own kernels and cuDNN instead of ours.
@@ -14,7 +17,9 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::{Parser, ValueEnum};
 use wordbrush_engine::{
+    CardState,
     api::{DeviceChoice, ModelChoice, ModelSource, Precision},
+    card_state,
     low_level::{
         Compute, LoadProgress, LoadWatch, dtype_of, matrix_gflops, models,
         traits::{Conditioning, ModelParts, Row},
@@ -36,7 +41,7 @@ struct Arguments {
     /// Rows of a call.
     #[arg(long, num_args = 1.., default_values_t = [1, 3, 4, 5, 8, 12, 15, 32, 40])]
     rows: Vec<usize>,
-    /// Calls of which the best counts.
+    /// Calls of which the best counts, after two; the fourth call of all is recorded, so that five measure recordings, too.
     #[arg(long, default_value_t = 10)]
     repeat: usize,
     /// Side of the matrices whose product is the card's own rate.
@@ -58,6 +63,10 @@ enum TypeName {
 }
 
 fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let arguments = Arguments::parse();
     let device = match arguments.device {
         DeviceName::Cpu => DeviceChoice::Cpu,
@@ -81,7 +90,13 @@ fn main() -> Result<()> {
         pooled: None,
         time_ids: None,
     };
-    let mut measured = Vec::new();
+    println!(
+        "{}",
+        serde_json::json!({
+            "device": compute.name, "precision": format!("{precision:?}"), "matrix_rate_teraflops": peak,
+            "kernels": card_state().map(|state| state.kernels),
+        })
+    );
     for size in &arguments.sizes {
         let sides: Vec<usize> = size.split('x').map(str::parse).collect::<Result<_, _>>()?;
         ensure!(
@@ -96,22 +111,31 @@ fn main() -> Result<()> {
             Ok(())
         })?;
         for &rows in &arguments.rows {
+            let launched_before = launched();
             let denoise_ms = denoise_ms(&mut parts, &conditioning, (height, width), rows, arguments.repeat)?;
             let teraflops = rows as f64 * teraflop_of_row(height, width) / (denoise_ms / 1e3);
-            measured.push(serde_json::json!({
-                "width": width * 8, "height": height * 8, "rows": rows,
-                "denoise_ms": denoise_ms, "decode_ms": decode_ms,
-                "rows_per_second": rows as f64 / (denoise_ms / 1e3),
-                "teraflops": teraflops, "share_of_matrix_rate": teraflops / peak,
-            }));
+            println!(
+                "{}",
+                serde_json::json!({
+                    "width": width * 8, "height": height * 8, "rows": rows,
+                    "denoise_ms": denoise_ms, "decode_ms": decode_ms,
+                    "rows_per_second": rows as f64 / (denoise_ms / 1e3),
+                    "teraflops": teraflops, "share_of_matrix_rate": teraflops / peak,
+                    "launched": launched() - launched_before,
+                })
+            );
         }
     }
-    let report = serde_json::json!({
-        "device": compute.name, "precision": format!("{precision:?}"),
-        "matrix_rate_teraflops": peak, "calls": measured,
-    });
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    println!(
+        "{}",
+        serde_json::json!({ "recordings": card_state().map(|state| state.recordings) })
+    );
     Ok(())
+}
+
+/// Launches of recorded calls so far.
+fn launched() -> u64 {
+    card_state().map_or(0, |CardState { recordings, .. }| recordings.launched)
 }
 
 /// Milliseconds of the best of some calls, after two that compile and allocate.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Needs a card; the same checks run without one in a test, where a C++ compiler makes the kernels for the processor.
-//! `kernels card` opens the card and tells its name. `kernels compile 9.0` compiles them for a capability and needs no card, only NVIDIA's run-time compiler (NVRTC).
+//! `kernels card` opens the card and tells its name, and whether it runs these kernels. `kernels compile 9.0` compiles them for a capability and needs no card, only NVIDIA's run-time compiler (NVRTC).
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use wordbrush_engine::{
     api::{DeviceChoice, Precision},
+    card_state,
     low_level::{
         Compute,
         ops::{check_kernels, compile_kernels},
@@ -47,6 +48,10 @@ fn compile(capability: &str) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => check(),
@@ -59,11 +64,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Opens the card and tells its name.
+/// Opens the card and tells its name and what it runs.
 fn card() -> Result<Compute, ExitCode> {
     match Compute::choose(DeviceChoice::Cuda(0), Some(Precision::F16)) {
         Ok(compute) => {
             println!("{}", compute.name);
+            if let Some(state) = card_state() {
+                println!("{state}");
+            }
             Ok(compute)
         }
         Err(error) => {

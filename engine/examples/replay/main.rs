@@ -4,7 +4,8 @@
 //! cargo run --release -p wordbrush-engine --example replay -- CASE_DIR...
 //! ```
 //!
-//! One line per case: the tensor that comes nearest to its tolerance, or exceeds it most. The exit code is 1 if a tensor
+//! One line per case: the tensor that comes nearest to its tolerance, or exceeds it most; on a card, what it ran in the
+//! end. The exit code is 1 if a tensor
 //! is over its tolerance or was not computed, or if a case cannot be replayed.
 #![expect(
     clippy::print_stdout,
@@ -34,6 +35,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use wordbrush_engine::{
     api::{DeviceChoice, Precision},
+    card_state,
     low_level::{Compute, traits::SamplerKind},
 };
 
@@ -86,6 +88,10 @@ impl Options {
 }
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let options = Options::parse();
     let compute = match options.compute() {
         Ok(compute) => compute,
@@ -113,6 +119,9 @@ fn main() -> ExitCode {
         options.cases.len() - failed as usize,
         options.cases.len()
     );
+    if let Some(state) = card_state() {
+        println!("{state}");
+    }
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
