@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 use wordbrush_engine::{
-    ProcessorPeak,
+    CardState, ProcessorPeak,
     api::{
         CanvasSize, Command, DeviceChoice, EngineConfig, Frame, FrameKind, Mask, PassOrder, PictureMode,
         Precision, RegionId, Revision, RunState, StageTimings, StageWork, StepList,
     },
-    card_gflops, processor_peak,
+    card_gflops, card_state, processor_peak,
 };
 
 use super::{
@@ -129,6 +129,9 @@ struct Card {
     matrix_gflops: f64,
     denoise: StageSpeed,
     decode: StageSpeed,
+    /// Whether it was the fast ways that were measured.
+    #[serde(flatten)]
+    state: Option<CardState>,
 }
 
 /// Floating-point operations, counted as they are computed: a multiplication and its addition are two.
@@ -484,12 +487,15 @@ impl Card {
         stages: &StageTimings,
         work: StageWork,
     ) -> anyhow::Result<Self> {
+        // Before the card is opened once more.
+        let state = card_state();
         let gflops = card_gflops(device, precision)?;
         Ok(Self {
             precision,
             matrix_gflops: gflops,
             denoise: StageSpeed::new(work.denoise_gflop, stages.denoise_ms, gflops),
             decode: StageSpeed::new(work.decode_gflop, stages.decode_ms, gflops),
+            state,
         })
     }
 }
@@ -591,6 +597,11 @@ impl Report {
         })
     }
 
+    /// Whether it was a card's fast ways that were measured.
+    fn card_state(&self) -> Option<&CardState> {
+        self.card.as_ref()?.state.as_ref()
+    }
+
     /// What stands above the rows of a table.
     fn print_head(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
         writeln!(
@@ -605,9 +616,9 @@ impl Report {
         writeln!(
             out,
             "| canvas | regions | steps | frames/s | encode ms | denoise | blend | decode | copy | rows/s | denoise \
-             TFLOP/s | of products | peak GB |"
+             TFLOP/s | of products | peak GB | kernels | recordings |"
         )?;
-        writeln!(out, "|{}", "---|".repeat(13))
+        writeln!(out, "|{}", "---|".repeat(15))
     }
 
     /// Its row of a table.
@@ -624,6 +635,10 @@ impl Report {
                 )
             },
         );
+        let ways = self.card_state().map_or_else(
+            || " | ".to_owned(),
+            |CardState { kernels, recordings }| format!("{kernels} | {recordings}"),
+        );
         let memory = &self.memory;
         let peak = memory
             .device_peak_bytes
@@ -631,7 +646,7 @@ impl Report {
             .unwrap_or(0);
         writeln!(
             out,
-            "| {width}x{height} | {} | {} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {speed} | {:.2} |",
+            "| {width}x{height} | {} | {} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {speed} | {:.2} | {ways} |",
             self.regions,
             self.steps,
             self.frames_per_second,
@@ -699,6 +714,9 @@ impl Report {
                     "  {name:<18} {gflops:>9.1} GFLOP/s, {percent:.0} % of that ({gflop:.2} GFLOP a frame)"
                 )?;
             }
+        }
+        if let Some(state) = self.card_state() {
+            writeln!(out, "{state}")?;
         }
         writeln!(
             out,

@@ -26,7 +26,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::storage::atomic::between_writes;
+use crate::storage::{atomic::between_writes, logs::warn_on_stderr};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,6 +95,7 @@ pub fn run(open_window: impl FnOnce(Option<PathBuf>) -> anyhow::Result<()>) -> E
         Err(told) => return tell(&told),
     };
     if arguments.command.is_some() {
+        warn_on_stderr();
         end_between_writes();
     }
     let result = match arguments.command {

@@ -1,4 +1,4 @@
-//! Log files in the state folder, rotated by size.
+//! What is logged: to files in the state folder, rotated by size, or to a terminal.
 
 use std::{
     fs::{File, OpenOptions},
@@ -36,6 +36,23 @@ pub fn start(folder: &Path) -> anyhow::Result<PathBuf> {
         .try_init()
         .map_err(|error| anyhow::anyhow!("logs go elsewhere already: {error}"))?;
     Ok(folder.join(FILE_NAME))
+}
+
+/// Sends warnings to stderr, one line each: for commands, which have no log file. Where something receives logs already,
+/// they stay there.
+pub fn warn_on_stderr() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE)
+        .unwrap_or_else(|_| EnvFilter::new("error,wordbrush=warn,wordbrush_engine=warn"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .with_writer(io::stderr)
+        // Nothing can be said any more if stderr is closed.
+        .log_internal_errors(false)
+        .try_init();
+    drop(started);
 }
 
 /// A log file that puts itself aside when it is full.
