@@ -8,6 +8,10 @@ use super::{
 };
 use crate::document::MaskTiles;
 
+/// How many times larger a dab must be than the last one to be due where the pen rests. So few that ink which flows slowly
+/// does not gather in the middle.
+const LEAST_GROWTH: f32 = 1.1;
+
 /// Where the pen was at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PenSample {
@@ -27,6 +31,8 @@ pub struct Stroke {
     region: RegionId,
     stabiliser: Stabiliser,
     walker: Walker,
+    /// Of the last dab.
+    dab_radius_px: f32,
     copyings: Vec<Copying>,
     buffer: StrokeBuffer,
 }
@@ -51,6 +57,7 @@ impl Stroke {
             region,
             stabiliser: Stabiliser::new(brush.stabiliser),
             walker: Walker::default(),
+            dab_radius_px: 0.0,
             copyings: symmetry.copyings(symmetry_centre),
             buffer: StrokeBuffer::new(mask),
         };
@@ -101,17 +108,25 @@ impl Stroke {
     fn walk_to(&mut self, sample: PenSample) {
         let mut walker = self.walker;
         let brush = self.brush;
+        let mut has_dabbed = false;
         walker.walk_to(
             sample,
             |pressure| brush.spacing_px(brush.radius_px(pressure)),
             |position, pressure| {
+                has_dabbed = true;
                 self.dab(position, pressure);
             },
         );
+        // A pen touches down lightly and presses then: a tap gets its size where it is.
+        if !has_dabbed && brush.radius_px(sample.pressure) > LEAST_GROWTH * self.dab_radius_px {
+            walker.since_dab_px = 0.0;
+            self.dab(sample.position, sample.pressure);
+        }
         self.walker = walker;
     }
 
     fn dab(&mut self, position: Point, pressure: f32) {
+        self.dab_radius_px = self.brush.radius_px(pressure);
         for copying in &self.copyings {
             self.buffer.add(&Dab {
                 centre: copying.apply(position),
@@ -369,6 +384,30 @@ mod tests {
         };
         assert!(width(1.0) >= 40 && width(0.5) < 26 && width(0.5) > 18);
         assert_eq!(width(f32::NAN), width(1.0));
+    }
+
+    #[test]
+    fn a_tap_is_as_large_as_the_pen_was_pressed() {
+        let brush = BrushSettings {
+            size_px: 40.0,
+            hardness: 1.0,
+            ..BrushSettings::default()
+        };
+        let width = |pressures: &[f32], drift: f32| {
+            let press = |(at, &pressure): (usize, &f32)| PenSample {
+                pressure,
+                ..sample(50.0 + drift * at as f32, 40.0)
+            };
+            let samples: Vec<_> = pressures.iter().enumerate().map(press).collect();
+            paint(brush, &samples, Symmetry::Off)
+                .bounds()
+                .map_or(0, |bounds| bounds.width())
+        };
+        for drift in [0.0, 0.1] {
+            let tap = width(&[0.02, 0.1, 0.4, 0.9, 1.0, 0.6, 0.1], drift);
+            assert!((37..=42).contains(&tap), "{drift}: {tap}");
+        }
+        assert_eq!(width(&[0.5; 6], 0.0), width(&[0.5], 0.0));
     }
 
     proptest! {
