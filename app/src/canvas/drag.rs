@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eframe::egui::{PointerButton, Pos2};
-use wordbrush_engine::api::{Mask, RegionId};
+use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 
 use super::{CanvasAction, display::Tool, scene::Scene};
 use crate::{
@@ -58,6 +58,8 @@ pub(super) struct DrawnShape {
     pub(super) tool: Tool,
     pub(super) region: RegionId,
     pub(super) points: Vec<Point>,
+    /// On a canvas of another size the points mean other places.
+    pub(super) canvas: CanvasSize,
     pub(super) is_constrained: bool,
     pub(super) is_subtracting: bool,
 }

@@ -16,7 +16,7 @@ use wordbrush_engine::api::{CanvasSize, PixelRect, RegionId};
 
 use super::*;
 use crate::{
-    document::{History, RegionField, RegionLayer},
+    document::{History, RegionField, RegionLayer, ResizeMode},
     paint::{Ink, PenSample, Stroke, polygon_mask, rectangle_outline},
 };
 
@@ -240,6 +240,27 @@ fn every_pointer_event_of_a_frame_counts() {
         assert_eq!(session.easel().coverage(x, y), 255, "{x}, {y}");
     }
     assert_eq!(session.easel().coverage(125, 125), 0);
+}
+
+#[test]
+fn a_shape_that_is_drawn_while_the_canvas_gets_another_size_is_given_up() {
+    let mut session = Session::new();
+    session.easel().tool = Tool::Rectangle;
+    let corners = [[50.0, 50.0], [150.0, 120.0]];
+    session.frame([session.moved(corners[0])]);
+    session.frame([session.press(corners[0], Modifiers::NONE)]);
+    session.frame([session.moved(corners[1])]);
+    assert!(session.easel().canvas.is_painting());
+    let easel = session.easel();
+    let size = CanvasSize::new(200, 150).unwrap();
+    let edit = Edit::resize(&easel.document, size, ResizeMode::Scale);
+    easel
+        .history
+        .apply(&mut easel.document, edit, "Canvas size", None);
+    session.frame([session.moved([60.0, 60.0])]);
+    assert!(!session.easel().canvas.is_painting());
+    session.frame([session.release([60.0, 60.0])]);
+    assert_eq!(session.easel().history.depth(), (1, 0));
 }
 
 #[test]

@@ -55,6 +55,18 @@ impl Tools {
         }
     }
 
+    /// Gives up a shape that was begun before the canvas got its size.
+    fn drop_shape_of_another_size(&mut self, size: CanvasSize) {
+        if let Some(Drag {
+            kind: DragKind::Shape(shape),
+            ..
+        }) = &self.drag
+            && shape.canvas != size
+        {
+            self.drag = None;
+        }
+    }
+
     /// Gives up a stroke in progress, with the ink that was not handed over yet; answers which gesture it was.
     pub(super) fn abandon_stroke(&mut self) -> Option<Gesture> {
         match self.drag.take() {
@@ -126,6 +138,7 @@ impl Tools {
         actions: &mut Vec<CanvasAction>,
     ) {
         self.fresh = None;
+        self.drop_shape_of_another_size(scene.inputs.document.size);
         for event in &input.events {
             self.handle_event(scene, input, event, view, wipe, actions);
         }
@@ -318,6 +331,7 @@ impl Tools {
                 tool: inputs.tool,
                 region,
                 points: vec![point],
+                canvas: inputs.document.size,
                 is_constrained: modifiers.shift,
                 is_subtracting: modifiers.command,
             })),
