@@ -58,6 +58,30 @@ fn the_palette_finds_a_command_by_part_of_its_name() {
 }
 
 #[test]
+fn the_palette_runs_what_was_typed_though_enter_comes_in_the_same_frame() {
+    let mut harness = app();
+    let regions = harness.app().document().regions.len();
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    harness.run_steps(3);
+    let enter = |pressed| egui::Event::Key {
+        key: Key::Enter,
+        physical_key: None,
+        pressed,
+        repeat: false,
+        modifiers: Modifiers::NONE,
+    };
+    let events = [
+        egui::Event::Text("duplicate".to_owned()),
+        enter(true),
+        enter(false),
+    ];
+    harness.input_mut().events.extend(events);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Find command").is_none(), "it closes");
+    assert_eq!(harness.app().document().regions.len(), regions + 1);
+}
+
+#[test]
 fn keys_paint_tools_regions_and_undo() {
     let mut harness = app();
     let press = |harness: &mut egui_kittest::Harness<'static, _>, modifiers, key| {

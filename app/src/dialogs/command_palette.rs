@@ -25,32 +25,12 @@ pub struct CommandPalette {
 impl CommandPalette {
     /// Draws it; returns whether it is to be closed.
     pub fn ui(&mut self, ctx: &egui::Context, keymap: &Keymap, outbox: &mut Outbox) -> bool {
-        let found = matches(&self.query);
-        let mut is_done = false;
-        let mut is_moved = false;
-        ctx.input_mut(|input| {
-            if input.consume_key(Modifiers::NONE, Key::ArrowDown) {
-                self.chosen += 1;
-                is_moved = true;
-            }
-            if input.consume_key(Modifiers::NONE, Key::ArrowUp) {
-                self.chosen = self
-                    .chosen
-                    .checked_sub(1)
-                    .unwrap_or_else(|| found.len().saturating_sub(1));
-                is_moved = true;
-            }
-            if input.consume_key(Modifiers::NONE, Key::Enter) {
-                if let Some(command) = found.get(self.chosen) {
-                    outbox.run(*command);
-                }
-                is_done = true;
-            }
-            is_done |= input.consume_key(Modifiers::NONE, Key::Escape);
+        // The field would take these keys; what they mean follows from what it then holds.
+        let [is_down, is_up, is_confirmed, is_given_up] = ctx.input_mut(|input| {
+            [Key::ArrowDown, Key::ArrowUp, Key::Enter, Key::Escape]
+                .map(|key| input.consume_key(Modifiers::NONE, key))
         });
-        if self.chosen >= found.len() {
-            self.chosen = 0;
-        }
+        let mut is_done = is_given_up;
         let room = ctx.content_rect();
         let width = 520f32.min(room.width() - 32.0);
         let response = Area::new(Id::unique("command palette"))
@@ -81,6 +61,24 @@ impl CommandPalette {
                         if field.changed() {
                             self.chosen = 0;
                         }
+                        // Letters and Enter may come in one frame.
+                        let found = matches(&self.query);
+                        if is_down {
+                            self.chosen += 1;
+                        }
+                        if is_up {
+                            let last = || found.len().saturating_sub(1);
+                            self.chosen = self.chosen.checked_sub(1).unwrap_or_else(last);
+                        }
+                        if self.chosen >= found.len() {
+                            self.chosen = 0;
+                        }
+                        if is_confirmed {
+                            if let Some(command) = found.get(self.chosen) {
+                                outbox.run(*command);
+                            }
+                            is_done = true;
+                        }
                         ui.add_space(4.0);
                         if found.is_empty() {
                             hint(ui, "No command of that name. Try a shorter word.");
@@ -92,7 +90,7 @@ impl CommandPalette {
                                 ui.spacing_mut().item_spacing.y = 1.0;
                                 for (index, command) in found.iter().enumerate() {
                                     let row = row_ui(ui, *command, keymap, index == self.chosen);
-                                    if is_moved && index == self.chosen {
+                                    if (is_down || is_up) && index == self.chosen {
                                         row.scroll_to_me(None);
                                     }
                                     if row.clicked() {
