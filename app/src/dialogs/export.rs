@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui;
 
-use super::{buttons_ui, error_ui, file_look::FileLook, path_field_ui, window_ui};
+use super::{
+    buttons_ui, error_ui,
+    file_look::{FileLook, Found},
+    path_field_ui, window_ui,
+};
 use crate::{
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -50,6 +54,21 @@ impl ExportFormat {
     /// Whether there must be a picture to be written.
     fn needs_picture(self) -> bool {
         !matches!(self, Self::Masks | Self::Palette)
+    }
+
+    /// What to say about the place that it is written to; an error where it cannot be.
+    fn told_of(self, found: Found) -> Result<&'static str, &'static str> {
+        match (self, found) {
+            (_, Found::Nothing) => Ok(self.contents()),
+            (Self::Masks, Found::Folder) => Ok(
+                "There is a folder of this name; pictures in it that are called like these will be replaced.",
+            ),
+            (Self::Masks, Found::File) => {
+                Err("There is a file of this name, and masks need a folder. Choose another name.")
+            }
+            (_, Found::File) => Ok("There is a file of this name; it will be replaced."),
+            (_, Found::Folder) => Err("There is a folder of this name. Choose another one."),
+        }
     }
 
     /// What is kept in such a file, for the hint below its name.
@@ -221,24 +240,21 @@ impl ExportDialog {
                 let name = request.path.file_name().unwrap_or_default();
                 hint(ui, &format!("It is written as {}.", name.to_string_lossy()));
             }
-            let exists = self.look.is_file(ui.ctx(), &request.path);
-            hint(
-                ui,
-                if exists {
-                    "There is a file of this name; it will be replaced."
-                } else {
-                    self.format.contents()
-                },
-            );
+            let place = self.format.told_of(self.look.found(ui.ctx(), &request.path));
+            match place {
+                Ok(text) => hint(ui, text),
+                Err(text) => error_ui(ui, text),
+            }
             let needs_picture = self.format.needs_picture();
-            let is_possible = picture != PictureState::Missing || !needs_picture;
+            let has_contents = picture != PictureState::Missing || !needs_picture;
+            let is_possible = has_contents && place.is_ok();
             if needs_picture && picture == PictureState::Behind {
                 hint(
                     ui,
                     "The newest edits are not in the picture yet. Let the stream run until it shows them.",
                 );
             }
-            if !is_possible {
+            if !has_contents {
                 error_ui(
                     ui,
                     "There is no picture yet. Let the stream run for a moment, or choose a model.",
@@ -302,6 +318,20 @@ mod tests {
                 (format, Path::new(path)),
                 "{typed}"
             );
+        }
+    }
+
+    #[test]
+    fn masks_go_into_a_folder_and_everything_else_into_a_file() {
+        for (format, found, is_possible) in [
+            (ExportFormat::Masks, Found::Folder, true),
+            (ExportFormat::Masks, Found::File, false),
+            (ExportFormat::Png, Found::File, true),
+            (ExportFormat::Png, Found::Folder, false),
+        ] {
+            let told = format.told_of(found);
+            assert_eq!(told.is_ok(), is_possible, "{format:?} {found:?}");
+            assert_ne!(told, Ok(format.contents()), "{format:?} {found:?}");
         }
     }
 

@@ -1,38 +1,59 @@
-//! Whether a file is there, found out on a thread of its own: a folder on a network may take its time or never answer.
+//! What is at a path, found out on a thread of its own: a folder on a network may take its time or never answer.
 
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use eframe::egui;
 
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, as far as that is known.
+    Nothing,
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+impl Found {
+    fn at(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Self::Folder,
+            Ok(metadata) if metadata.is_file() => Self::File,
+            Ok(_) | Err(_) => Self::Nothing,
+        }
+    }
+}
+
 /// Looks at a path that is being typed; one look at a time, whatever is typed meanwhile.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileLook {
-    known: Option<(PathBuf, bool)>,
-    looking: Option<(PathBuf, Receiver<bool>)>,
+    known: Option<(PathBuf, Found)>,
+    looking: Option<(PathBuf, Receiver<Found>)>,
 }
 
 impl FileLook {
-    /// Whether there is a file, as far as that is known: the first answer is no, and the window is drawn again when it
-    /// is another one. Never waits.
-    pub(super) fn is_file(&mut self, ctx: &egui::Context, path: &Path) -> bool {
+    /// What is there, as far as that is known: the first answer is nothing, and the window is drawn again when it is another
+    /// one. Never waits.
+    pub(super) fn found(&mut self, ctx: &egui::Context, path: &Path) -> Found {
         if let Some((asked, answer)) = &self.looking {
             match answer.try_recv() {
-                Ok(is_file) => self.known = Some((asked.clone(), is_file)),
-                Err(TryRecvError::Empty) => return self.known_of(path).unwrap_or(false),
-                Err(TryRecvError::Disconnected) => self.known = Some((asked.clone(), false)),
+                Ok(found) => self.known = Some((asked.clone(), found)),
+                Err(TryRecvError::Empty) => return self.known_of(path).unwrap_or(Found::Nothing),
+                Err(TryRecvError::Disconnected) => self.known = Some((asked.clone(), Found::Nothing)),
             }
             self.looking = None;
         }
         self.known_of(path).unwrap_or_else(|| {
             self.look(ctx, path.to_owned());
-            false
+            Found::Nothing
         })
     }
 
-    fn known_of(&self, path: &Path) -> Option<bool> {
-        let (_, is_file) = self.known.as_ref().filter(|(known, _)| known == path)?;
-        Some(*is_file)
+    fn known_of(&self, path: &Path) -> Option<Found> {
+        let (_, found) = self.known.as_ref().filter(|(known, _)| known == path)?;
+        Some(*found)
     }
 
     fn look(&mut self, ctx: &egui::Context, path: PathBuf) {
@@ -42,7 +63,7 @@ impl FileLook {
             .name("file-look".to_owned())
             .spawn(move || {
                 // A receiver that is gone means that the window was closed.
-                if sender.send(asked.is_file()).is_ok() {
+                if sender.send(Found::at(&asked)).is_ok() {
                     ctx.request_repaint();
                 }
             });
@@ -50,7 +71,7 @@ impl FileLook {
             Ok(_) => self.looking = Some((path, answer)),
             Err(error) => {
                 tracing::warn!("no thread to look for a file: {error}");
-                self.known = Some((path, false));
+                self.known = Some((path, Found::Nothing));
             }
         }
     }
@@ -69,19 +90,22 @@ mod tests {
         std::fs::write(&there, "").unwrap();
         let ctx = egui::Context::default();
         let mut look = FileLook::default();
-        assert!(!look.is_file(&ctx, &there), "it is not known yet");
+        assert_eq!(look.found(&ctx, &there), Found::Nothing, "it is not known yet");
         let begin = Instant::now();
-        while !look.is_file(&ctx, &there) {
+        while look.found(&ctx, &there) != Found::File {
             assert!(begin.elapsed() < Duration::from_mins(1), "no answer");
             std::thread::yield_now();
         }
         std::fs::remove_file(&there).unwrap();
-        assert!(look.is_file(&ctx, &there), "it is not looked for in every frame");
-        assert!(!look.is_file(&ctx, &missing));
+        let again = look.found(&ctx, &there);
+        assert_eq!(again, Found::File, "it is not looked for in every frame");
+        assert_eq!(look.found(&ctx, &missing), Found::Nothing);
         while look.looking.is_some() {
             assert!(begin.elapsed() < Duration::from_mins(1), "no answer");
-            assert!(!look.is_file(&ctx, &missing));
+            assert_eq!(look.found(&ctx, &missing), Found::Nothing);
         }
-        assert!(!look.is_file(&ctx, &there), "typed again, it is looked for again");
+        let typed_again = look.found(&ctx, &there);
+        assert_eq!(typed_again, Found::Nothing, "it is looked for again");
+        assert_eq!(Found::at(folder.path()), Found::Folder);
     }
 }

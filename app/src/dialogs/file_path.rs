@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui;
 
-use super::{buttons_ui, file_look::FileLook, path_field_ui, window_ui};
+use super::{
+    buttons_ui,
+    file_look::{FileLook, Found},
+    path_field_ui, window_ui,
+};
 use crate::{
     panels::outbox::{Intent, Outbox},
     storage::canvas_format::canvas_path,
@@ -88,8 +92,12 @@ impl FilePathDialog {
             if path != typed {
                 hint(ui, &format!("It is written as {}.", path.display()));
             }
-            if is_written && self.look.is_file(ui.ctx(), &path) {
-                hint(ui, "There is a file of this name; it will be replaced.");
+            if is_written {
+                match self.look.found(ui.ctx(), &path) {
+                    Found::Nothing => {}
+                    Found::File => hint(ui, "There is a file of this name; it will be replaced."),
+                    Found::Folder => hint(ui, "There is a folder of this name: choose another one."),
+                }
             }
             buttons_ui(ui, |ui| {
                 let is_ready = !self.path.trim().is_empty();
