@@ -14,6 +14,7 @@ pub mod background_tasks;
 pub mod canvas;
 pub mod cli;
 pub mod command;
+mod counted;
 pub mod dialogs;
 pub mod document;
 pub mod engine_link;

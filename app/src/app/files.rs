@@ -233,10 +233,12 @@ impl App {
         self.notifications
             .push(Level::Success, format!("Saved {}", path.display()));
         if lost_pins.0 > 0 {
-            let text = format!(
-                "{} pinned frames could not be read from the disk and are not in the file.",
-                lost_pins.0
-            );
+            let text = match lost_pins.0 {
+                1 => "1 pinned frame could not be read from the disk and is not in the file.".to_owned(),
+                count => {
+                    format!("{count} pinned frames could not be read from the disk and are not in the file.")
+                }
+            };
             self.notifications.push(Level::Warning, text);
         }
         self.note_session();
@@ -311,12 +313,12 @@ impl App {
                 region: Box::new(region),
             });
         }
-        let count = edits.len();
+        let text = match edits.len() {
+            1 => "1 region was made from the picture's colours: give it a prompt.".to_owned(),
+            count => format!("{count} regions were made from the picture's colours: give them prompts."),
+        };
         self.apply(Edit::Batch(edits), "Regions from colours", None);
-        self.notifications.push(
-            Level::Success,
-            format!("{count} regions were made from the picture's colours: give them prompts."),
-        );
+        self.notifications.push(Level::Success, text);
     }
 
     fn set_background(&mut self, picture: Picture, label: &'static str) {

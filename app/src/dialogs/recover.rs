@@ -6,6 +6,7 @@ use eframe::egui::{self, RichText, TextureHandle, TextureOptions};
 
 use super::{buttons_ui, window_ui};
 use crate::{
+    counted::counted,
     panels::thumbnails::picture_image,
     storage::sessions::CutOffSession,
     theme::{
@@ -92,16 +93,16 @@ impl RecoverDialog {
                     };
                     ui.label(RichText::new(name).text_style(strong()));
                     let (size, regions) = (state.document.size, state.document.regions.len());
+                    let regions = counted(regions, "region", "regions");
                     let pins = match session.frames().pins.len() {
                         0 => String::new(),
-                        1 => " · 1 pinned frame".to_owned(),
-                        count => format!(" · {count} pinned frames"),
+                        count => format!(" · {}", counted(count, "pinned frame", "pinned frames")),
                     };
                     let age = age_of(session.recovered().written_at);
                     hint(
                         ui,
                         &format!(
-                            "{} × {} px · {regions} regions{pins} · {age}",
+                            "{} × {} px · {regions}{pins} · {age}",
                             size.width(),
                             size.height()
                         ),
@@ -164,11 +165,26 @@ fn left_with(session: &CutOffSession) -> Option<String> {
 }
 
 fn age_of(time: SystemTime) -> String {
-    let minutes = time.elapsed().map_or(0, |age| age.as_secs() / 60);
+    let minutes = time.elapsed().map_or(0, |age| age.as_secs() as usize / 60);
     match minutes {
         0 => "a moment ago".to_owned(),
         1..60 => format!("{minutes} min ago"),
         60..1440 => format!("{} h ago", minutes / 60),
-        _ => format!("{} days ago", minutes / 1440),
+        _ => format!("{} ago", counted(minutes / 1440, "day", "days")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_whole_words() {
+        let told = |minutes| age_of(SystemTime::now() - Duration::from_mins(minutes));
+        let ages = [0, 5, 125, 24 * 60, 3 * 24 * 60];
+        let expected = ["a moment ago", "5 min ago", "2 h ago", "1 day ago", "3 days ago"];
+        assert_eq!(ages.map(told), expected);
     }
 }

@@ -5,6 +5,7 @@ use eframe::egui;
 use super::window_ui;
 use crate::{
     app::preferences::{Preferences, ThemeChoice},
+    counted::counted,
     keymap::{KeyPreset, Keymap},
     panels::outbox::{Intent, Outbox},
     theme::{
@@ -84,8 +85,9 @@ pub fn settings_ui(
         let replaced = keymap.replaced_count();
         if replaced > 0 {
             hint(
+            let commands = counted(replaced, "command", "commands");
                 ui,
-                &format!("Your keys file gives {replaced} commands other keys, in every preset."),
+                &format!("Your keys file gives {commands} other keys, in every preset."),
             );
         }
         hint(
