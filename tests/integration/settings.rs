@@ -42,6 +42,29 @@ fn preferences_are_on_the_disk_when_the_program_ends() {
 }
 
 #[test]
+fn the_interface_takes_the_size_that_was_dragged_to_when_the_drag_is_over() {
+    let mut harness = app();
+    harness.run_until_fresh();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
+    harness.run_steps(3);
+    let number = harness.get_by_label("Interface size value").rect().center();
+    harness.hover_at(number);
+    harness.run_steps(1);
+    harness.drag_at(number);
+    harness.run_steps(1);
+    for step in 1..=10 {
+        harness.hover_at(number + egui::vec2(10.0 * step as f32, 0.0));
+        harness.run_steps(1);
+        assert_eq!(harness.ctx.zoom_factor(), 1.0, "not under the hand");
+    }
+    harness.drop_at(number + egui::vec2(100.0, 0.0));
+    harness.run_steps(3);
+    // 100 points are a third of the range from 75 to 200 per cent; a drag is known as one after a few.
+    let zoom = harness.ctx.zoom_factor();
+    assert!((1.3..1.45).contains(&zoom), "{zoom}");
+}
+
+#[test]
 fn the_number_of_threads_holds_at_once() {
     let mut harness = app();
     harness.run_until_fresh();

@@ -31,7 +31,8 @@ pub fn settings_ui(
         segmented(ui, "Theme", &mut preferences.theme, &themes);
         ui.add_space(space::M);
 
-        let mut scale = preferences.scale;
+        // A drag goes on from where it stands; the interface follows when it is over.
+        let mut scale = preferences.pending_scale.unwrap_or(preferences.scale);
         let response = slider_row(
             ui,
             "Interface size",
@@ -84,8 +85,8 @@ pub fn settings_ui(
         ui.add_space(space::XS);
         let replaced = keymap.replaced_count();
         if replaced > 0 {
-            hint(
             let commands = counted(replaced, "command", "commands");
+            hint(
                 ui,
                 &format!("Your keys file gives {commands} other keys, in every preset."),
             );
