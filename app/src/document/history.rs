@@ -23,6 +23,10 @@ impl Gesture {
     }
 }
 
+/// Names an entry of the history for as long as it is there, also while it is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryNumber(u64);
+
 /// The way back and the way forth.
 #[derive(Debug)]
 pub struct History {
@@ -33,10 +37,13 @@ pub struct History {
     set_aside: Vec<Entry>,
     bytes: usize,
     budget_bytes: usize,
+    /// How many entries there have ever been.
+    count: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    number: EntryNumber,
     label: Label,
     /// Leads away from the present state: back in the undo stack, forth in the redo stack.
     edit: Edit,
@@ -45,9 +52,14 @@ struct Entry {
 
 impl Entry {
     /// An entry that leads away from `present`.
-    fn new(label: Label, edit: Edit, present: &Document) -> Self {
+    fn new(number: EntryNumber, label: Label, edit: Edit, present: &Document) -> Self {
         let bytes = size_of::<Self>() + edit.memory_bytes(present);
-        Self { label, edit, bytes }
+        Self {
+            number,
+            label,
+            edit,
+            bytes,
+        }
     }
 }
 
@@ -70,6 +82,7 @@ impl History {
             set_aside: Vec::new(),
             bytes: 0,
             budget_bytes,
+            count: 0,
         }
     }
 
@@ -101,11 +114,13 @@ impl History {
             Some(entry) if joins => {
                 self.bytes -= entry.bytes;
                 let edit = joined(entry.edit, inverse);
-                self.push_undo(Entry::new(entry.label, edit, document));
+                self.push_undo(Entry::new(entry.number, entry.label, edit, document));
             }
             newest => {
                 self.undo.extend(newest);
-                self.push_undo(Entry::new(label.into(), inverse, document));
+                self.count += 1;
+                let number = EntryNumber(self.count);
+                self.push_undo(Entry::new(number, label.into(), inverse, document));
             }
         }
         self.forget_beyond_budget();
@@ -154,7 +169,7 @@ impl History {
         self.end_gesture();
         let entry = self.undo.pop_back()?;
         let edit = document.apply(entry.edit);
-        let forth = Entry::new(entry.label.clone(), edit, document);
+        let forth = Entry::new(entry.number, entry.label.clone(), edit, document);
         self.bytes = self.bytes - entry.bytes + forth.bytes;
         self.redo.push(forth);
         Some(entry.label)
@@ -165,10 +180,15 @@ impl History {
         self.end_gesture();
         let entry = self.redo.pop()?;
         let edit = document.apply(entry.edit);
-        let back = Entry::new(entry.label.clone(), edit, document);
+        let back = Entry::new(entry.number, entry.label.clone(), edit, document);
         self.bytes -= entry.bytes;
         self.push_undo(back);
         Some(entry.label)
+    }
+
+    /// The entry that [`Self::undo`] would take back: where the document stands.
+    pub fn newest(&self) -> Option<EntryNumber> {
+        self.undo.back().map(|entry| entry.number)
     }
 
     /// What [`Self::undo`] would take back.
@@ -191,15 +211,12 @@ impl History {
         self.bytes
     }
 
-    /// Changes how much may be kept.
-    pub fn set_budget_bytes(&mut self, budget_bytes: usize) {
-        self.budget_bytes = budget_bytes;
-        self.forget_beyond_budget();
-    }
-
     /// Forgets everything, as for another document.
     pub fn clear(&mut self) {
-        *self = Self::with_budget(self.budget_bytes);
+        *self = Self {
+            count: self.count,
+            ..Self::with_budget(self.budget_bytes)
+        };
     }
 
     fn push_undo(&mut self, entry: Entry) {
@@ -220,6 +237,18 @@ impl History {
     }
 
     fn forget_beyond_budget(&mut self) {
+        // The way forth is only there in case the gesture is taken back; the way back is what the painter counts on.
+        let over_bytes = self.bytes.saturating_sub(self.budget_bytes);
+        let mut freed_bytes = 0;
+        let is_too_much = |entry: &&Entry| {
+            let is_over = freed_bytes < over_bytes;
+            freed_bytes += entry.bytes;
+            is_over
+        };
+        let count = self.set_aside.iter().take_while(is_too_much).count();
+        for entry in self.set_aside.drain(..count) {
+            self.bytes -= entry.bytes;
+        }
         while self.bytes > self.budget_bytes && self.undo.len() > 1 {
             if let Some(entry) = self.undo.pop_front() {
                 self.bytes -= entry.bytes;
@@ -400,6 +429,48 @@ mod tests {
         assert!(history.memory_bytes() <= budget + 8192);
         history.clear();
         assert_eq!(history.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn a_stroke_forgets_the_way_forth_before_the_way_back() {
+        let mut document = document();
+        let mut history = History::default();
+        for value in 1..=12 {
+            let edit = tiles(1, &[(0, 0, Some(value))]);
+            history.apply(&mut document, edit, "Brush stroke", None);
+        }
+        history.budget_bytes = history.memory_bytes();
+        for _ in 0..6 {
+            history.undo(&mut document).unwrap();
+        }
+        let stroke = Gesture(1);
+        let edit = tiles(1, &[(0, 0, Some(99))]);
+        history.apply(&mut document, edit, "Brush stroke", Some(stroke));
+        assert_eq!(history.depth(), (7, 0));
+        assert!(history.memory_bytes() <= history.budget_bytes);
+        assert!(history.take_back(&mut document, stroke));
+        assert_eq!(history.depth(), (6, 5));
+        history.redo(&mut document).unwrap();
+        assert_eq!(document.regions[0].mask.coverage(0, 0), 7, "the nearest is kept");
+    }
+
+    #[test]
+    fn an_entry_keeps_its_number_when_it_is_undone_and_done_again() {
+        let mut document = document();
+        let mut history = History::default();
+        history.apply(&mut document, prompt(1, "a"), "Prompt", None);
+        let first = history.newest();
+        history.apply(&mut document, prompt(1, "b"), "Prompt", Some(Gesture(1)));
+        let second = history.newest();
+        history.apply(&mut document, prompt(1, "bc"), "Prompt", Some(Gesture(1)));
+        assert_eq!(history.newest(), second, "one gesture");
+        history.undo(&mut document);
+        assert_eq!(history.newest(), first);
+        history.redo(&mut document);
+        assert_eq!(history.newest(), second);
+        history.undo(&mut document);
+        history.apply(&mut document, prompt(1, "d"), "Prompt", None);
+        assert!(![first, second, None].contains(&history.newest()));
     }
 
     #[test]
