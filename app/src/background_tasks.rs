@@ -1,9 +1,12 @@
 //! Work that the window must not wait for: named jobs on a thread of their own, with progress, cancel and a result
 //! to be fetched.
 //!
-//! The app keeps one [`TaskThread`] "file-io" for opening, saving and exporting, and one "download", so that a
-//! download of an hour does not stand in front of a save. A job gets its own snapshot of what it works on; documents
-//! are cheap to clone.
+//! The app keeps a [`TaskThread`] for each kind of work, so that a download of an hour does not stand in front of a save:
+//! "file-io" writes, "file-reading" opens, "frames" keeps frames of the history strip, "masks" changes whole masks,
+//! "download" fetches models. A job gets its own snapshot of what it works on; documents are cheap to clone.
+//!
+//! A thread that writes is waited for at the end of the program, by dropping it. One that only makes or fetches what
+//! nobody will see then is left to itself ([`TaskThread::leave`]): a server or a folder on a network may never answer.
 //!
 //! ```
 //! use wordbrush::background_tasks::TaskThread;
@@ -54,13 +57,17 @@ impl std::fmt::Debug for Wake {
     }
 }
 
-/// A job that was asked for: fetch its result with [`Task::poll`]. Dropping it lets the job go on.
+/// A job that was asked for: fetch its result with [`Task::poll`]. Dropping it lets the job go on; see [`WantedTask`].
 #[derive(Debug)]
 pub struct Task<T> {
     name: String,
     progress: Arc<Progress>,
     result: Receiver<anyhow::Result<T>>,
 }
+
+/// A job whose result is wanted only as long as this is there: dropping it cancels the job.
+#[derive(Debug)]
+pub struct WantedTask<T>(Task<T>);
 
 /// How far a job is, and whether it should end.
 #[derive(Debug, Default)]
@@ -127,6 +134,12 @@ impl TaskThread {
         }
         task
     }
+
+    /// Lets the thread go without waiting for what it does and has yet to do: the end of the program ends it.
+    pub fn leave(mut self) {
+        self.jobs = None;
+        self.thread = None;
+    }
 }
 
 impl Drop for TaskThread {
@@ -185,6 +198,24 @@ impl<T> Task<T> {
     /// How far it is.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// The same job, cancelled as soon as nobody waits for it any more.
+    pub fn cancelled_on_drop(self) -> WantedTask<T> {
+        WantedTask(self)
+    }
+}
+
+impl<T> WantedTask<T> {
+    /// As [`Task::poll`].
+    pub fn poll(&self) -> Option<anyhow::Result<T>> {
+        self.0.poll()
+    }
+}
+
+impl<T> Drop for WantedTask<T> {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
@@ -281,6 +312,33 @@ mod tests {
         go.send(()).unwrap();
         assert!(running.wait().unwrap_err().is::<Cancelled>());
         assert!(waiting.wait().unwrap_err().is::<Cancelled>());
+    }
+
+    #[test]
+    fn a_job_that_nobody_waits_for_any_more_is_not_begun() {
+        let thread = TaskThread::start("test", || ()).unwrap();
+        let (go, may_go) = bounded::<()>(1);
+        let (begun, jobs) = bounded(2);
+        thread.run("in front", move |_| Ok(may_go.recv()?));
+        for is_wanted in [false, true] {
+            let begun = begun.clone();
+            let task = thread.run("job", move |_| Ok(begun.send(is_wanted)?));
+            if !is_wanted {
+                drop(task.cancelled_on_drop());
+            }
+        }
+        go.send(()).unwrap();
+        drop(thread);
+        assert_eq!(jobs.try_iter().collect::<Vec<_>>(), [true]);
+    }
+
+    #[test]
+    fn a_thread_that_is_left_is_not_waited_for() {
+        let thread = TaskThread::start("test", || ()).unwrap();
+        let (_go, may_go) = bounded::<()>(1);
+        let stalled = thread.run("stalled", move |_| Ok(may_go.recv()?));
+        thread.leave();
+        assert!(stalled.poll().is_none(), "it still waits for a server");
     }
 
     #[test]

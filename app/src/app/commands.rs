@@ -46,7 +46,7 @@ impl App {
             Intent::NewCanvas(size) => self.once_masks_are_made(move |app| app.new_canvas(size)),
             Intent::ResizeCanvas(size, mode) => self.begin_resize(size, mode),
             Intent::UseFile(purpose, path) => self.use_file(purpose, path),
-            Intent::Export(request) => self.export(&request),
+            Intent::Export(request) => self.once_masks_are_made(move |app| app.export(&request)),
             Intent::Palette(wish) => self.run_palette_wish(wish),
             Intent::WriteKeysFile => self.write_keys_file(),
         }
@@ -329,12 +329,11 @@ impl App {
 
     fn undo(&mut self) {
         // A stroke under the hand is what was done last: it ends, and only what it changed is taken back.
-        if let Some(stroke) = self.canvas.abandon_stroke()
-            && !self.history.is_of_newest(stroke)
-        {
+        let stroke = self.canvas.abandon_stroke();
+        if stroke.is_some_and(|stroke| !self.history.is_of_newest(stroke)) {
             return;
         }
-        if self.mask_work.take_back(self.changes) {
+        if stroke.is_none() && self.mask_work.take_back(self.history.newest()) {
             // The newest change was not part of the document yet.
             return;
         }

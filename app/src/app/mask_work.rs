@@ -21,8 +21,8 @@ use wordbrush_engine::api::{CanvasSize, Mask, RegionId};
 
 use super::{App, files::Then};
 use crate::{
-    background_tasks::{Task, TaskThread},
-    document::{Document, Edit, Gesture, MaskTiles, RegionLayer, ResizeMode},
+    background_tasks::{TaskThread, WantedTask},
+    document::{Document, Edit, EntryNumber, Gesture, MaskTiles, RegionLayer, ResizeMode, ResizedCanvas},
     notifications::Level,
     paint::{MaskChange, StrokeInk},
 };
@@ -44,9 +44,9 @@ struct Resize {
     size: CanvasSize,
     mode: ResizeMode,
     /// As of [`Waiting`].
-    changes: u64,
+    newest: Option<EntryNumber>,
     /// The document that it is made of, and what the thread makes of it.
-    task: Option<(Document, Task<Edit>)>,
+    task: Option<(Document, WantedTask<ResizedCanvas>)>,
 }
 
 struct Waiting {
@@ -55,15 +55,15 @@ struct Waiting {
     canvas: CanvasSize,
     change: Arc<MaskChange>,
     label: &'static str,
-    /// How many changes of the document there were when it was asked for; another one since is newer than it.
-    changes: u64,
+    /// The newest entry of the history when it was asked for: whatever stands above that is newer than it.
+    newest: Option<EntryNumber>,
     /// The stroke on its mask that was being painted then, whose ink it changes, too.
     stroke: Option<Gesture>,
     /// The mask that it is to be made of; not known while that is being painted on, or made by a change before.
     base: Option<Mask>,
     /// Strokes that were begun after it was asked for, each with the mask as it was then left.
     later: Vec<(Arc<StrokeInk>, Mask)>,
-    task: Option<Task<ChangedMask>>,
+    task: Option<WantedTask<ChangedMask>>,
 }
 
 /// What the thread makes of a mask: the changed one, and what leads there.
@@ -107,19 +107,25 @@ impl MaskWork {
         self.waiting.is_empty() && self.resize.is_none()
     }
 
-    /// Gives up the newest change if nothing has changed since it was asked for; answers whether that was so.
-    pub(super) fn take_back(&mut self, changes: u64) -> bool {
-        if self.resize.take_if(|resize| resize.changes == changes).is_some() {
+    /// Gives up the newest change if nothing that stands since it was asked for is newer; answers whether that was so.
+    /// `newest` is the newest entry of the history.
+    pub(super) fn take_back(&mut self, newest: Option<EntryNumber>) -> bool {
+        if self.resize.take_if(|resize| resize.newest == newest).is_some() {
             return true;
         }
-        let is_newest = self
-            .waiting
-            .back()
-            .is_some_and(|newest| newest.changes == changes);
+        let is_newest = self.waiting.back().is_some_and(|last| last.newest == newest);
         if is_newest {
             self.waiting.pop_back();
         }
         is_newest
+    }
+
+    /// Lets the thread go: what it has not made by the end of the program nobody waits for.
+    fn leave_thread(&mut self) {
+        let ended = Err(anyhow::anyhow!("the program is ending"));
+        if let Ok(thread) = std::mem::replace(&mut self.thread, ended) {
+            thread.leave();
+        }
     }
 
     /// Gives up everything that was to be made.
@@ -144,7 +150,7 @@ impl App {
             canvas: self.document.size,
             change: Arc::new(change),
             label,
-            changes: self.changes,
+            newest: self.history.newest(),
             stroke: stroke.map(|(_, gesture)| gesture),
             base: mask.filter(|_| is_first && stroke.is_none()),
             later: Vec::new(),
@@ -158,7 +164,7 @@ impl App {
         self.mask_work.resize = Some(Resize {
             size,
             mode,
-            changes: self.changes,
+            newest: self.history.newest(),
             task: None,
         });
         self.poll_mask_work();
@@ -195,6 +201,7 @@ impl App {
             tracing::warn!("a change of a mask took too long and is lost");
             self.mask_work.clear();
         }
+        self.mask_work.leave_thread();
         self.run_afterwards();
         self.hand_over();
     }
@@ -236,10 +243,10 @@ impl App {
             match &self.mask_work.thread {
                 Ok(thread) => {
                     let (size, mode, document) = (resize.size, resize.mode, self.document.clone());
-                    let task = thread.run("Canvas size", move |_progress| {
-                        Ok(Edit::resize(&document, size, mode))
+                    let task = thread.run("Canvas size", move |progress| {
+                        Ok(ResizedCanvas::new(&document, size, mode, || progress.check())?)
                     });
-                    resize.task = Some((self.document.clone(), task));
+                    resize.task = Some((self.document.clone(), task.cancelled_on_drop()));
                 }
                 Err(error) => {
                     let text = format!("The canvas cannot be given another size: {error:#}");
@@ -252,7 +259,7 @@ impl App {
         let Some(result) = task.poll() else { return };
         self.mask_work.resize = None;
         match result {
-            Ok(edit) => self.apply(edit, "Canvas size", None),
+            Ok(resized) => self.apply(Edit::resize_to(&self.document, resized), "Canvas size", None),
             Err(error) => self
                 .notifications
                 .push(Level::Error, format!("Canvas size: {error:#}")),
@@ -309,18 +316,14 @@ impl App {
             (Some(region), Some(mask)) if strokes > 0 => MaskTiles::between(done.region, &region.mask, mask),
             _ => changed.tiles,
         };
-        let before = self.changes;
         self.apply(Edit::MaskTiles(tiles), done.label, None);
-        if let Some(resize) = &mut self.mask_work.resize
-            && resize.changes == before
-        {
-            resize.changes = self.changes;
+        // What comes after it will stand above it, and is taken back first.
+        let newest = self.history.newest();
+        if let Some(resize) = &mut self.mask_work.resize {
+            resize.newest = newest;
         }
         for waiting in &mut self.mask_work.waiting {
-            if waiting.changes == before {
-                // What was asked for before it is none that is newer.
-                waiting.changes = self.changes;
-            }
+            waiting.newest = newest;
             if waiting.region != done.region {
                 continue;
             }
@@ -340,44 +343,50 @@ impl App {
     }
 }
 
-/// Whether another size would make the same of both documents.
+/// Whether another size would make the same masks and background picture of both documents.
 fn resizes_alike(before: &Document, now: &Document) -> bool {
     let is_same_picture = match (&before.background.image, &now.background.image) {
         (Some(before), Some(now)) => before.is_same(now),
         (before, now) => before.is_none() && now.is_none(),
     };
-    let has_same_mask = |(before, now): (&RegionLayer, &RegionLayer)| {
-        before.id == now.id && before.mask == now.mask && before.mask_std_px == now.mask_std_px
-    };
+    let has_same_mask =
+        |(before, now): (&RegionLayer, &RegionLayer)| before.id == now.id && before.mask == now.mask;
     before.size == now.size
         && is_same_picture
         && before.regions.len() == now.regions.len()
         && before.regions.iter().zip(&now.regions).all(has_same_mask)
 }
 
-fn begin(thread: &TaskThread, waiting: &Waiting) -> Option<Task<ChangedMask>> {
+fn begin(thread: &TaskThread, waiting: &Waiting) -> Option<WantedTask<ChangedMask>> {
     let (region, change) = (waiting.region, Arc::clone(&waiting.change));
     let base = waiting.base.clone()?;
-    Some(thread.run(waiting.label, move |_progress| {
+    let task = thread.run(waiting.label, move |progress| {
         // The tiles that differ are found here, too: comparing is work in itself on a large canvas.
         let mask = change.apply(&base);
+        progress.check()?;
         let tiles = MaskTiles::between(region, &base, &mask);
         Ok(ChangedMask { mask, tiles })
-    }))
+    });
+    Some(task.cancelled_on_drop())
 }
 
 #[cfg(test)]
 mod tests {
+    use wordbrush_engine::api::Seed;
+
     use super::*;
     use crate::{
         app::AppConfig,
         canvas::CanvasAction,
         command::AppCommand,
-        dialogs::file_path::FilePurpose,
+        dialogs::{
+            export::{ExportFormat, ExportRequest},
+            file_path::FilePurpose,
+        },
         document::{BackgroundField, RegionField},
         paint::{BrushSettings, Ink, PenSample, Stroke, Symmetry},
         panels::outbox::Intent,
-        storage::project_file,
+        storage::{pictures, project_file},
     };
 
     fn app() -> (App, egui::Context, RegionId) {
@@ -480,6 +489,75 @@ mod tests {
         settle(&mut app);
         assert_eq!(app.document.size, size);
         assert_eq!(app.document.region(region).unwrap().mask_std_px, 6.0);
+    }
+
+    /// Keeps the thread busy until something comes, or the other end goes.
+    fn hold_up(app: &App) -> crossbeam_channel::Sender<()> {
+        let (go, may_go) = crossbeam_channel::bounded(1);
+        let thread = app.mask_work.thread.as_ref().unwrap();
+        drop(thread.run("in front", move |_| Ok(may_go.recv()?)));
+        go
+    }
+
+    #[test]
+    fn a_slow_new_size_is_made_once_however_often_the_softness_changes() {
+        let (mut app, _, region) = app();
+        let old = app.document.size;
+        let size = CanvasSize::new(2 * old.width(), 2 * old.height()).unwrap();
+        let go = hold_up(&app);
+        app.begin_resize(size, ResizeMode::Scale);
+        for step in 0..100 {
+            let softness = Edit::Region(region, RegionField::MaskStd(step as f32 / 4.0));
+            app.apply(softness, "Edge softness", Some(Gesture(1)));
+            app.poll_mask_work();
+        }
+        drop(go);
+        settle(&mut app);
+        assert_eq!(app.document.size, size);
+        assert_eq!(app.document.region(region).unwrap().mask_std_px, 49.5);
+    }
+
+    #[test]
+    fn undo_comes_to_a_change_that_waits_when_what_came_after_it_is_undone() {
+        let (mut app, ctx, region) = app();
+        app.apply(Edit::Seed(Seed(5)), "Seed", None);
+        let mask = app.document.region(region).unwrap().mask.clone();
+        let go = hold_up(&app);
+        app.begin_mask_change(region, MaskChange::Cover, "Cover the whole canvas");
+        let name = Edit::Region(region, RegionField::Name("tower".to_owned()));
+        app.apply(name, "Rename region", None);
+        app.run(&ctx, AppCommand::Undo);
+        assert!(!app.mask_work.is_idle(), "the name is newer");
+        app.run(&ctx, AppCommand::Undo);
+        assert!(app.mask_work.is_idle(), "then comes the change");
+        assert_eq!(app.document.seed, Seed(5), "and nothing before it");
+        drop(go);
+        assert!(app.document.region(region).unwrap().mask == mask);
+        app.run(&ctx, AppCommand::Redo);
+        assert_eq!(app.document.region(region).unwrap().name, "tower");
+    }
+
+    #[test]
+    fn masks_are_exported_with_the_change_that_was_still_being_made() {
+        let (mut app, ctx, region) = app();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("masks");
+        let size = app.document.size;
+        app.begin_mask_change(region, MaskChange::Cover, "Cover the whole canvas");
+        app.run_intent(
+            &ctx,
+            Intent::Export(ExportRequest {
+                format: ExportFormat::Masks,
+                path: path.clone(),
+                quality: 92,
+            }),
+        );
+        let last = path.join("colours.png");
+        tick_until(&mut app, &ctx, "the masks", |_| last.exists());
+        let coded = pictures::picture_from_bytes(&std::fs::read(&last).unwrap()).unwrap();
+        let front = app.document.region(region).unwrap().colour;
+        assert_eq!(coded.size(), size);
+        assert_eq!(coded.rgba()[..3], front);
     }
 
     /// Ticks until something is so.

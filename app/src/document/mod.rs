@@ -20,8 +20,8 @@ use wordbrush_engine::api::{
 
 pub use colour::region_colour;
 pub use edit::{BackgroundField, Edit, MaskTile, MaskTiles, RegionField, SizedMask};
-pub use history::{Gesture, History, Label};
-pub use resize::ResizeMode;
+pub use history::{EntryNumber, Gesture, History, Label};
+pub use resize::{ResizeMode, ResizedCanvas};
 
 /// A whole canvas with everything that makes its picture.
 #[derive(Clone, Debug, PartialEq)]

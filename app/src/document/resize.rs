@@ -1,9 +1,11 @@
 //! Another canvas size: every mask scaled or cut along, the background picture too.
 
+use std::convert::Infallible;
+
 use fast_image_resize as fir;
 use wordbrush_engine::api::{CanvasSize, Mask, Picture, PixelRect};
 
-use super::{BackgroundField, Document, Edit, RegionField, edit::SizedMask};
+use super::{BackgroundField, Document, Edit, RegionField, RegionLayer, edit::SizedMask};
 
 /// What becomes of the painting when the canvas gets another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,13 +19,30 @@ pub enum ResizeMode {
     TopLeft,
 }
 
-impl Edit {
-    /// Gives the canvas another size, with masks and the background picture made to fit.
-    pub fn resize(document: &Document, size: CanvasSize, mode: ResizeMode) -> Self {
+/// What takes its time of another canvas size: masks and background picture, made to fit.
+#[derive(Clone, Debug)]
+pub struct ResizedCanvas {
+    size: CanvasSize,
+    masks: Vec<SizedMask>,
+    /// The background picture, if it was cut.
+    cut_picture: Option<Picture>,
+    /// What edges become softer by, so that they look as before.
+    softness_factor: Option<f32>,
+}
+
+impl ResizedCanvas {
+    /// Makes masks and background picture of a document fit another size. `check` is asked before each mask whether to go
+    /// on.
+    ///
+    /// # Errors
+    /// That of `check`.
+    pub fn new<E>(
+        document: &Document,
+        size: CanvasSize,
+        mode: ResizeMode,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Self, E> {
         let old = document.size;
-        if size == old {
-            return Self::NOTHING;
-        }
         let offset = match mode {
             ResizeMode::Centre => (
                 (i64::from(size.width()) - i64::from(old.width())).div_euclid(2),
@@ -31,29 +50,58 @@ impl Edit {
             ),
             ResizeMode::Scale | ResizeMode::TopLeft => (0, 0),
         };
-        let masks = document
-            .regions
-            .iter()
-            .map(|region| SizedMask {
+        let mut masks = Vec::with_capacity(document.regions.len());
+        for region in &document.regions {
+            check()?;
+            masks.push(SizedMask {
                 region: region.id,
                 mask: match mode {
                     ResizeMode::Scale => scaled(&region.mask, size),
                     ResizeMode::Centre | ResizeMode::TopLeft => cropped(&region.mask, size, offset),
                 },
-            })
-            .collect();
+            });
+        }
+        check()?;
+        // The picture is always fitted to the canvas, so that only cutting needs a new one.
+        let cut_picture = (document.background.image.as_ref())
+            .filter(|_| mode != ResizeMode::Scale)
+            .map(|picture| cropped_picture(&scaled_picture(picture, old), size, offset));
+        let factor = (size.area() as f64 / old.area() as f64).sqrt() as f32;
+        Ok(Self {
+            size,
+            masks,
+            cut_picture,
+            softness_factor: (mode == ResizeMode::Scale).then_some(factor),
+        })
+    }
+}
+
+impl Edit {
+    /// Gives the canvas another size, with masks and the background picture made to fit.
+    pub fn resize(document: &Document, size: CanvasSize, mode: ResizeMode) -> Self {
+        let Ok(resized) = ResizedCanvas::new(document, size, mode, || Ok::<_, Infallible>(()));
+        Self::resize_to(document, resized)
+    }
+
+    /// As [`Edit::resize`], with what was made of a document of the same masks and picture; softness is that of `document`.
+    pub fn resize_to(document: &Document, resized: ResizedCanvas) -> Self {
+        let ResizedCanvas {
+            size,
+            masks,
+            cut_picture,
+            softness_factor,
+        } = resized;
+        if size == document.size {
+            return Self::NOTHING;
+        }
         let mut edits = vec![Self::Size { size, masks }];
-        if mode == ResizeMode::Scale {
-            let factor = (size.area() as f64 / old.area() as f64).sqrt() as f32;
-            edits.extend(
-                document
-                    .regions
-                    .iter()
-                    .map(|region| Self::Region(region.id, RegionField::MaskStd(region.mask_std_px * factor))),
-            );
-        } else if let Some(picture) = &document.background.image {
-            // The picture is always fitted to the canvas, so that only cutting needs a new one.
-            let cut = cropped_picture(&scaled_picture(picture, old), size, offset);
+        if let Some(factor) = softness_factor {
+            let softer = |region: &RegionLayer| {
+                Self::Region(region.id, RegionField::MaskStd(region.mask_std_px * factor))
+            };
+            edits.extend(document.regions.iter().map(softer));
+        }
+        if let Some(cut) = cut_picture {
             edits.push(Self::Background(BackgroundField::Image(Some(cut))));
         }
         Self::Batch(edits)
