@@ -104,6 +104,14 @@ impl App {
         }
     }
 
+    /// Gives the download up without waiting for its server, for the end of the program.
+    pub(super) fn end_downloads(&mut self) {
+        self.cancel_download();
+        if let Some(thread) = self.downloads.thread.take() {
+            thread.leave();
+        }
+    }
+
     pub(super) fn poll_downloads(&mut self, ctx: &egui::Context) {
         if let Some(found) = self.downloads.look.as_ref().and_then(Task::poll) {
             self.downloads.look = None;

@@ -48,7 +48,7 @@ enum Chosen {
     NoDialog,
 }
 
-/// A job of the thread "file-io": looks whether it is done, and then answers what is to be done with its result.
+/// A job on files: looks whether it is done, and then answers what is to be done with its result.
 type Job = Box<dyn FnMut() -> Option<Then>>;
 pub(super) type Then = Box<dyn FnOnce(&mut App)>;
 
@@ -91,6 +91,8 @@ impl PinSource {
 pub(super) struct Files {
     choosing: Option<(FilePurpose, Receiver<Chosen>)>,
     thread: anyhow::Result<TaskThread>,
+    /// Reads what is opened. A folder on a network may never answer, and no save may wait for that.
+    reading: anyhow::Result<TaskThread>,
     jobs: Vec<Job>,
     /// Files that were chosen while a canvas was in hand, until they are opened or saved: a mistake in a path is mended,
     /// not typed anew.
@@ -102,16 +104,28 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Starts the thread "file-io".
+    /// Starts the threads "file-io" and "file-reading".
     pub(super) fn start(ctx: &egui::Context) -> Self {
-        let wake = ctx.clone();
+        let start = |name| {
+            let wake = ctx.clone();
+            TaskThread::start(name, move || wake.request_repaint())
+        };
         Self {
             choosing: None,
-            thread: TaskThread::start("file-io", move || wake.request_repaint()),
+            thread: start("file-io"),
+            reading: start("file-reading"),
             jobs: Vec::new(),
             wanted: BTreeMap::new(),
             wanted_export: None,
             clipboard: None,
+        }
+    }
+
+    /// Gives up what is being opened, for the end of the program.
+    pub(super) fn stop_reading(&mut self) {
+        let ended = Err(anyhow::anyhow!("the program is ending"));
+        if let Ok(thread) = std::mem::replace(&mut self.reading, ended) {
+            thread.leave();
         }
     }
 
@@ -391,7 +405,7 @@ impl App {
             FilePurpose::Open
         };
         let wanted = (purpose, self.canvases.present());
-        self.begin_then(
+        self.begin_reading(
             "Opening",
             move || open_for(&job, size),
             move |app, opened| {
@@ -425,7 +439,36 @@ impl App {
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
         then: impl FnOnce(&mut Self, T) + 'static,
     ) {
-        let Some(task) = self.begin(name, job) else { return };
+        if let Some(task) = self.begin(name, job) {
+            self.follow(name, task, then);
+        }
+    }
+
+    /// As [`App::begin_then`], for what only reads: nothing that is written waits for it, nor does the end of the program.
+    pub(super) fn begin_reading<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+        then: impl FnOnce(&mut Self, T) + 'static,
+    ) {
+        match &self.files.reading {
+            Ok(thread) => {
+                let task = thread.run(name, |_progress| job());
+                self.follow(name, task, then);
+            }
+            Err(error) => {
+                let text = format!("Files cannot be read: {error:#}");
+                self.notifications.push(Level::Error, text);
+            }
+        }
+    }
+
+    fn follow<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        task: Task<T>,
+        then: impl FnOnce(&mut Self, T) + 'static,
+    ) {
         let mut then = Some(then);
         self.files.jobs.push(Box::new(move || {
             let result = task.poll()?;
@@ -523,7 +566,8 @@ impl App {
     }
 
     pub(super) fn paste_background(&mut self) {
-        self.begin_then("Pasting", clipboard::paste_picture, |app, pasted| match pasted {
+        // What is on the clipboard comes from another program, which may not answer.
+        self.begin_reading("Pasting", clipboard::paste_picture, |app, pasted| match pasted {
             Some(picture) => app.set_background(picture, "Paste background picture"),
             None => app
                 .notifications

@@ -137,7 +137,10 @@ impl App {
         if self.session.is_behind {
             self.note_session();
         }
-        if let Some(found) = self.session.search.as_ref().and_then(Task::poll) {
+        // What was found is told in a window, which takes no other one's place and no stroke out of the hand.
+        let may_tell = self.dialog.is_none() && !self.canvas.is_painting();
+        let search = self.session.search.as_ref().filter(|_| may_tell);
+        if let Some(found) = search.and_then(Task::poll) {
             self.session.search = None;
             match found {
                 Ok(found) if !found.cut_off.is_empty() => {
@@ -249,8 +252,9 @@ impl App {
     /// Ends the session: what the user likes is kept; one whose canvases are saved needs no journal, another is offered back at
     /// the next start.
     pub(super) fn end_session(&mut self) {
-        // A download goes on at the next start; the program does not wait for it.
-        self.cancel_download();
+        // A download goes on at the next start, and what was to be opened is where it was; the program waits for neither.
+        self.end_downloads();
+        self.files.stop_reading();
         self.finish_mask_work();
         self.preferences.tools = self.pen;
         if self.kept_preferences.are_changed(&self.preferences) {
@@ -284,5 +288,62 @@ impl App {
         {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::CanvasSize;
+
+    use super::*;
+    use crate::app::AppConfig;
+
+    fn app_below(root: &Path, ctx: &egui::Context) -> App {
+        let config = AppConfig {
+            folders: Some(Folders::below(root)),
+            ..AppConfig::default()
+        };
+        App::new(ctx, None, config)
+    }
+
+    #[test]
+    fn a_session_is_offered_once_no_other_window_is_open() {
+        let root = tempfile::tempdir().unwrap();
+        let autosave = Autosave::start(Folders::below(root.path())).unwrap();
+        autosave.note(SessionState {
+            document: Document::new(CanvasSize::new(64, 64).unwrap()),
+            file: SessionFile::default(),
+            frames: SessionFrames::default(),
+        });
+        drop(autosave);
+        let ctx = egui::Context::default();
+        let mut app = app_below(root.path(), &ctx);
+        app.dialog = Some(Dialog::Help);
+        // The thread has made the search when it has made this.
+        let after = app.begin("After the search", || Ok(())).unwrap();
+        after.wait().unwrap();
+        for _ in 0..3 {
+            app.tick(&ctx);
+            assert!(matches!(app.dialog, Some(Dialog::Help)));
+        }
+        app.dialog = None;
+        app.tick(&ctx);
+        assert!(matches!(app.dialog, Some(Dialog::Recover(_))));
+    }
+
+    #[test]
+    fn the_end_of_the_program_waits_for_no_file_that_is_being_opened() {
+        let root = tempfile::tempdir().unwrap();
+        let ctx = egui::Context::default();
+        let mut app = app_below(root.path(), &ctx);
+        // As a folder on a network that never answers.
+        let (answer, asked) = crossbeam_channel::bounded::<()>(1);
+        app.begin_reading("Opening", move || Ok(asked.recv()?), |_, ()| ());
+        app.preferences.has_painted = true;
+        app.end_session();
+        drop(app);
+        drop(answer);
+        let preferences = Folders::below(root.path()).config.join("interface.toml");
+        assert!(preferences.exists(), "what is written is waited for");
     }
 }
