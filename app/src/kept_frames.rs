@@ -42,8 +42,11 @@ pub struct Entry {
     /// What `frame` alone keeps alive.
     frame_bytes: u64,
     file_bytes: Option<u64>,
-    /// Whether its file is of a document that it has left behind.
-    is_outdated: bool,
+    /// Counts the documents that it has stood for.
+    version: u64,
+    /// Which of them its file is of, and which the file that is being written.
+    version_on_disk: Option<u64>,
+    version_on_its_way: Option<u64>,
     small: Arc<ColorImage>,
     is_pinned: bool,
     is_unsaved: bool,
@@ -99,14 +102,21 @@ impl Entry {
         frame.is_some_and(|frame| frame.document.model == *model)
     }
 
-    /// Whether there is a file of it.
-    pub fn is_on_disk(&self) -> bool {
-        self.file_bytes.is_some()
+    /// Whether it is of this very document, whoever painted it: of everything that a file keeps, and not only what shows.
+    pub fn is_of(&self, document: &Document) -> bool {
+        let is_same = |frame: &KeptFrame| {
+            let by_same_model = Document {
+                model: document.model.clone(),
+                ..frame.document.clone()
+            };
+            by_same_model == *document
+        };
+        self.shows(document) && self.frame.as_ref().is_some_and(is_same)
     }
 
-    /// Whether the disk has it as it is.
-    fn is_written(&self) -> bool {
-        self.file_bytes.is_some() && !self.is_outdated
+    /// Whether the disk has it as it is; a file of an earlier state does not count.
+    pub fn is_written(&self) -> bool {
+        self.file_bytes.is_some() && self.version_on_disk == Some(self.version)
     }
 
     fn bytes_in_memory(&self) -> u64 {
@@ -189,7 +199,7 @@ impl KeptFrames {
         match &mut last.frame {
             Some(frame) if is_free && has_same_pixels(&frame.picture, picture) => {
                 frame.document = document.clone();
-                last.is_outdated = true;
+                last.version += 1;
                 true
             }
             _ => false,
@@ -214,7 +224,7 @@ impl KeptFrames {
     /// frame again.
     pub fn keep_unsaved(&mut self, document: &Document, picture: &Picture, canvas: CanvasNumber) {
         self.release_unsaved(canvas);
-        let holds = |entry: &Entry| entry.canvas == Some(canvas) && entry.shows(document);
+        let holds = |entry: &Entry| entry.canvas == Some(canvas) && entry.is_of(document);
         if !self.entries.iter().any(holds) {
             self.push(document, picture, Some(canvas));
         }
@@ -248,7 +258,9 @@ impl KeptFrames {
             }),
             frame_bytes,
             file_bytes: None,
-            is_outdated: false,
+            version: 0,
+            version_on_disk: None,
+            version_on_its_way: None,
             small: Arc::new(picture_image(picture, THUMBNAIL_SIDE)),
             is_pinned: false,
             is_unsaved: false,
@@ -341,12 +353,12 @@ impl KeptFrames {
 
     /// Whether every pinned frame is on disk.
     pub fn has_all_pins_on_disk(&self) -> bool {
-        self.pinned().all(Entry::is_on_disk)
+        self.pinned().all(Entry::is_written)
     }
 
     /// Whether every canvas that was left unsaved is on disk.
     pub fn has_all_unsaved_on_disk(&self) -> bool {
-        self.unsaved().all(Entry::is_on_disk)
+        self.unsaved().all(Entry::is_written)
     }
 
     /// Whether the newest frame is on disk.
@@ -367,21 +379,16 @@ impl KeptFrames {
         let newest = || self.entries.back().filter(is_unwritten).filter(|_| wants_newest);
         let number = held.or_else(leaving).or_else(newest)?.number;
         let entry = self.entry_mut(number)?;
-        entry.is_outdated = false;
+        entry.version_on_its_way = Some(entry.version);
         Some((number, entry.frame.clone()?))
     }
 
-    /// Notes that a frame could not be written: a file of it that is there is older.
-    pub fn was_not_written(&mut self, number: u64) {
-        if let Some(entry) = self.entry_mut(number) {
-            entry.is_outdated = true;
-        }
-    }
-
-    /// Notes that a frame was written.
+    /// Notes that a frame was written, as [`KeptFrames::next_to_write`] gave it. One that could not be written needs no note:
+    /// it counts as before.
     pub fn was_written(&mut self, number: u64, bytes: u64) {
         if let Some(entry) = self.entry_mut(number) {
             entry.file_bytes = Some(bytes);
+            entry.version_on_disk = entry.version_on_its_way.take();
         }
     }
 
@@ -614,6 +621,11 @@ mod tests {
         kept.record(&named("nightly"), &unchanged, None);
         kept.was_written(1, FRAME_BYTES);
         assert!(!kept.has_newest_on_disk());
+        // Until the new one is there, the file is an old one, also where it is pinned meanwhile.
+        kept.toggle_pin(1);
+        assert!(!kept.has_all_pins_on_disk());
+        assert!(kept.next_to_write(true).is_some() && !kept.has_all_pins_on_disk());
+        kept.toggle_pin(1);
         kept.record(&named("night"), &unchanged, None);
         assert_eq!(kept.len(), 1);
         let (_, frame) = kept.next_to_write(true).unwrap();
@@ -648,6 +660,26 @@ mod tests {
         kept.record(&document(12), &picture(), None);
         settle(&mut kept);
         assert!(kept.entry(2).is_none());
+    }
+
+    #[test]
+    fn a_canvas_that_is_left_is_kept_with_what_does_not_show_in_it() {
+        let mut kept = kept(5, 5);
+        let canvas = CanvasNumber::default();
+        let mut painted = document(0);
+        let (id, edit) = crate::document::Edit::new_region(&painted, "a tree");
+        painted.apply(edit);
+        kept.record(&painted, &picture(), Some(canvas));
+        kept.keep_unsaved(&painted, &picture(), canvas);
+        assert_eq!(kept.len(), 1, "the strip has it already");
+        painted.apply(crate::document::Edit::Region(
+            id,
+            crate::document::RegionField::Locked(true),
+        ));
+        kept.keep_unsaved(&painted, &picture(), canvas);
+        let left: Vec<_> = kept.unsaved().filter_map(Entry::frame).collect();
+        assert_eq!(left.len(), 1);
+        assert!(left[0].document.region(id).unwrap().locked);
     }
 
     #[test]

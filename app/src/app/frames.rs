@@ -59,17 +59,22 @@ impl App {
         self.take_written_frame();
         self.take_read_frame();
         let folder = self.session.frames_folder();
-        let can_write = self.frames.can_write();
-        let (Some(folder), Some(thread), true) = (folder, &self.frames.thread, can_write) else {
-            self.kept_frames.shrink(Disk::Unusable);
+        let disk = if folder.is_some() && self.frames.can_write() {
+            Disk::Usable
+        } else {
+            Disk::Unusable
+        };
+        let removed = self.kept_frames.shrink(disk);
+        let (Some(folder), Some(thread)) = (folder, &self.frames.thread) else {
             return;
         };
-        for number in self.kept_frames.shrink(Disk::Usable) {
+        // On a full disk, too: it is then that the room is wanted.
+        for number in removed {
             let path = frames::frame_path(&folder, number);
             // A file that stays is removed with the session.
             drop(thread.run("Removing an old frame", move |_| Ok(std::fs::remove_file(path)?)));
         }
-        if self.frames.writing.is_some() {
+        if self.frames.writing.is_some() || disk == Disk::Unusable {
             return;
         }
         let since = self.frames.newest_written.map(|written| written.elapsed());
@@ -107,7 +112,6 @@ impl App {
                 self.frames.failed = None;
             }
             Err(error) => {
-                self.kept_frames.was_not_written(number);
                 tracing::warn!("old frames stay in memory for now: {error:#}");
                 self.frames.failed = Some(Instant::now());
             }
@@ -177,7 +181,7 @@ impl App {
         self.mark_unsaved();
         // An older frame does not stand for what the canvas was left as.
         let present = self.canvases.present();
-        let is_as_left = |entry: &Entry| entry.canvas() == Some(present) && entry.shows(&self.document);
+        let is_as_left = |entry: &Entry| entry.canvas() == Some(present) && entry.is_of(&self.document);
         if self.kept_frames.unsaved().any(is_as_left) {
             self.kept_frames.release_unsaved(present);
         }
@@ -194,7 +198,7 @@ impl App {
                 .kept_frames
                 .held()
                 .chain(newest)
-                .filter(|entry| !entry.is_on_disk());
+                .filter(|entry| !entry.is_written());
             for (number, frame) in
                 unwritten.filter_map(|entry| Some((entry.number(), entry.frame().cloned()?)))
             {
@@ -206,5 +210,59 @@ impl App {
         }
         // Waits for what was begun, so that nothing is written into a folder that is being removed.
         drop(thread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wordbrush_engine::api::{CanvasSize, Picture, Seed};
+
+    use super::*;
+    use crate::{app::AppConfig, storage::folders::Folders};
+
+    /// Ticks until something is so.
+    fn tick_until(app: &mut App, ctx: &egui::Context, what: &str, is_so: impl Fn(&App) -> bool) {
+        let begin = Instant::now();
+        while !is_so(app) {
+            assert!(begin.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
+            std::thread::yield_now();
+            app.tick(ctx);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_dropped_frees_its_room_on_a_full_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let ctx = egui::Context::default();
+        let config = AppConfig {
+            folders: Some(Folders::below(root.path())),
+            ..AppConfig::default()
+        };
+        let mut app = App::new(&ctx, None, config);
+        app.apply(Edit::Seed(Seed(1)), "Seed", None);
+        tick_until(&mut app, &ctx, "a folder", |app| {
+            app.session.frames_folder().is_some()
+        });
+        let size = CanvasSize::new(8, 8).unwrap();
+        let record = |app: &mut App, seed: u64| {
+            let document = Document {
+                seed: Seed(seed),
+                ..Document::new(size)
+            };
+            let shade = (seed as u32).to_le_bytes();
+            let picture = Picture::solid(size, shade);
+            app.kept_frames.record(&document, &picture, None);
+        };
+        record(&mut app, 1000);
+        let first = app.kept_frames.newest_first().next().unwrap().number();
+        let path = frames::frame_path(&app.session.frames_folder().unwrap(), first);
+        tick_until(&mut app, &ctx, "its file", |app| {
+            app.kept_frames.entry(first).unwrap().is_written()
+        });
+        assert!(path.exists());
+        app.frames.failed = Some(Instant::now());
+        (1001..1300).for_each(|seed| record(&mut app, seed));
+        tick_until(&mut app, &ctx, "the file to go", |_| !path.exists());
+        assert!(app.kept_frames.entry(first).is_none());
     }
 }
