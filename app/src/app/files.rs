@@ -621,7 +621,11 @@ impl App {
         self.files.wanted_export = Some((self.canvases.present(), request.clone()));
         self.begin_then("Exporting", job, move |app, ()| {
             app.files.wanted_export = None;
-            app.preferences.export_folder = path.parent().map(Path::to_owned);
+            // A bare name has the folder in which the program was started, which is none to come back to.
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder {
+                app.preferences.export_folder = Some(folder.to_owned());
+            }
             app.notifications
                 .push(Level::Success, format!("Exported {}", path.display()));
         });
