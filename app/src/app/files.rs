@@ -633,17 +633,20 @@ impl App {
 
     /// Asks for the preferences to be written, if there is a place for them.
     pub(super) fn write_preferences(&mut self) {
-        self.kept_preferences.note_written(&self.preferences);
         let Some(path) = self
             .folders
             .as_ref()
             .map(|folders| folders.config.join("interface.toml"))
         else {
+            self.kept_preferences.note_written(&self.preferences);
             return;
         };
         let preferences = self.preferences.clone();
-        let task = self.begin("Keeping preferences", move || settings::save(&preferences, &path));
-        self.kept_preferences.writing = task;
+        match self.begin("Keeping preferences", move || settings::save(&preferences, &path)) {
+            Some(task) => self.kept_preferences.follow(&self.preferences, task),
+            // There is no thread for files, and there will be none.
+            None => self.kept_preferences.note_written(&self.preferences),
+        }
     }
 }
 

@@ -164,8 +164,11 @@ impl App {
 
     /// Writes preferences that changed and rest, but not in the middle of a drag.
     fn keep_preferences(&mut self, ctx: &egui::Context) {
-        if let Some(Err(error)) = self.kept_preferences.poll_write() {
-            self.notifications.push(Level::Error, format!("{error:#}"));
+        const WORK: &str = "Keeping preferences";
+        match self.kept_preferences.poll_write(Instant::now()) {
+            Some(Ok(())) => self.notifications.take_succeeded(WORK),
+            Some(Err(error)) => self.notifications.push_failed(WORK, format!("{error:#}")),
+            None => {}
         }
         self.preferences.tools = self.pen;
         let due = self.kept_preferences.due_in(&self.preferences, Instant::now());
@@ -174,7 +177,7 @@ impl App {
         match due {
             Some(wait) if !wait.is_zero() => ctx.request_repaint_after(wait),
             // What is being written wakes the window when it is done.
-            Some(_) if !is_dragging && self.kept_preferences.writing.is_none() => self.write_preferences(),
+            Some(_) if !is_dragging && !self.kept_preferences.is_writing() => self.write_preferences(),
             Some(_) | None => {}
         }
     }

@@ -111,6 +111,8 @@ impl Default for Preferences {
 /// Preferences are written when they have been the same for so long: each write waits for the disk, and a key that is
 /// held changes them at every frame.
 const REST: Duration = Duration::from_secs(1);
+/// How long to do without the disk after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Which preferences are on the disk, and how long they have been as they are.
 #[derive(Debug)]
@@ -118,8 +120,10 @@ pub(super) struct KeptPreferences {
     written: Preferences,
     seen: Preferences,
     since: Instant,
-    /// One write at a time, however long other files take.
-    pub(super) writing: Option<Task<()>>,
+    /// One write at a time, however long other files take, and what it writes.
+    writing: Option<(Preferences, Task<()>)>,
+    /// Until when to do without the disk after a failure.
+    rests_until: Option<Instant>,
 }
 
 impl KeptPreferences {
@@ -130,13 +134,29 @@ impl KeptPreferences {
             seen: on_disk.clone(),
             since: Instant::now(),
             writing: None,
+            rests_until: None,
         }
     }
 
-    /// What became of the last write, once.
-    pub(super) fn poll_write(&mut self) -> Option<anyhow::Result<()>> {
-        let result = self.writing.as_ref()?.poll()?;
-        self.writing = None;
+    /// Takes note of a write that has begun.
+    pub(super) fn follow(&mut self, preferences: &Preferences, task: Task<()>) {
+        self.writing = Some((preferences.clone(), task));
+    }
+
+    /// Whether a write is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// What became of the last write, once. What failed is written again some time later.
+    pub(super) fn poll_write(&mut self, now: Instant) -> Option<anyhow::Result<()>> {
+        let result = self.writing.as_ref()?.1.poll()?;
+        if let Some((written, _)) = self.writing.take()
+            && result.is_ok()
+        {
+            self.written = written;
+        }
+        self.rests_until = result.is_err().then(|| now + RETRY_INTERVAL);
         Some(result)
     }
 
@@ -152,10 +172,14 @@ impl KeptPreferences {
             self.since = now;
         }
         let rested = now.saturating_duration_since(self.since);
-        self.are_changed(preferences).then(|| REST.saturating_sub(rested))
+        let retry_in = self
+            .rests_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        self.are_changed(preferences)
+            .then(|| REST.saturating_sub(rested).max(retry_in))
     }
 
-    /// Notes that they go to the disk.
+    /// Notes that they need not go to the disk.
     pub(super) fn note_written(&mut self, preferences: &Preferences) {
         self.written = preferences.clone();
     }
@@ -164,6 +188,7 @@ impl KeptPreferences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::background_tasks::TaskThread;
 
     #[test]
     fn preferences_are_written_once_they_rest() {
@@ -182,6 +207,19 @@ mod tests {
         assert_eq!(kept.due_in(&preferences, last + REST), Some(Duration::ZERO));
         kept.note_written(&preferences);
         assert_eq!(kept.due_in(&preferences, last + REST), None);
+
+        // What could not be written is tried again, though not at once.
+        let mut failing = KeptPreferences::new(&Preferences::default());
+        let thread = TaskThread::start("test", || ()).unwrap();
+        let task = thread.run("Keeping preferences", |_| -> anyhow::Result<()> {
+            anyhow::bail!("the disk is full")
+        });
+        failing.follow(&preferences, task);
+        drop(thread);
+        assert!(failing.poll_write(begin).unwrap().is_err() && !failing.is_writing());
+        assert_eq!(failing.due_in(&preferences, begin), Some(RETRY_INTERVAL));
+        let later = begin + RETRY_INTERVAL;
+        assert_eq!(failing.due_in(&preferences, later), Some(Duration::ZERO));
 
         let before = preferences.clone();
         preferences.scale = 1.5;
