@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use eframe::egui;
-use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RegionId, RunState, Seed};
+use wordbrush_engine::api::{CanvasSize, Command, PictureMode, RegionId, RunState};
 
 use super::{App, SideTab, canvases::ANOTHER_CANVAS, preferences::ThemeChoice};
 use crate::{
@@ -223,7 +223,7 @@ impl App {
             }),
             C::Solo => self.solo(),
             C::RerollRegion => {
-                let seed = random_seed();
+                let seed = self.seeds.draw();
                 self.change_region("Reroll region", |_| RegionField::Seed(Some(seed)));
             }
             C::SwapRegions => self.select(self.previous_target()),
@@ -282,7 +282,10 @@ impl App {
                 };
                 self.apply(Edit::Settings(settings), "Hold or dream", None);
             }
-            C::RerollAll => self.apply(Edit::Seed(random_seed()), "Reroll the canvas", None),
+            C::RerollAll => {
+                let seed = self.seeds.draw();
+                self.apply(Edit::Seed(seed), "Reroll the canvas", None);
+            }
             C::KeepFrame => self.keep_frame(),
             C::ModelWindow => {
                 self.look_for_models();
@@ -624,12 +627,4 @@ fn change_of(label: &'static str, region: RegionId, field: RegionField, name: &'
         gesture: None,
     };
     Action::new(label, intent)
-}
-
-/// A seed that nobody chose: from the clock's finest digits.
-fn random_seed() -> Seed {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Seed(u64::from(now.subsec_nanos()) % 1_000_000)
 }

@@ -15,6 +15,7 @@ mod logic;
 mod mask_work;
 mod palettes;
 pub mod preferences;
+mod seeds;
 mod session;
 mod status;
 mod ui;
@@ -121,6 +122,7 @@ pub struct App {
     mask_work: mask_work::MaskWork,
     session: session::SessionKeeper,
     downloads: downloads::Downloads,
+    seeds: seeds::SeedSource,
     folders: Option<Folders>,
     tab: SideTab,
     hides_ui: bool,
@@ -198,6 +200,7 @@ impl App {
             mask_work: mask_work::MaskWork::start(ctx),
             session: session::SessionKeeper::default(),
             downloads: downloads::Downloads::new(config.folders.as_ref()),
+            seeds: seeds::SeedSource::new(),
             folders: config.folders,
             tab: SideTab::default(),
             hides_ui: false,
