@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use eframe::egui::{
-    self, Align, Align2, Button, Color32, DragValue, Frame, InnerResponse, Label, Layout, Margin, Response,
-    RichText, Role, Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
+    self, Align, Button, DragValue, Frame, InnerResponse, Label, Layout, Margin, Response, RichText, Role,
+    Sense, Slider, SliderClamping, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
     emath::format_with_decimals_in_range, vec2,
 };
 
@@ -165,7 +165,7 @@ pub fn card<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui) -> R) -> InnerRespons
 }
 
 /// How a number is shown on a slider.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct NumberFormat<'a> {
     /// Unit behind the number.
     pub suffix: &'a str,
@@ -236,7 +236,7 @@ pub fn slider_row(
     range: RangeInclusive<f32>,
     format: NumberFormat<'_>,
 ) -> Response {
-    let scale = if format.scale == 0.0 { 1.0 } else { format.scale };
+    let scale = format.scale;
     let range = f64::from(*range.start()) * scale..=f64::from(*range.end()) * scale;
     let mut shown = f64::from(*value) * scale;
     let width = ui.available_width();
@@ -424,19 +424,6 @@ pub fn drawing(ui: &mut Ui, size: Vec2, name: &str) -> (Response, egui::Painter)
     let (response, painter) = ui.allocate_painter(size, Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
     (response, painter)
-}
-
-/// Text drawn at a place, for overlays that take no room.
-pub fn paint_text(
-    painter: &egui::Painter,
-    at: egui::Pos2,
-    anchor: Align2,
-    text: &str,
-    style: &egui::Style,
-    colour: Color32,
-) {
-    let font = TextStyle::Small.resolve(style);
-    painter.text(at, anchor, text, font, colour);
 }
 
 #[cfg(test)]
