@@ -14,8 +14,8 @@ use wordbrush::{
     canvas::{AreaSettings, CanvasAction, CanvasDisplay, CanvasInputs, CanvasState, Tool, canvas_ui},
     document::{Document, Edit, History, Target},
     paint::{
-        BrushSettings, Dab, Ink, StrokeBuffer, Symmetry, ellipse_outline, feathered, fill_on_mask, grown,
-        polygon_mask,
+        BrushSettings, Dab, Ink, Slope, StrokeBuffer, Symmetry, ellipse_outline, feathered, fill_on_mask,
+        grown, polygon_mask,
     },
 };
 use wordbrush_engine::api::{CanvasSize, Mask, Picture, RegionId};
@@ -258,7 +258,7 @@ fn filters(criterion: &mut Criterion) {
         bencher.iter(|| feathered(&disc, 20.0));
     });
     group.bench_function("fill", |bencher| {
-        bencher.iter(|| fill_on_mask(&disc, [1000, 1000], 20));
+        bencher.iter(|| fill_on_mask(&disc, [1000, 1000], 20, Slope::Up));
     });
     group.bench_function("draw an ellipse", |bencher| {
         bencher.iter(|| polygon_mask(size(2048), &ellipse_outline([200.0, 200.0], [1800.0, 1800.0])));

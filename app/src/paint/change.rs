@@ -3,7 +3,7 @@
 use wordbrush_engine::api::{Mask, Picture};
 
 use super::{
-    Point, ShapeMode, colour_at, combined, feathered, fill_by_colour, fill_on_mask, grown, inverted,
+    Point, ShapeMode, Slope, colour_at, combined, feathered, fill_by_colour, fill_on_mask, grown, inverted,
     polygon_mask, select_colour, shrunk,
 };
 
@@ -62,18 +62,24 @@ impl MaskChange {
             Self::Grow(radius_px) => grown(mask, *radius_px),
             Self::Shrink(radius_px) => shrunk(mask, *radius_px),
             Self::Feather(std_px) => feathered(mask, *std_px),
-            Self::Join(area, mode) => combined(mask, &area.to_mask(mask), *mode),
+            Self::Join(area, mode) => combined(mask, &area.to_mask(mask, *mode), *mode),
         }
     }
 }
 
 impl MaskArea {
-    /// The area on the canvas of `mask`.
-    fn to_mask(&self, mask: &Mask) -> Mask {
+    /// The area on the canvas of `mask`, for what is to become of it.
+    fn to_mask(&self, mask: &Mask, mode: ShapeMode) -> Mask {
         let size = mask.size();
         match self {
             Self::Outline(outline) => polygon_mask(size, outline),
-            Self::Enclosed { pixel, tolerance } => fill_on_mask(mask, *pixel, *tolerance),
+            Self::Enclosed { pixel, tolerance } => {
+                let slope = match mode {
+                    ShapeMode::Add | ShapeMode::Replace => Slope::Up,
+                    ShapeMode::Subtract | ShapeMode::Intersect => Slope::Down,
+                };
+                fill_on_mask(mask, *pixel, *tolerance, slope)
+            }
             Self::Coloured {
                 picture,
                 pixel,

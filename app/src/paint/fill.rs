@@ -2,19 +2,39 @@
 
 use wordbrush_engine::api::{CanvasSize, Mask, Picture};
 
+/// How far coverage may stand still on the way up or down a soft edge, in pixels. Where a wide brush's edge is gentle, a
+/// step of one in 255 is some pixels wide; a line that was drawn with less than full coverage is wider, and an end.
+const WIDEST_STEP_PX: usize = 12;
+
+/// Which way a patch goes on beyond its tolerance, over the soft edge that stopped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slope {
+    /// Up to the ridge of the line around it, for a patch that is to be painted.
+    Up,
+    /// Down to the valley around it, for one that is to be cut out.
+    Down,
+}
+
 /// Fills the patch of the mask around a pixel that is connected and about equally covered.
 ///
-/// `tolerance` (0 to 255) is how far coverage may differ from that under the pixel. The patch grows by a pixel, so
-/// that no pale seam is left along the soft edge that stopped it. Returns the patch alone; empty beyond the canvas.
-pub fn fill_on_mask(mask: &Mask, [x, y]: [u32; 2], tolerance: u8) -> Mask {
+/// `tolerance` (0 to 255) is how far coverage may differ from that under the pixel. From there the patch goes on as long
+/// as coverage rises, or falls, away from it: else what was painted with a soft brush would keep a pale seam, and what was
+/// cut out a ghost of its outline. It ends on the ridge of a line that was drawn around it and never runs down behind
+/// that. Returns the patch alone; empty beyond the canvas.
+pub fn fill_on_mask(mask: &Mask, [x, y]: [u32; 2], tolerance: u8, slope: Slope) -> Mask {
     let size = mask.size();
     if x >= size.width() || y >= size.height() {
         return Mask::new(size);
     }
-    let coverage = mask.to_coverage();
-    let seed = mask.coverage(x, y);
-    let mut patch = flooded(size, [x, y], |index| coverage[index].abs_diff(seed) <= tolerance);
-    grow_by_one(&mut patch, size);
+    let mut heights = mask.to_coverage();
+    if slope == Slope::Down {
+        for height in &mut heights {
+            *height = 255 - *height;
+        }
+    }
+    let seed = heights[y as usize * size.width() as usize + x as usize];
+    let mut patch = flooded(size, [x, y], |index| heights[index].abs_diff(seed) <= tolerance);
+    climb(&mut patch, &heights, size);
     Mask::from_coverage(size, &patch).expect("the patch was made for this size")
 }
 
@@ -139,29 +159,93 @@ fn flooded(size: CanvasSize, [x, y]: [u32; 2], belongs: impl Fn(usize) -> bool) 
     filled
 }
 
+/// Lets a patch take in every pixel around it to which heights rise without a fall.
+fn climb(patch: &mut [u8], heights: &[u8], size: CanvasSize) {
+    let around = |index| neighbours(index, size);
+    let mut front: Vec<usize> = (0..patch.len())
+        .filter(|&index| patch[index] > 0 && around(index).any(|next| patch[next] == 0))
+        .collect();
+    // Pixels of which it was found out already whether they are a step of the slope.
+    let mut is_looked_at = vec![false; patch.len()];
+    while let Some(index) = front.pop() {
+        for next in around(index) {
+            if patch[next] > 0 || heights[next] <= heights[index] {
+                continue;
+            }
+            patch[next] = 255;
+            front.push(next);
+        }
+        for on_step in step_at(index, patch, heights, &mut is_looked_at, size) {
+            patch[on_step] = 255;
+            front.push(on_step);
+        }
+    }
+}
+
+/// The pixels near `start`, which is part of the patch, that are as high and not yet part of it, if the slope goes on behind
+/// them; none on a ridge.
+fn step_at(
+    start: usize,
+    patch: &[u8],
+    heights: &[u8],
+    is_looked_at: &mut [bool],
+    size: CanvasSize,
+) -> Vec<usize> {
+    let height = heights[start];
+    if height == 255 {
+        return Vec::new();
+    }
+    let mut step = vec![start];
+    let mut goes_on = false;
+    let mut ring = 0..1;
+    for _ in 0..=WIDEST_STEP_PX {
+        for place in ring.clone() {
+            for next in neighbours(step[place], size) {
+                // Whether or not somebody has been there before.
+                goes_on |= heights[next] > height;
+                let is_new = heights[next] == height && patch[next] == 0;
+                if is_new && !std::mem::replace(&mut is_looked_at[next], true) {
+                    step.push(next);
+                }
+            }
+        }
+        ring = ring.end..step.len();
+    }
+    if goes_on { step.split_off(1) } else { Vec::new() }
+}
+
 fn grow_by_one(patch: &mut [u8], size: CanvasSize) {
-    let width = size.width() as usize;
     let before = patch.to_vec();
     for (index, out) in patch.iter_mut().enumerate() {
-        let x = index % width;
-        let mut neighbours = [
-            (x > 0).then(|| index - 1),
-            (x + 1 < width).then(|| index + 1),
-            index.checked_sub(width),
-            Some(index + width).filter(|&below| below < before.len()),
-        ]
-        .into_iter()
-        .flatten();
-        if *out == 0 && neighbours.any(|neighbour| before[neighbour] > 0) {
+        if *out == 0 && neighbours(index, size).any(|neighbour| before[neighbour] > 0) {
             *out = 255;
         }
     }
 }
 
+/// The pixels left, right, above and below of one.
+fn neighbours(index: usize, size: CanvasSize) -> impl Iterator<Item = usize> {
+    let width = size.width() as usize;
+    let x = index % width;
+    [
+        (x > 0).then(|| index - 1),
+        (x + 1 < width).then(|| index + 1),
+        index.checked_sub(width),
+        Some(index + width).filter(|&below| below < size.area()),
+    ]
+    .into_iter()
+    .flatten()
+}
+
 #[cfg(test)]
 mod tests {
+    use wordbrush_engine::api::RegionId;
+
     use super::*;
-    use crate::paint::{ShapeMode, combined, ellipse_outline, polygon_mask, rectangle_outline};
+    use crate::paint::{
+        BrushSettings, Ink, PenSample, Point, ShapeMode, Stroke, Symmetry, combined, ellipse_outline,
+        polygon_mask, rectangle_outline,
+    };
 
     fn size(width: u32, height: u32) -> CanvasSize {
         CanvasSize::new(width, height).unwrap()
@@ -173,11 +257,123 @@ mod tests {
         combined(&outer, &inner, ShapeMode::Subtract)
     }
 
+    /// A mask that a brush of 48 pixels has painted along a line.
+    fn stroke(canvas: CanvasSize, hardness: f32, line: &[Point]) -> Mask {
+        let sample = |&position: &Point| PenSample {
+            position,
+            pressure: 1.0,
+            time_secs: 0.0,
+        };
+        let brush = BrushSettings {
+            hardness,
+            ..BrushSettings::default()
+        };
+        let mask = Mask::new(canvas);
+        let (first, rest) = line.split_first().unwrap();
+        let (ink, middle) = (Ink::Paint, [0.0; 2]);
+        let mut stroke = Stroke::begin(
+            RegionId(1),
+            mask.clone(),
+            brush,
+            ink,
+            Symmetry::Off,
+            middle,
+            sample(first),
+        );
+        for point in rest {
+            stroke.push(sample(point));
+        }
+        stroke.into_ink().over(&mask)
+    }
+
+    /// Distance of a pixel's middle from a point.
+    fn distance_from([x, y]: Point, pixel: [u32; 2]) -> f32 {
+        (pixel[0] as f32 + 0.5 - x).hypot(pixel[1] as f32 + 0.5 - y)
+    }
+
     #[test]
-    fn a_closed_ring_is_filled_inside_only_and_without_a_seam() {
+    fn a_ring_drawn_with_a_soft_brush_is_filled_up_to_its_ridge_and_not_beyond() {
+        let canvas = size(300, 300);
+        let mut line = ellipse_outline([50.0, 50.0], [250.0, 250.0]);
+        line.push(line[0]);
+        for hardness in [0.8, 0.4, 0.0] {
+            let ring = stroke(canvas, hardness, &line);
+            let disc = combined(
+                &ring,
+                &fill_on_mask(&ring, [150, 150], 38, Slope::Up),
+                ShapeMode::Add,
+            );
+            for [x, y] in pixels(canvas) {
+                let (before, after) = (ring.coverage(x, y), disc.coverage(x, y));
+                match distance_from([150.0, 150.0], [x, y]) {
+                    ..99.0 => assert_eq!(after, 255, "{hardness}: a seam at {x}, {y}, {before} before"),
+                    101.5.. => assert_eq!(after, before, "{hardness}: outside at {x}, {y}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_fully_covered_is_an_end_all_the_same() {
+        let canvas = size(300, 300);
+        let mut line = ellipse_outline([50.0, 50.0], [250.0, 250.0]);
+        line.push(line[0]);
+        let half: Vec<u8> = stroke(canvas, 0.8, &line)
+            .to_coverage()
+            .iter()
+            .map(|&coverage| coverage / 2)
+            .collect();
+        let ring = Mask::from_coverage(canvas, &half).unwrap();
+        let patch = fill_on_mask(&ring, [150, 150], 38, Slope::Up);
+        for [x, y] in pixels(canvas) {
+            match distance_from([150.0, 150.0], [x, y]) {
+                ..79.0 => assert_eq!(patch.coverage(x, y), 255, "{x}, {y}"),
+                84.0.. => assert_eq!(patch.coverage(x, y), 0, "{x}, {y}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_gentle_slope_is_climbed_though_it_stands_still_from_pixel_to_pixel() {
+        let canvas = size(1200, 40);
+        let valley: Vec<u8> = (0..canvas.area())
+            .map(|index| (index % 1200) as i64 - 600)
+            .map(|x| (x.unsigned_abs() / 2).min(255).min(600 - x.unsigned_abs()) as u8)
+            .collect();
+        let mask = Mask::from_coverage(canvas, &valley).unwrap();
+        let patch = fill_on_mask(&mask, [600, 20], 10, Slope::Up);
+        for [x, y] in pixels(canvas) {
+            let expected = if (200..=1000).contains(&x) { 255 } else { 0 };
+            assert_eq!(patch.coverage(x, y), expected, "{x}, {y}");
+        }
+    }
+
+    #[test]
+    fn a_patch_that_is_cut_out_leaves_nothing_of_its_soft_edge() {
+        let canvas = size(300, 200);
+        for hardness in [0.8, 0.4, 0.0] {
+            let painted = stroke(canvas, hardness, &[[60.0, 60.0], [230.0, 140.0]]);
+            for pixel in [[60, 60], [145, 100]] {
+                let patch = fill_on_mask(&painted, pixel, 38, Slope::Down);
+                assert!(
+                    combined(&painted, &patch, ShapeMode::Subtract).is_empty(),
+                    "{hardness}"
+                );
+            }
+        }
+    }
+
+    fn pixels(canvas: CanvasSize) -> impl Iterator<Item = [u32; 2]> {
+        (0..canvas.height()).flat_map(move |y| (0..canvas.width()).map(move |x| [x, y]))
+    }
+
+    #[test]
+    fn a_closed_ring_with_crisp_edges_is_filled_inside_only() {
         let canvas = size(100, 100);
         let ring = ring(canvas);
-        let patch = fill_on_mask(&ring, [50, 50], 100);
+        let patch = fill_on_mask(&ring, [50, 50], 100, Slope::Up);
         assert_eq!(patch.coverage(50, 50), 255);
         assert_eq!(patch.coverage(2, 2), 0);
         let disc = combined(&ring, &patch, ShapeMode::Add);
@@ -189,7 +385,7 @@ mod tests {
     #[test]
     fn fill_beyond_the_canvas_does_nothing() {
         let canvas = size(10, 10);
-        assert!(fill_on_mask(&Mask::new(canvas), [10, 0], 10).is_empty());
+        assert!(fill_on_mask(&Mask::new(canvas), [10, 0], 10, Slope::Up).is_empty());
         let picture = Picture::solid(canvas, [1; 4]);
         assert!(fill_by_colour(&picture, canvas, [0, 10], 1.0).is_empty());
     }
@@ -206,7 +402,8 @@ mod tests {
             })
             .collect();
         let mask = Mask::from_coverage(canvas, &coverage).unwrap();
-        assert_eq!(fill_on_mask(&mask, [0, 0], 0).coverage(30, 64), 255);
+        let patch = fill_on_mask(&mask, [0, 0], 0, Slope::Up);
+        assert_eq!(patch.coverage(30, 64), 255);
     }
 
     fn halves() -> Picture {
@@ -245,13 +442,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rectangle_of_the_mask_can_be_refilled() {
+    fn a_crisp_rectangle_is_taken_as_it_is() {
         let canvas = size(64, 64);
         let mask = polygon_mask(canvas, &rectangle_outline([8.0, 8.0], [16.0, 16.0]));
-        let patch = fill_on_mask(&mask, [9, 9], 20);
-        assert_eq!(
-            patch.bounds(),
-            wordbrush_engine::api::PixelRect::new(7, 7, 17, 17)
-        );
+        let up = fill_on_mask(&mask, [9, 9], 20, Slope::Up);
+        assert_eq!(up, mask);
+        let down = fill_on_mask(&mask, [9, 9], 20, Slope::Down);
+        assert!(combined(&mask, &down, ShapeMode::Subtract).is_empty());
     }
 }

@@ -22,7 +22,7 @@ mod symmetry;
 
 pub use brush::{BrushSettings, PressureCurve};
 pub use change::{MaskArea, MaskChange};
-pub use fill::{colour_at, fill_by_colour, fill_on_mask, select_colour};
+pub use fill::{Slope, colour_at, fill_by_colour, fill_on_mask, select_colour};
 pub use morphology::{feathered, grown, inverted, shrunk};
 pub use raster::{Dab, Ink, StrokeBuffer, StrokeInk};
 pub use shape::{ShapeMode, combined, ellipse_outline, polygon_mask, rectangle_outline};
