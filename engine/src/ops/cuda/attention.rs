@@ -7,19 +7,18 @@ use super::operation::{
     Launch, Operation, Plan, run,
 };
 
-/// Widths of heads that have a kernel of their own, with its name. Narrower heads take the next one.
-const WIDTHS: [(usize, &str); 6] = [
-    (32, "attention_32"),
-    (48, "attention_48"),
-    (64, "attention_64"),
-    (80, "attention_80"),
-    (128, "attention_128"),
-    (160, "attention_160"),
+/// Widths of heads that have a kernel of their own, with its name and the queries of a block. Narrower heads take the next
+/// one.
+const WIDTHS: [(usize, &str, usize); 6] = [
+    (32, "attention_32", 128),
+    (40, "attention_40", 128),
+    (64, "attention_64", 128),
+    (80, "attention_80", 128),
+    (128, "attention_128", 64),
+    (160, "attention_160", 64),
 ];
-/// Queries of a block of those kernels.
-const QUERIES: usize = 64;
-/// Widest head of the kernel for all others.
-const MOST_ANY: usize = 512;
+/// Widest head of the kernel for all others. It could do up to 512 channels, but each of its threads reads a key alone.
+const MOST_ANY: usize = 160;
 /// Queries of one of its blocks.
 const QUERIES_ANY: usize = 4;
 
@@ -59,7 +58,7 @@ pub(crate) fn attention(
     let is_possible = if q.dtype() == DType::F32 {
         operation.width <= MOST_ANY
     } else {
-        operation.kernel_width().is_some() || operation.width <= 64
+        operation.kernel().is_some() || operation.width <= 64
     };
     is_possible
         .then(|| run(operation, &[Some(q), Some(k), Some(v)]))
@@ -67,10 +66,10 @@ pub(crate) fn attention(
 }
 
 impl Attention {
-    /// The kernel with matrix instructions for these heads.
-    fn kernel_width(&self) -> Option<&'static str> {
-        let fits = WIDTHS.iter().find(|(width, _)| self.width <= *width)?;
-        self.width.is_multiple_of(8).then_some(fits.1)
+    /// The kernel with matrix instructions for these heads, and the queries of a block.
+    fn kernel(&self) -> Option<(&'static str, usize)> {
+        let &(_, kernel, queries) = WIDTHS.iter().find(|(width, ..)| self.width <= *width)?;
+        self.width.is_multiple_of(8).then_some((kernel, queries))
     }
 }
 
@@ -82,8 +81,8 @@ impl Operation for Attention {
     }
 
     fn plan(&self, dtype: DType) -> Plan {
-        let (kernel, queries, threads) = match self.kernel_width() {
-            Some(kernel) if dtype != DType::F32 => (kernel, QUERIES, 128),
+        let (kernel, queries, threads) = match self.kernel() {
+            Some((kernel, queries)) if dtype != DType::F32 => (kernel, queries, 128),
             _ => ("attention_any", QUERIES_ANY, QUERIES_ANY * 32),
         };
         let launch = Launch {

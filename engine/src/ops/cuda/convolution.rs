@@ -5,13 +5,21 @@ use candle_core::{DType, Result, Shape, Tensor};
 use super::{
     channels_first, channels_last,
     operation::{
-        Argument::{Input, Output, Whole},
+        Argument::{self, Input, Nothing, Output, Scratch, Whole},
         Launch, Operation, Plan, run,
     },
 };
 
 /// Pixels of the result that a block computes.
 const BLOCK_PIXELS: usize = 128;
+/// Input channels of a slice, in the kernel that takes whole ones.
+const SLICE: usize = 32;
+/// Blocks that keep a card busy. Fewer share the inner dimension out among more of them.
+const BUSY: usize = 128;
+/// Slices that are worth a block of their own.
+const LEAST_SHARE: usize = 8;
+/// Most parts of a result that are kept to be added up.
+const MOST_PARTS: usize = 16;
 
 /// A square convolution of pictures of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +127,104 @@ impl Convolve {
         let side = |side: usize| (side + padding_before + padding_after - kernel) / stride + 1;
         (side(self.seen.0), side(self.seen.1))
     }
+
+    fn pixels(&self) -> usize {
+        let (height, width) = self.result_size();
+        self.pictures * height * width
+    }
+
+    /// Blocks over pixels and over output channels, so many of these each.
+    fn blocks(&self, columns: usize) -> [usize; 2] {
+        [
+            self.pixels().div_ceil(BLOCK_PIXELS),
+            self.out_channels.div_ceil(columns),
+        ]
+    }
+
+    /// What all kernels are told.
+    fn sizes(&self) -> [Argument; 14] {
+        let (height, width) = self.result_size();
+        [
+            self.pictures,
+            self.stored.0,
+            self.stored.1,
+            self.seen.0,
+            self.seen.1,
+            self.in_channels,
+            self.out_channels,
+            height,
+            width,
+            self.convolution.kernel,
+            self.convolution.stride,
+            self.convolution.padding_before,
+            self.bias_stride,
+            self.convolution.end as usize,
+        ]
+        .map(Whole)
+    }
+
+    /// The kernel for any number of input channels.
+    fn plain(&self, kernel: &'static str, columns: usize) -> Plan {
+        let [rows, columns] = self.blocks(columns);
+        let mut arguments = vec![Input(0), Input(1), Input(2), Input(3), Output];
+        arguments.extend(self.sizes());
+        let launch = Launch {
+            kernel,
+            grid: [rows, columns, 1],
+            threads: 256,
+            shared_bytes: 0,
+            arguments,
+        };
+        launch.into()
+    }
+
+    /// The kernel for whole slices of input channels.
+    fn sliced(&self, kernel: &'static str, columns: usize) -> Plan {
+        let [rows, columns] = self.blocks(columns);
+        let slices = self.convolution.kernel.pow(2) * self.in_channels / SLICE;
+        let share = slices.div_ceil(shares(rows * columns, slices));
+        let parts = slices.div_ceil(share);
+        let mut arguments = vec![Input(0), Input(1), Input(2), Input(3), Output];
+        arguments.push(if parts > 1 { Scratch } else { Nothing });
+        arguments.extend(self.sizes());
+        arguments.push(Whole(share));
+        let multiply = Launch {
+            kernel,
+            grid: [rows, columns, parts],
+            threads: 128,
+            shared_bytes: 0,
+            arguments,
+        };
+        if parts == 1 {
+            return multiply.into();
+        }
+        let count = self.shape().elem_count();
+        let mut arguments = vec![Scratch, Input(2), Input(3), Output];
+        arguments.extend(
+            [
+                self.pixels(),
+                self.pixels() / self.pictures.max(1),
+                self.out_channels,
+                self.bias_stride,
+                self.convolution.end as usize,
+                parts,
+            ]
+            .map(Whole),
+        );
+        Plan {
+            launches: vec![multiply, Launch::for_each("convolve_end", count, arguments)],
+            scratch: parts * count,
+        }
+    }
+}
+
+/// How many blocks share the slices of a part of the result, where there are `blocks` parts.
+fn shares(blocks: usize, slices: usize) -> usize {
+    if blocks >= BUSY {
+        return 1;
+    }
+    let wanted = (2 * BUSY / blocks.max(1)).min(MOST_PARTS);
+    wanted.min(slices / LEAST_SHARE).max(1)
 }
 
 impl Operation for Convolve {
@@ -129,45 +235,15 @@ impl Operation for Convolve {
         (self.pictures, height, width, self.out_channels).into()
     }
 
-    fn plan(&self, _: DType) -> Plan {
-        let (height, width) = self.result_size();
-        let (kernel, columns) = if self.out_channels <= 64 {
-            ("convolve_64", 64)
-        } else {
-            ("convolve_128", 128)
-        };
-        let mut arguments = vec![Input(0), Input(1), Input(2), Input(3), Output];
-        arguments.extend(
-            [
-                self.pictures,
-                self.stored.0,
-                self.stored.1,
-                self.seen.0,
-                self.seen.1,
-                self.in_channels,
-                self.out_channels,
-                height,
-                width,
-                self.convolution.kernel,
-                self.convolution.stride,
-                self.convolution.padding_before,
-                self.bias_stride,
-                self.convolution.end as usize,
-            ]
-            .map(Whole),
-        );
-        let launch = Launch {
-            kernel,
-            grid: [
-                (self.pictures * height * width).div_ceil(BLOCK_PIXELS),
-                self.out_channels.div_ceil(columns),
-                1,
-            ],
-            threads: 256,
-            shared_bytes: 0,
-            arguments,
-        };
-        launch.into()
+    fn plan(&self, dtype: DType) -> Plan {
+        let is_sliced = dtype != DType::F32 && self.in_channels.is_multiple_of(SLICE);
+        match (is_sliced, self.out_channels <= 64) {
+            (true, true) => self.sliced("convolve_sliced_64", 64),
+            (true, false) => self.sliced("convolve_sliced_128", 128),
+            // Few input channels are few products: one kernel of 16 bits does for them.
+            (false, is_narrow) if is_narrow || dtype != DType::F32 => self.plain("convolve_64", 64),
+            (false, _) => self.plain("convolve_128", 128),
+        }
     }
 
     fn twin(&self, inputs: &[Option<Vec<f32>>]) -> Vec<f32> {

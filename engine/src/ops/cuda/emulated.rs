@@ -208,7 +208,7 @@ fn check(launch: &Launch) {
         .arguments
         .iter()
         .map(|argument| match argument {
-            Argument::Input(_) | Argument::Output | Argument::Scratch => 'p',
+            Argument::Input(_) | Argument::Output | Argument::Scratch | Argument::Nothing => 'p',
             Argument::Whole(_) => 'i',
             Argument::Real(_) => 'f',
         })
@@ -300,6 +300,7 @@ pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Res
                 ),
                 Argument::Output => pointer(output.at),
                 Argument::Scratch => pointer(scratch.at),
+                Argument::Nothing => pointer(std::ptr::null_mut()),
                 Argument::Whole(number) => RawArgument {
                     whole: c_int::try_from(number).expect("sizes fit"),
                     ..raw(b'i')
@@ -324,7 +325,12 @@ pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Res
                 is_falling.into(),
             )
         };
-        assert_eq!(code, 0, "{name}: some threads wait for others for ever");
+        assert_ne!(code, 1, "{name}: some threads wait for others for ever");
+        assert_ne!(
+            code, 2,
+            "{name}: 16 bytes are addressed that do not begin at a multiple of 16"
+        );
+        assert_eq!(code, 0, "{name}");
     }
     let bytes = output.contents(bytes);
     Ok(Some(match result_type {

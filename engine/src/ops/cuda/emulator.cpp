@@ -57,19 +57,20 @@ static void call(void* data) {
                         reals[3]);
 }
 
-// Runs a kernel. 0 if all went well, 1 if some threads waited for ever.
+// Runs a kernel. 0 if all went well, 1 if some threads waited for ever, 2 if something was addressed off its alignment.
 extern "C" int emulator_run(void (*kernel)(), const Argument* arguments, const int* grid, int threads, int is_falling) {
   static Call data;
   data = Call{kernel, arguments};
   emulator::body = call;
   emulator::argument = &data;
-  gridDim = Index{grid[0], grid[1], grid[2]};
-  blockDim = Index{threads, 1, 1};
+  emulator::has_misaligned = false;
+  gridDim = Index{(unsigned)grid[0], (unsigned)grid[1], (unsigned)grid[2]};
+  blockDim = Index{(unsigned)threads, 1, 1};
   for (int z = 0; z < grid[2]; z++)
     for (int y = 0; y < grid[1]; y++)
       for (int x = 0; x < grid[0]; x++) {
-        blockIdx = Index{x, y, z};
+        blockIdx = Index{(unsigned)x, (unsigned)y, (unsigned)z};
         if (!emulator::run_block(threads, is_falling)) return 1;
       }
-  return 0;
+  return emulator::has_misaligned ? 2 : 0;
 }

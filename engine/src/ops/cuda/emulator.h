@@ -5,6 +5,7 @@
 // that a missing barrier shows as a wrong result in one of the two. A barrier that some threads never reach is reported.
 //
 // Shared memory is static memory, filled with a pattern before each block. Buffers end at pages that may not be touched.
+// What is copied ahead arrives when it is awaited and not before; until then, not-a-number lies in its place.
 
 #pragma once
 #include <setjmp.h>
@@ -18,6 +19,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #define EMULATED
 #define INLINE inline
@@ -31,7 +33,7 @@ using std::max;
 using std::min;
 
 struct Index {
-  int x, y, z;
+  unsigned x, y, z;
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
@@ -47,10 +49,23 @@ struct Fibre {
 };
 struct Warp {
   unsigned values[32][8];
+  const char* rows[32];
   int arrived, rounds;
+};
+// Bytes on their way to shared memory.
+struct Copy {
+  char* to;
+  const char* from;  // null for zeros
+  int group;
+};
+struct Copies {
+  std::vector<Copy> pending;
+  int committed;  // groups
 };
 static Fibre fibres[MOST_THREADS];
 static Warp warps[MOST_THREADS / 32];
+static Copies copies[MOST_THREADS];
+static bool has_misaligned;
 static char* stacks;
 static jmp_buf scheduler;
 static int current, arrived, rounds, progress;
@@ -92,6 +107,8 @@ static bool run_block(int threads, bool is_falling) {
   for (int i = 0; i < threads; i++) {
     fibres[i].is_started = fibres[i].is_done = false;
     warps[i / 32].arrived = warps[i / 32].rounds = 0;
+    copies[i].pending.clear();
+    copies[i].committed = 0;
   }
   for (volatile int done = 0; done < threads;) {
     progress = 0;
@@ -99,7 +116,7 @@ static bool run_block(int threads, bool is_falling) {
       current = is_falling ? threads - 1 - i : i;
       Fibre& fibre = fibres[current];
       if (fibre.is_done) continue;
-      threadIdx = Index{current, 0, 0};
+      threadIdx = Index{(unsigned)current, 0, 0};
       if (!_setjmp(scheduler)) {
         if (fibre.is_started) _longjmp(fibre.place, 1);
         fibre.is_started = true;
@@ -119,6 +136,8 @@ static bool run_block(int threads, bool is_falling) {
 }  // namespace emulator
 
 static inline void __syncthreads() { emulator::wait_for(emulator::arrived, emulator::rounds, blockDim.x); }
+
+static inline void __syncwarp() { emulator::wait_for_warp(); }
 
 static inline float exchange(float value, int from) {
   emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
@@ -145,17 +164,24 @@ static inline unsigned short bf16_bits(float value) {
   if (value != value) return 0x7fff;
   return (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
 }
-static inline float f16_value(unsigned short bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  float value;
-  if (exponent == 0)
-    value = ldexpf(fraction, -24);
-  else if (exponent == 31)
-    value = fraction ? NAN : INFINITE;
-  else
-    value = ldexpf(1024 + fraction, exponent - 25);
-  return bits & 0x8000 ? -value : value;
-}
+struct F16Values {
+  float of[1 << 16];
+  F16Values() {
+    for (int bits = 0; bits < 1 << 16; bits++) {
+      const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+      float value;
+      if (exponent == 0)
+        value = ldexpf(fraction, -24);
+      else if (exponent == 31)
+        value = fraction ? NAN : INFINITE;
+      else
+        value = ldexpf(1024 + fraction, exponent - 25);
+      of[bits] = bits & 0x8000 ? -value : value;
+    }
+  }
+};
+static const F16Values f16_values;
+static inline float f16_value(unsigned short bits) { return f16_values.of[bits]; }
 static inline unsigned short f16_bits(float value) {
   const unsigned short sign = std::signbit(value) ? 0x8000 : 0;
   value = fabsf(value);
@@ -193,3 +219,55 @@ static inline void multiply_f16(float (&sums)[4], const unsigned (&a)[4], const 
 static inline void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   multiply_matrices(sums, a, b, bf16_value);
 }
+
+// What a card refuses to address.
+static inline void must_be_aligned(const void* at) {
+  if ((size_t)at % 16) emulator::has_misaligned = true;
+}
+
+static inline void load_rows(unsigned (&to)[4], const void* row, bool is_transposed) {
+  must_be_aligned(row);
+  emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
+  const int lane = threadIdx.x % 32;
+  warp.rows[lane] = (const char*)row;
+  emulator::wait_for_warp();
+  for (int i = 0; i < 4; i++) {
+    unsigned short pair[2];
+    for (int e = 0; e < 2; e++) {
+      const int line = is_transposed ? lane % 4 * 2 + e : lane / 4;
+      const int column = is_transposed ? lane / 4 : lane % 4 * 2 + e;
+      memcpy(&pair[e], warp.rows[i * 8 + line] + column * 2, 2);
+    }
+    to[i] = (unsigned)pair[0] | (unsigned)pair[1] << 16;
+  }
+  emulator::wait_for_warp();
+}
+static inline void load_matrices(unsigned (&to)[4], const void* row) { load_rows(to, row, false); }
+static inline void load_transposed(unsigned (&to)[4], const void* row) { load_rows(to, row, true); }
+
+static inline void copy_ahead(void* to, const void* from, bool is_there) {
+  must_be_aligned(to);
+  must_be_aligned(from);
+  memset(to, 0xff, 16);
+  emulator::Copies& mine = emulator::copies[threadIdx.x];
+  mine.pending.push_back({(char*)to, is_there ? (const char*)from : 0, mine.committed});
+}
+static inline void commit_copies() { emulator::copies[threadIdx.x].committed++; }
+template <int NEWEST>
+static inline void await_copies() {
+  emulator::Copies& mine = emulator::copies[threadIdx.x];
+  std::vector<emulator::Copy> later;
+  for (const emulator::Copy& copy : mine.pending) {
+    if (copy.group >= mine.committed - NEWEST)
+      later.push_back(copy);
+    else if (copy.from)
+      memcpy(copy.to, copy.from, 16);
+    else
+      memset(copy.to, 0, 16);
+  }
+  mine.pending.swap(later);
+}
+
+static inline float power_of_2(float x) { return exp2f(x); }
+#define __expf expf
+static inline float __fdividef(float x, float y) { return x / y; }

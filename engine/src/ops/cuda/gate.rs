@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Shape, Tensor, cpu::erf::erf_f32};
 
 use super::operation::{
     Argument::{Input, Output, Whole},
-    Launch, Operation, Plan, run,
+    HELD, Launch, Operation, Plan, run,
 };
 
 struct Geglu {
@@ -39,10 +39,9 @@ impl Operation for Geglu {
     }
 
     fn plan(&self, _: DType) -> Plan {
-        let count = self.shape.elem_count();
-        let sizes = [Whole(count / self.inner.max(1)), Whole(self.inner)];
-        let arguments = [&[Input(0), Input(1), Output], &sizes[..]].concat();
-        Launch::for_each("geglu", count, arguments).into()
+        let tokens = self.shape.elem_count() / self.inner.max(1);
+        let arguments = vec![Input(0), Input(1), Output, Whole(tokens), Whole(self.inner)];
+        Launch::for_each("geglu", tokens * self.inner.div_ceil(HELD), arguments).into()
     }
 
     fn twin(&self, inputs: &[Option<Vec<f32>>]) -> Vec<f32> {
@@ -91,10 +90,16 @@ impl Operation for Add {
     }
 
     fn plan(&self, _: DType) -> Plan {
-        let count = self.shape.elem_count();
-        let sizes = [Whole(count / self.channels.max(1)), Whole(self.channels)];
-        let arguments = [&[Input(0), Input(1), Input(2), Output], &sizes[..]].concat();
-        Launch::for_each("add", count, arguments).into()
+        let tokens = self.shape.elem_count() / self.channels.max(1);
+        let arguments = [
+            Input(0),
+            Input(1),
+            Input(2),
+            Output,
+            Whole(tokens),
+            Whole(self.channels),
+        ];
+        Launch::for_each("add", tokens * self.channels.div_ceil(HELD), arguments.into()).into()
     }
 
     fn twin(&self, inputs: &[Option<Vec<f32>>]) -> Vec<f32> {

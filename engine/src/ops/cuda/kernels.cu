@@ -47,6 +47,42 @@ INLINE void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], const unsign
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
+// Four matrices of 8x8 numbers of 16 bits from shared memory, spread over the warp: of each, a lane gets the row lane / 4
+// at the columns 2t, 2t + 1, or transposed, the column lane / 4 at the rows 2t, 2t + 1. Lane 8i + r points to row r of
+// matrix i.
+INLINE void load_matrices(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}
+INLINE void load_transposed(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}
+
+// Sixteen bytes on their way to shared memory, or zeros, past the registers. They have arrived when the thread has awaited
+// the group that they were committed with; others see them after a barrier.
+INLINE void copy_ahead(void* to, const void* from, bool is_there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from),
+               "r"(is_there ? 16 : 0)
+               : "memory");
+}
+INLINE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// All groups but so many of the newest.
+template <int NEWEST>
+INLINE void await_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(NEWEST) : "memory");
+}
+
+INLINE float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 #endif
 
 // Number formats.
@@ -106,7 +142,7 @@ INLINE float warp_max(float value) {
   return value;
 }
 
-INLINE float silu(float x) { return x / (1.0f + expf(-x)); }
+INLINE float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 INLINE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
 // Group normalisation, optionally with SiLU behind it: sums over spans of a picture, then the result.
@@ -125,6 +161,21 @@ INLINE void load_8(float (&values)[8], const T* from, int channel, int channels)
     }
   } else {
     for (int i = 0; i < 8; i++) values[i] = channel + i < channels ? value_of(from[channel + i]) : 0.0f;
+  }
+}
+
+template <class T>
+INLINE void store_8(const float (&values)[8], T* to, int channel, int channels) {
+  const int count = Pack<T>::COUNT;
+  if (channels % count == 0) {
+    for (int i = 0; i < 8; i += count) {
+      Pack<T> pack;
+      for (int j = 0; j < count; j++) set(pack.values[j], values[i + j]);
+      if (channel + i < channels) *(Pack<T>*)(to + channel + i) = pack;
+    }
+  } else {
+    for (int i = 0; i < 8; i++)
+      if (channel + i < channels) set(to[channel + i], values[i]);
   }
 }
 
@@ -201,22 +252,11 @@ INLINE void group_norm_apply(const T* x, const float* sums, const T* weight, con
   for (int pixel = start + row; pixel < end; pixel += rows) {
     float values[8];
     load_8(values, picture + (size_t)pixel * channels, channel, channels);
-    T* place = result + (size_t)pixel * channels + channel;
-    const int count = Pack<T>::COUNT;
-    Pack<T> packs[8 / count];
     for (int i = 0; i < 8; i++) {
-      float value = (values[i] - first[i] - mean[i]) * scale[i] + shift[i];
-      if (has_silu) value = silu(value);
-      set(packs[i / count].values[i % count], value);
+      values[i] = (values[i] - first[i] - mean[i]) * scale[i] + shift[i];
+      if (has_silu) values[i] = silu(values[i]);
     }
-    for (int i = 0; i < 8; i += count) {
-      if (channels % count == 0) {
-        if (channel + i < channels) *(Pack<T>*)(place + i) = packs[i / count];
-      } else {
-        for (int j = 0; j < count; j++)
-          if (channel + i + j < channels) place[i + j] = packs[i / count].values[j];
-      }
-    }
+    store_8(values, result + (size_t)pixel * channels, channel, channels);
   }
 }
 
@@ -241,150 +281,210 @@ INLINE void layer_norm(const T* x, const T* weight, const T* bias, T* y, int tok
     set(to[c], (value_of(from[c]) - mean) * scale * value_of(weight[c]) + value_of(bias[c]));
 }
 
-// The gate of a transformer's feed-forward part: [tokens, 2 inner] to [tokens, inner]. The bias may be null.
+// The gate of a transformer's feed-forward part: [tokens, 2 inner] to [tokens, inner]. The bias may be null. A thread
+// computes 8 channels of a token.
 
 template <class T>
 INLINE void geglu(const T* x, const T* bias, T* y, int tokens, int inner) {
-  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (size_t)tokens * inner) return;
-  const size_t token = i / inner;
-  const int c = i - token * inner;
-  const T* from = x + token * 2 * inner;
-  float value = value_of(from[c]), gate = value_of(from[inner + c]);
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x, columns = (inner + 7) / 8, token = i / columns;
+  if (token >= tokens) return;
+  const int channel = (i - token * columns) * 8;
+  const T* from = x + (size_t)token * 2 * inner;
+  float values[8], gates[8], value_bias[8] = {}, gate_bias[8] = {};
+  load_8(values, from, channel, inner);
+  load_8(gates, from + inner, channel, inner);
   if (bias) {
-    value += value_of(bias[c]);
-    gate += value_of(bias[inner + c]);
+    load_8(value_bias, bias, channel, inner);
+    load_8(gate_bias, bias + inner, channel, inner);
   }
-  set(y[i], value * gelu(gate));
+  for (int j = 0; j < 8; j++) values[j] = (values[j] + value_bias[j]) * gelu(gates[j] + gate_bias[j]);
+  store_8(values, y + (size_t)token * inner, channel, inner);
 }
 
-// What follows a product: a bias per channel and what the result is added to; each may be null.
+// What follows a product: a bias per channel and what the result is added to; each may be null. A thread computes 8
+// channels of a token.
 
 template <class T>
 INLINE void add(const T* x, const T* bias, const T* residual, T* y, int tokens, int channels) {
-  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (size_t)tokens * channels) return;
-  float value = value_of(x[i]);
-  if (bias) value += value_of(bias[i % channels]);
-  if (residual) value += value_of(residual[i]);
-  set(y[i], value);
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x, columns = (channels + 7) / 8, token = i / columns;
+  if (token >= tokens) return;
+  const int channel = (i - token * columns) * 8;
+  const size_t start = (size_t)token * channels;
+  float values[8], biases[8] = {}, before[8] = {};
+  load_8(values, x + start, channel, channels);
+  if (bias) load_8(biases, bias, channel, channels);
+  if (residual) load_8(before, residual + start, channel, channels);
+  for (int j = 0; j < 8; j++) values[j] = values[j] + biases[j] + before[j];
+  store_8(values, y + start, channel, channels);
 }
 
 // Attention without a matrix of scores, for heads of up to D channels (d, a multiple of 8, are used).
 //
-// A warp owns 16 queries and keeps their result, largest score and sum of weights while blocks of 64 keys go by; the
-// result is scaled down whenever a larger score shows up. q, k, v and out are [b, n or m, heads, d].
+// A warp owns 16 M queries and keeps their result, largest score and sum of weights while blocks of keys go by; the
+// result is scaled down whenever a larger score shows up. While one block is multiplied, the next is on its way. q, k, v
+// and out are [b, n or m, heads, d].
 
-template <class T, int D>
+template <class T, int D, int M, int KEYS>
 INLINE void attention(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads, float scale,
                       int is_causal) {
-  const int KEYS = 64;
-  alignas(16) __shared__ T keys[KEYS][D + 8];
-  alignas(16) __shared__ T values[D][KEYS + 8];  // transposed, so that neighbouring keys are neighbours
+  // Rows of shared memory are 16 bytes longer than they need to be: eight neighbours then lie in different banks.
+  const int WIDE = (D + 15) / 16 * 16, STRIDE = WIDE + 8;
+  alignas(16) __shared__ T keys[2][KEYS * STRIDE];
+  alignas(16) __shared__ T values[2][KEYS * STRIDE];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const size_t stride = (size_t)heads * d, head = blockIdx.y * d;
   q += (size_t)blockIdx.z * n * stride + head;
   k += (size_t)blockIdx.z * m * stride + head;
   v += (size_t)blockIdx.z * m * stride + head;
   out += (size_t)blockIdx.z * n * stride + head;
-  const int query = blockIdx.x * 64 + warp * 16 + g;  // and the one 8 further down
+  const int block_query = blockIdx.x * (64 * M), query = block_query + warp * (16 * M) + g;
 
-  unsigned queries[D / 16][4];
-#pragma unroll
-  for (int s = 0; s < D / 16; s++)
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int row = query + i % 2 * 8, c = s * 16 + t * 2 + i / 2 * 8;
-      queries[s][i] = row < n && c < d ? pair_at(q + row * stride + c) : 0u;
-    }
-  float result[D / 8][4];
-#pragma unroll
-  for (int i = 0; i < D / 8; i++) result[i][0] = result[i][1] = result[i][2] = result[i][3] = 0.0f;
-  float largest[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f};
-
+  // Scores become powers of 2.
+  const float factor = scale * 1.4426950408889634f;
   // Later keys than the block's last query are nobody's.
-  const int last = is_causal ? min(m, (int)(blockIdx.x * 64 + 64)) : m;
-  for (int start = 0; start < last; start += KEYS) {
-    __syncthreads();
-    for (int i = threadIdx.x; i < KEYS * (D / 8); i += blockDim.x) {
-      const int key = i / (D / 8), c = i % (D / 8) * 8;
-      Pack<T> some_keys = zeros<T>(), some_values = zeros<T>();
-      if (start + key < m && c < d) {
-        some_keys = *(const Pack<T>*)(k + (start + key) * stride + c);
-        some_values = *(const Pack<T>*)(v + (start + key) * stride + c);
-      }
-      *(Pack<T>*)&keys[key][c] = some_keys;
-#pragma unroll
-      for (int j = 0; j < 8; j++) values[c + j][key] = some_values.values[j];
+  const int last = is_causal ? min(m, block_query + 64 * M) : m;
+  auto fetch = [&](int start, int buffer) {
+    for (int i = threadIdx.x; i < KEYS * (WIDE / 8); i += blockDim.x) {
+      const int key = i / (WIDE / 8), c = i % (WIDE / 8) * 8, to = key * STRIDE + c;
+      const bool is_there = start + key < m && c < d;
+      const size_t from = is_there ? (start + key) * stride + c : 0;
+      copy_ahead(&keys[buffer][to], k + from, is_there);
+      copy_ahead(&values[buffer][to], v + from, is_there);
     }
-    __syncthreads();
+    commit_copies();
+  };
+  fetch(0, 0);
 
-    float scores[KEYS / 8][4];
+  unsigned queries[M][WIDE / 16][4];
 #pragma unroll
-    for (int i = 0; i < KEYS / 8; i++) {
-      scores[i][0] = scores[i][1] = scores[i][2] = scores[i][3] = 0.0f;
+  for (int r = 0; r < M; r++)
 #pragma unroll
-      for (int s = 0; s < D / 16; s++) {
-        const unsigned b[2] = {pair_at(&keys[i * 8 + g][s * 16 + t * 2]), pair_at(&keys[i * 8 + g][s * 16 + t * 2 + 8])};
-        multiply(T(), scores[i], queries[s], b);
+    for (int s = 0; s < WIDE / 16; s++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int row = query + r * 16 + i % 2 * 8, c = s * 16 + t * 2 + i / 2 * 8;
+        queries[r][s][i] = row < n && c < d ? pair_at(q + row * stride + c) : 0u;
+      }
+  float result[M][D / 8][4], largest[M][2], sum[M][2];
+#pragma unroll
+  for (int r = 0; r < M; r++) {
+    largest[r][0] = largest[r][1] = -INFINITE;
+    sum[r][0] = sum[r][1] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < D / 8; i++) result[r][i][0] = result[r][i][1] = result[r][i][2] = result[r][i][3] = 0.0f;
+  }
+
+  int buffer = 0;
+  for (int start = 0; start < last; start += KEYS) {
+    await_copies<0>();
+    // Whoever read the other buffer has come here since.
+    __syncthreads();
+    if (start + KEYS < last) fetch(start + KEYS, 1 - buffer);
+
+    float scores[M][KEYS / 8][4];
+#pragma unroll
+    for (int i = 0; i < KEYS / 16; i++) {
+#pragma unroll
+      for (int r = 0; r < M; r++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) scores[r][2 * i][e] = scores[r][2 * i + 1][e] = 0.0f;
+      const T* rows = &keys[buffer][(i * 16 + lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8];
+#pragma unroll
+      for (int s = 0; s < WIDE / 16; s++) {
+        unsigned b[4];
+        load_matrices(b, rows + s * 16);
+        const unsigned low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+#pragma unroll
+        for (int r = 0; r < M; r++) {
+          multiply(T(), scores[r][2 * i], queries[r][s], low);
+          multiply(T(), scores[r][2 * i + 1], queries[r][s], high);
+        }
       }
     }
-    float top[2] = {largest[0], largest[1]};
+    if (start + KEYS > m || is_causal) {
 #pragma unroll
-    for (int i = 0; i < KEYS / 8; i++)
+      for (int r = 0; r < M; r++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int key = start + i * 8 + t * 2 + e % 2;
-        const bool is_seen = key < m && (!is_causal || key <= query + e / 2 * 8);
-        scores[i][e] = is_seen ? scores[i][e] * scale : -INFINITE;
-        top[e / 2] = fmaxf(top[e / 2], scores[i][e]);
-      }
+        for (int i = 0; i < KEYS / 8; i++)
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      // The four lanes of a row.
-      top[half] = fmaxf(top[half], __shfl_xor_sync(0xffffffffu, top[half], 1));
-      top[half] = fmaxf(top[half], __shfl_xor_sync(0xffffffffu, top[half], 2));
-      const float correction = expf(largest[half] - top[half]);  // 0 at the first block
-      largest[half] = top[half];
-      sum[half] *= correction;
-#pragma unroll
-      for (int i = 0; i < D / 8; i++) {
-        result[i][half * 2] *= correction;
-        result[i][half * 2 + 1] *= correction;
-      }
+          for (int e = 0; e < 4; e++) {
+            const int key = start + i * 8 + t * 2 + e % 2;
+            const bool is_seen = key < m && (!is_causal || key <= query + r * 16 + e / 2 * 8);
+            if (!is_seen) scores[r][i][e] = -INFINITE;
+          }
     }
 #pragma unroll
-    for (int i = 0; i < KEYS / 8; i++)
+    for (int r = 0; r < M; r++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        scores[i][e] = expf(scores[i][e] - largest[e / 2]);
-        sum[e / 2] += scores[i][e];
+      for (int half = 0; half < 2; half++) {
+        float top = largest[r][half];
+#pragma unroll
+        for (int i = 0; i < KEYS / 8; i++)
+          top = fmaxf(top, fmaxf(scores[r][i][half * 2], scores[r][i][half * 2 + 1]));
+        // The four lanes of a row.
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        const float correction = power_of_2((largest[r][half] - top) * factor);  // 0 at the first block
+        largest[r][half] = top;
+        const float shift = top * factor;
+        float added = 0.0f;
+#pragma unroll
+        for (int i = 0; i < KEYS / 8; i++)
+#pragma unroll
+          for (int e = half * 2; e < half * 2 + 2; e++) {
+            scores[r][i][e] = power_of_2(scores[r][i][e] * factor - shift);
+            added += scores[r][i][e];
+          }
+        sum[r][half] = sum[r][half] * correction + added;
+#pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+          result[r][i][half * 2] *= correction;
+          result[r][i][half * 2 + 1] *= correction;
+        }
       }
 #pragma unroll
     for (int s = 0; s < KEYS / 16; s++) {
       // Where a result of the first product lies is where the second one wants its left side.
-      const float(&low)[4] = scores[2 * s], (&high)[4] = scores[2 * s + 1];
-      const unsigned a[4] = {pair_of<T>(low[0], low[1]), pair_of<T>(low[2], low[3]), pair_of<T>(high[0], high[1]),
-                             pair_of<T>(high[2], high[3])};
+      unsigned a[M][4];
 #pragma unroll
-      for (int i = 0; i < D / 8; i++) {
-        const unsigned b[2] = {pair_at(&values[i * 8 + g][s * 16 + t * 2]), pair_at(&values[i * 8 + g][s * 16 + t * 2 + 8])};
-        multiply(T(), result[i], a, b);
+      for (int r = 0; r < M; r++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          const float(&part)[4] = scores[r][2 * s + j / 2];
+          a[r][j] = pair_of<T>(part[j % 2 * 2], part[j % 2 * 2 + 1]);
+        }
+      const T* rows = &values[buffer][(s * 16 + lane % 16) * STRIDE + lane / 16 * 8];
+#pragma unroll
+      for (int i = 0; i < WIDE / 16; i++) {
+        unsigned b[4];
+        load_transposed(b, rows + i * 16);
+        const unsigned low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+#pragma unroll
+        for (int r = 0; r < M; r++) {
+          multiply(T(), result[r][2 * i], a[r], low);
+          if (2 * i + 1 < D / 8) multiply(T(), result[r][2 * i + 1], a[r], high);
+        }
       }
     }
+    buffer = 1 - buffer;
   }
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
-    sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
-    const int row = query + half * 8;
+  for (int r = 0; r < M; r++)
 #pragma unroll
-    for (int i = 0; i < D / 8; i++) {
-      const int c = i * 8 + t * 2;
-      if (row < n && c < d)
-        *(unsigned*)(out + row * stride + c) = pair_of<T>(result[i][half * 2] / sum[half], result[i][half * 2 + 1] / sum[half]);
+    for (int half = 0; half < 2; half++) {
+      float all = sum[r][half];
+      all += __shfl_xor_sync(0xffffffffu, all, 1);
+      all += __shfl_xor_sync(0xffffffffu, all, 2);
+      const float share = 1.0f / all;
+      const int row = query + r * 16 + half * 8;
+#pragma unroll
+      for (int i = 0; i < D / 8; i++) {
+        const int c = i * 8 + t * 2;
+        const float(&part)[4] = result[r][i];
+        if (row < n && c < d)
+          *(unsigned*)(out + row * stride + c) = pair_of<T>(part[half * 2] * share, part[half * 2 + 1] * share);
+      }
     }
-  }
 }
 
 // The same for any number format and heads of up to 512 channels, without matrix instructions: a warp per query.
@@ -428,11 +528,19 @@ INLINE void attention_any(const T* q, const T* k, const T* v, T* out, int n, int
     if (lane + i * 32 < d) set(out[lane + i * 32], result[i] / sum);
 }
 
-// Convolution as a product: pixels of the result times (taps x input channels) times output channels.
+// Convolution as a product: pixels of the result times (taps x input channels) times output channels. Here for every number
+// format and any number of input channels.
 //
 // A block computes 128 pixels of N channels; its 8 warps 64 x 32 or 32 x 32 each. While one slice of the inner dimension
 // is multiplied, the next is on its way into registers. The picture may be read as if every pixel was repeated first
 // (virtual_h, virtual_w). weight is [cout, kernel, kernel, cin]; bias is [cout], or [b, cout] with bias_stride = cout.
+
+// What follows the sums of a convolution.
+INLINE float finished(float value, int activation) {
+  if (activation == 1) return fmaxf(value, 0.0f);
+  if (activation == 2) return silu(value);
+  return value;
+}
 
 template <class T, int M, int N>
 struct Tile {
@@ -584,11 +692,170 @@ INLINE void convolve(const T* x, const T* weight, const T* bias, const T* residu
           float value = sums[i][j][half * 2 + e];
           if (row_bias) value += value_of(row_bias[column]);
           if (residual) value += value_of(residual[place]);
-          if (activation == 1) value = fmaxf(value, 0.0f);
-          if (activation == 2) value = silu(value);
-          set(y[place], value);
+          set(y[place], finished(value, activation));
         }
     }
+}
+
+// The same where input channels come in whole slices of 32, in formats of 16 bits: no slice then spans two taps, and
+// slices travel past the registers.
+//
+// A block of 4 warps computes 128 pixels of N channels, each warp 64 x N / 2. Two slices are on their way while a third is
+// multiplied. Pack p of a row of a slice (64 bytes) lies at p ^ row / 2 % 4: eight neighbours then lie in different banks.
+// Where a picture has too few blocks to keep a card busy, blockIdx.z shares the slices out; what they give is added up
+// by convolve_end, from `parts`, [shares, pixels, cout]. Without shares, `parts` is null.
+
+INLINE int place_of_pack(int row, int pack) { return row * 32 + (pack ^ row / 2 % 4) * 8; }
+
+template <class T, int N>
+INLINE void convolve_sliced(const T* x, const T* weight, const T* bias, const T* residual, T* y, float* parts, int pictures,
+                            int h, int w, int virtual_h, int virtual_w, int cin, int cout, int out_h, int out_w, int kernel,
+                            int stride, int padding, int bias_stride, int activation, int share) {
+  const int ROWS = 128, DEPTH = 32, STAGES = 3, COLUMNS = N / 16;  // of 8 channels, in a warp
+  alignas(128) __shared__ T left[STAGES][ROWS * DEPTH];
+  alignas(128) __shared__ T right[STAGES][N * DEPTH];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const int area = out_h * out_w, pixels = pictures * area;
+  const int slices_of_tap = cin / DEPTH, slices = kernel * kernel * slices_of_tap;
+  const int first = blockIdx.z * share, count = min(share, slices - first);
+
+  // Four threads bring a row of a slice, one pack each; every thread serves rows 32 apart.
+  const int pack = threadIdx.x % 4, my_row = threadIdx.x / 4;
+  int base[4], top[4], left_edge[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int pixel = blockIdx.x * ROWS + my_row + i * 32, place = pixel % area;
+    base[i] = pixel < pixels ? pixel / area * h * w : -1;
+    top[i] = place / out_w * stride - padding;
+    left_edge[i] = place % out_w * stride - padding;
+  }
+  const int first_column = blockIdx.y * N;
+  const size_t row_of_weight = (size_t)kernel * kernel * cin;
+  const T* next_weight = weight + (first_column + my_row) * row_of_weight + (size_t)first * DEPTH + pack * 8;
+
+  int tap = first / slices_of_tap, slice = first % slices_of_tap;
+  const T* from[4];  // null outside the picture
+  auto find_tap = [&] {
+    const int line = tap / kernel, column_of_tap = tap - line * kernel;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      int row = top[i] + line, column = left_edge[i] + column_of_tap;
+      from[i] = 0;
+      if (base[i] < 0 || row < 0 || row >= virtual_h || column < 0 || column >= virtual_w) continue;
+      if (virtual_h != h) row = row * h / virtual_h;
+      if (virtual_w != w) column = column * w / virtual_w;
+      from[i] = x + (size_t)(base[i] + row * w + column) * cin + pack * 8;
+    }
+  };
+  find_tap();
+  int fetched = 0;
+  auto fetch = [&](int stage) {
+    if (fetched < count) {
+      if (slice == slices_of_tap) {
+        slice = 0;
+        tap++;
+        find_tap();
+      }
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        copy_ahead(&left[stage][place_of_pack(my_row + i * 32, pack)], from[i] ? from[i] + slice * DEPTH : x, from[i] != 0);
+#pragma unroll
+      for (int i = 0; i < N / 32; i++) {
+        const bool is_there = first_column + my_row + i * 32 < cout;
+        copy_ahead(&right[stage][place_of_pack(my_row + i * 32, pack)],
+                   is_there ? next_weight + i * 32 * row_of_weight : weight, is_there);
+      }
+      next_weight += DEPTH;
+      slice++;
+      fetched++;
+    }
+    commit_copies();
+  };
+
+  float sums[4][COLUMNS][4];
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int j = 0; j < COLUMNS; j++) sums[i][j][0] = sums[i][j][1] = sums[i][j][2] = sums[i][j][3] = 0.0f;
+  const int warp_row = warp / 2 * 64, warp_column = warp % 2 * (N / 2);
+  fetch(0);
+  fetch(1);
+  int stage = 0;
+  for (int step = 0; step < count; step++) {
+    await_copies<1>();
+    // Whoever read the stage that is filled now has come here since.
+    __syncthreads();
+    fetch(stage == 0 ? 2 : stage - 1);
+#pragma unroll
+    for (int k = 0; k < DEPTH / 8; k += 2) {
+      unsigned a[4][4];
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        load_matrices(a[i], &left[stage][place_of_pack(warp_row + i * 16 + lane % 16, k + lane / 16)]);
+#pragma unroll
+      for (int j = 0; j < COLUMNS / 2; j++) {
+        unsigned b[4];
+        load_matrices(
+            b, &right[stage][place_of_pack(warp_column + j * 16 + lane / 16 * 8 + lane % 8, k + lane / 8 % 2)]);
+        const unsigned low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          multiply(T(), sums[i][2 * j], a[i], low);
+          multiply(T(), sums[i][2 * j + 1], a[i], high);
+        }
+      }
+    }
+    stage = stage == 2 ? 0 : stage + 1;
+  }
+
+  // A warp's results pass through shared memory, 16 pixels at a time, so that neighbouring channels are finished together.
+  const int CHANNELS = N / 2, LONG = CHANNELS + 8;
+  __syncthreads();
+  float* tile = (float*)left + warp * 16 * LONG;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+#pragma unroll
+    for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) tile[(g + e / 2 * 8) * LONG + j * 8 + t * 2 + e % 2] = sums[i][j][e];
+    __syncwarp();
+#pragma unroll 1
+    for (int k = lane; k < 16 * CHANNELS / 8; k += 32) {
+      const int row = k / (CHANNELS / 8), column = k % (CHANNELS / 8) * 8, channel = first_column + warp_column + column;
+      const int pixel = blockIdx.x * ROWS + warp_row + i * 16 + row;
+      if (pixel >= pixels || channel >= cout) continue;
+      float values[8], added[8];
+      load_8(values, tile + row * LONG, column, CHANNELS);
+      if (parts) {
+        store_8(values, parts + ((size_t)blockIdx.z * pixels + pixel) * cout, channel, cout);
+        continue;
+      }
+      if (bias) {
+        load_8(added, bias + (size_t)(pixel / area) * bias_stride, channel, cout);
+        for (int e = 0; e < 8; e++) values[e] += added[e];
+      }
+      if (residual) {
+        load_8(added, residual + (size_t)pixel * cout, channel, cout);
+        for (int e = 0; e < 8; e++) values[e] += added[e];
+      }
+      for (int e = 0; e < 8; e++) values[e] = finished(values[e], activation);
+      store_8(values, y + (size_t)pixel * cout, channel, cout);
+    }
+    __syncwarp();
+  }
+}
+
+template <class T>
+INLINE void convolve_end(const float* parts, const T* bias, const T* residual, T* y, int pixels, int area, int cout,
+                         int bias_stride, int activation, int shares) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, all = (size_t)pixels * cout;
+  if (i >= all) return;
+  const int pixel = i / cout, column = i - (size_t)pixel * cout;
+  float sum = 0.0f;
+  for (int part = 0; part < shares; part++) sum += parts[part * all + i];
+  if (bias) sum += value_of(bias[(size_t)(pixel / area) * bias_stride + column]);
+  if (residual) sum += value_of(residual[i]);
+  set(y[i], finished(sum, activation));
 }
 
 // What a step of the stream does around the denoiser. A row is a region at a noise level; two tables say what it is:
@@ -778,8 +1045,7 @@ INLINE void rgba(const T* x, unsigned* y, int height, int width, int channel_str
                       divisors, shares, before, y, slots, channels, h, w, channel_stride, cell_stride, is_guided,      \
                       is_last, scale, delta);                                                                          \
   }                                                                                                                    \
-  FOR_WIDTH(T, 64)                                                                                                     \
-  FOR_WIDTH(T, 128)
+  FOR_WIDTH(T, 64)
 
 #define FOR_WIDTH(T, N)                                                                                                \
   KERNEL(256) convolve_##N##_##T(const T* x, const T* weight, const T* bias, const T* residual, T* y, int pictures,    \
@@ -789,25 +1055,49 @@ INLINE void rgba(const T* x, unsigned* y, int height, int width, int channel_str
                    stride, padding, bias_stride, activation);                                                          \
   }
 
-#define FOR_HEAD(T, D)                                                                                                 \
+// Widths of heads, 16 queries each so often in a warp, and as many keys at a time as registers and shared memory hold.
+#define FOR_HEAD(T, D, M, KEYS)                                                                                        \
   KERNEL(128) attention_##D##_##T(const T* q, const T* k, const T* v, T* out, int n, int m, int d, int heads,          \
                                   float scale, int is_causal) {                                                        \
-    attention<T, D>(q, k, v, out, n, m, d, heads, scale, is_causal);                                                   \
+    attention<T, D, M, KEYS>(q, k, v, out, n, m, d, heads, scale, is_causal);                                          \
   }
-#define FOR_HEADS(T) \
-  FOR_HEAD(T, 32) FOR_HEAD(T, 48) FOR_HEAD(T, 64) FOR_HEAD(T, 80) FOR_HEAD(T, 128) FOR_HEAD(T, 160)
+#define FOR_HEADS(T)     \
+  FOR_HEAD(T, 32, 2, 64)  \
+  FOR_HEAD(T, 40, 2, 64)  \
+  FOR_HEAD(T, 64, 2, 64)  \
+  FOR_HEAD(T, 80, 2, 32)  \
+  FOR_HEAD(T, 128, 1, 32) \
+  FOR_HEAD(T, 160, 1, 32)
+
+#define FOR_SLICES(T, N)                                                                                               \
+  KERNEL(128) convolve_sliced_##N##_##T(const T* x, const T* weight, const T* bias, const T* residual, T* y,           \
+                                        float* parts, int pictures, int h, int w, int virtual_h, int virtual_w,        \
+                                        int cin, int cout, int out_h, int out_w, int kernel, int stride, int padding,  \
+                                        int bias_stride, int activation, int share) {                                  \
+    convolve_sliced<T, N>(x, weight, bias, residual, y, parts, pictures, h, w, virtual_h, virtual_w, cin, cout, out_h, \
+                          out_w, kernel, stride, padding, bias_stride, activation, share);                             \
+  }
+#define FOR_16_BITS(T)                                                                                                 \
+  FOR_HEADS(T)                                                                                                         \
+  FOR_SLICES(T, 64)                                                                                                    \
+  FOR_SLICES(T, 128)                                                                                                   \
+  KERNEL(256) convolve_end_##T(const float* parts, const T* bias, const T* residual, T* y, int pixels, int area,       \
+                               int cout, int bias_stride, int activation, int shares) {                                \
+    convolve_end<T>(parts, bias, residual, y, pixels, area, cout, bias_stride, activation, shares);                    \
+  }
 
 // A number format is compiled when a network first uses it.
 #ifdef WITH_F16
 FOR_TYPE(f16)
-FOR_HEADS(f16)
+FOR_16_BITS(f16)
 #endif
 #ifdef WITH_BF16
 FOR_TYPE(bf16)
-FOR_HEADS(bf16)
+FOR_16_BITS(bf16)
 #endif
 #ifdef WITH_F32
 FOR_TYPE(f32)
+FOR_WIDTH(f32, 128)
 #endif
 #ifdef WITH_LATENTS
 KERNEL(256) roll_f32(const f32* x, const unsigned* shifts, f32* y, int rows, int channels, int h, int w) {

@@ -6,17 +6,17 @@ use super::{
     channels_first, channels_last,
     operation::{
         Argument::{Input, Output, Real, Scratch, Whole},
-        Launch, Operation, Plan, run,
+        HELD, Launch, Operation, Plan, run,
     },
 };
 
-/// Channels that one thread holds.
-const HELD: usize = 8;
 /// Most channels whose sums fit into shared memory.
 const MOST_CHANNELS: usize = 4096;
-/// Values that make a block's work; a picture is cut into at most [`MOST_SPANS`] parts.
+/// Values that make a block's work. Pictures are cut into parts of so many, or larger ones if that made more than
+/// [`MOST_BLOCKS`] in all, or [`MOST_SPANS`] of a picture.
 const VALUES_PER_BLOCK: usize = 32 << 10;
-const MOST_SPANS: usize = 64;
+const MOST_BLOCKS: usize = 1024;
+const MOST_SPANS: usize = 256;
 
 struct GroupNorm {
     pictures: usize,
@@ -72,7 +72,8 @@ impl Operation for GroupNorm {
         let columns = self.channels.div_ceil(HELD);
         let threads = columns * (256 / columns).max(1);
         let spans = (area * self.channels).div_ceil(VALUES_PER_BLOCK);
-        let span = area.div_ceil(spans.clamp(1, MOST_SPANS));
+        let most_spans = (MOST_BLOCKS / self.pictures.max(1)).clamp(1, MOST_SPANS);
+        let span = area.div_ceil(spans.clamp(1, most_spans));
         let spans = area.div_ceil(span);
         let launch = |kernel, shared: usize, arguments| Launch {
             kernel,

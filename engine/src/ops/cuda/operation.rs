@@ -32,6 +32,8 @@ pub(super) enum Argument {
     Output,
     /// Memory between two launches.
     Scratch,
+    /// A null pointer.
+    Nothing,
     /// A whole number.
     Whole(usize),
     /// A fraction.
@@ -55,6 +57,8 @@ impl From<Launch> for Plan {
     }
 }
 
+/// Channels of a pixel or token that one thread holds, in kernels that treat them one by one.
+pub(super) const HELD: usize = 8;
 /// Threads of kernels that treat every value alike.
 const THREADS: usize = 256;
 

@@ -194,6 +194,8 @@ fn attentions(dtype: DType, cases: &mut Vec<Case>) -> Result<()> {
         (1, 33, 65, 1, 128, false),
         (2, 9, 9, 3, 12, true), // not a multiple of 8
         (1, 17, 40, 2, 48, false),
+        (1, 150, 150, 1, 40, true),
+        (1, 131, 96, 1, 8, false),
     ] {
         let wide = heads * width;
         cases.push(Case {
@@ -225,7 +227,14 @@ fn convolutions(dtype: DType, cases: &mut Vec<Case>) -> Result<()> {
         ([2, 40, 5, 6], 32, 3, 1, (1, 1), Some((10, 12))),
         ([1, 16, 4, 4], 8, 3, 1, (1, 1), Some((7, 7))), // repeated unevenly
         ([1, 72, 12, 12], 70, 1, 1, (0, 0), None),
+        // Whole slices of input channels: a few, and so many that several blocks share them.
+        ([2, 32, 9, 7], 24, 3, 1, (1, 1), None),
+        ([1, 64, 13, 8], 131, 3, 2, (0, 1), None),
+        ([3, 64, 9, 16], 136, 1, 1, (0, 0), None),
+        ([2, 96, 5, 6], 32, 3, 1, (1, 1), Some((10, 12))),
+        ([1, 64, 4, 4], 72, 3, 1, (1, 1), Some((7, 7))),
         ([1, 320, 8, 8], 64, 3, 1, (1, 1), None),
+        ([1, 160, 6, 8], 130, 3, 1, (1, 1), None),
     ] {
         for (end, has_all) in [(End::Plain, false), (End::Relu, true), (End::Silu, true)] {
             let convolution = Convolution {
