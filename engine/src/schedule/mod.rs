@@ -223,7 +223,13 @@ impl SlotTable {
                 euler::Grid::new(&schedule, grid).and_then(|grid| grid.slots(&indexes, spec.prediction))
             }
         };
-        table.expect("a step list points into the grid of 50 steps")
+        let mut table = table.expect("a step list points into the grid of 50 steps");
+        if spec.sampler == SamplerKind::EulerTrailing {
+            // A list may begin below the grid's noisiest step, of which the grid's scale is. What a slot does not expect,
+            // it does not take away.
+            table.initial_scale = table.slots[0].noising.noise;
+        }
+        table
     }
 
     /// From slots that a sampler made.
@@ -324,6 +330,24 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_first_latent_holds_as_much_noise_as_the_first_slot_expects() {
+        let choice = crate::api::ModelChoice::plain(crate::api::ModelSource::Toy);
+        let toy = crate::models::toy::load(&choice, &crate::device::Compute::cpu()).unwrap();
+        let mut spec = toy.parts.spec;
+        spec.sampler = SamplerKind::EulerTrailing;
+        for (first, noise) in [(0, 14.6146), (12, 4.3)] {
+            let steps = StepList::new(vec![first, 25, 37]).unwrap();
+            let table = SlotTable::for_model(&spec, &steps, BackgroundNoise::Corrected);
+            assert_eq!(table.initial_scale, table.slots()[0].noising.noise);
+            assert!(
+                (table.initial_scale - noise).abs() < 0.2,
+                "{}",
+                table.initial_scale
+            );
         }
     }
 

@@ -77,11 +77,11 @@ pub struct Session {
     steps_left: usize,
     /// Steps made; numbers the noise of dreams.
     step_count: u64,
-    /// The newest finished latent.
+    /// What is shown: the newest finished latent, or the foretold one of a first picture.
     latest: Option<(Tensor, FrameKind)>,
     /// The newest picture that all edits had gone into, as far as it is held.
     finished: Option<Finished>,
-    /// Whether pictures are foretold where there is a finished one.
+    /// Whether pictures are foretold where one is shown already.
     foretells: bool,
     /// Cells of all latents of one call of the denoiser together.
     cells_per_call: usize,
@@ -442,7 +442,9 @@ impl Session {
                 rows,
             });
         }
-        let is_foretold = slot == 0 && (self.foretells || self.finished.is_none());
+        // Where every edit starts over, edits that come faster than a picture takes would otherwise show nothing at all.
+        let starts_over = canvas.scene.settings.edits == EditPolicy::Flush;
+        let is_foretold = slot == 0 && (self.foretells || starts_over || self.latest.is_none());
         let preview = is_foretold
             .then(|| canvas.table.slots()[slot].foretold(latent, &result))
             .transpose()

@@ -358,6 +358,42 @@ fn sequential_passes_answer_with_a_preview_first() {
 }
 
 #[test]
+fn a_quick_device_foretells_only_the_first_picture_and_after_edits_that_start_over() {
+    for edits in [EditPolicy::FlowThrough, EditPolicy::Flush] {
+        let mut scene = scene();
+        scene.settings.pass_order = PassOrder::Sequential;
+        scene.settings.edits = edits;
+        let mut bench = Bench::new(&scene);
+        bench.session.foretell(false);
+        assert!(bench.step().latent.is_some());
+        bench.settle();
+        for prompt in ["blue", "yellow"] {
+            // Before the passes are through, so that flushing them would show nothing otherwise.
+            scene.regions[0].prompt = prompt.to_owned();
+            bench.apply(&scene);
+            assert_eq!(bench.step().latent.is_some(), edits == EditPolicy::Flush);
+        }
+    }
+}
+
+#[test]
+fn a_quick_dream_shows_finished_pictures_only() {
+    let mut scene = scene();
+    scene.settings.pass_order = PassOrder::Sequential;
+    scene.settings.picture = PictureMode::Dream;
+    let mut bench = Bench::new(&scene);
+    bench.session.foretell(false);
+    let kinds: Vec<FrameKind> = (0..12)
+        .map(|_| bench.step())
+        .filter_map(|outcome| outcome.latent.map(|_| outcome.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [FrameKind::Preview, FrameKind::Complete, FrameKind::Complete]
+    );
+}
+
+#[test]
 fn guidance_waits_for_no_negative_prompt() {
     let mut scene = scene();
     for region in &mut scene.regions {
