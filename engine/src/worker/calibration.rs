@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A call that takes longer settles the question: a batch of several such calls would answer an edit far too late.
-const TOO_SLOW: Duration = Duration::from_millis(1500);
+pub(super) const TOO_SLOW: Duration = Duration::from_millis(1500);
 /// Calls of one kind at most, and how long they may take together.
 const MOST_CALLS: usize = 6;
 const LONG_ENOUGH: Duration = Duration::from_millis(100);

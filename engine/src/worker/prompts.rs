@@ -105,7 +105,10 @@ impl PromptEncoder {
             .filter(|prompt| {
                 !state.cache.contains_key(*prompt)
                     && state.in_progress.as_ref() != Some(*prompt)
-                    && state.failed.get(*prompt).is_none_or(|at| at.elapsed() > RETRY_AFTER)
+                    && state
+                        .failed
+                        .get(*prompt)
+                        .is_none_or(|at| at.elapsed() > RETRY_AFTER)
             })
             .cloned()
             .collect();
