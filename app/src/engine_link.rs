@@ -189,6 +189,8 @@ impl EngineLink {
     fn note(&mut self, event: &Event) {
         match event {
             Event::ModelLoaded(summary) => {
+                // An engine that is started again must have it, too.
+                self.config.model = Some(summary.choice.clone());
                 self.summary = Some(summary.clone());
                 self.loading = None;
                 self.model_error = None;
