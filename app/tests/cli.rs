@@ -329,6 +329,31 @@ fn the_machine_is_measured() {
 }
 
 #[test]
+fn a_measurement_ends_where_little_is_painted_or_nothing() {
+    let place = Place::new();
+    let bench = |size, regions| {
+        [
+            "bench",
+            "--model",
+            "toy",
+            "--size",
+            size,
+            "--regions",
+            regions,
+            "--seconds",
+            "1",
+            "--edits",
+            "1",
+        ]
+    };
+    // The background alone, and a region that an edit leaves hardly anything of.
+    place.done(&bench("64x64", "0"));
+    place.done(&bench("64x64", "1"));
+    let message = place.failed(&bench("8x8", "1"));
+    assert!(message.contains("larger --size"), "{message}");
+}
+
+#[test]
 fn what_is_read_is_never_written_over() {
     let place = Place::new();
     place.done(&["render", "scene.json", "-o", "p.png"]);

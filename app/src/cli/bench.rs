@@ -269,6 +269,7 @@ impl Bench {
     }
 
     fn run(mut self, arguments: &BenchArguments, canvas: BenchCanvas) -> anyhow::Result<Report> {
+        let whole = self.document.clone();
         let bar = progress_bar(2 * u64::from(arguments.edits) + u64::from(arguments.seconds));
         bar.set_message("first picture");
         let begun = Instant::now();
@@ -296,6 +297,8 @@ impl Bench {
         }
 
         bar.set_message("frames");
+        // The edits may have left less to paint.
+        self.document = whole;
         let Counted {
             frames,
             seconds,
@@ -425,6 +428,13 @@ impl Bench {
         let revision = self.revision;
         // The first ones belong to the change.
         let mut last = self.wait(|frame| is_final(frame, revision))?;
+        // Then there would be no other frame to wait for.
+        anyhow::ensure!(
+            last.work.denoise_rows > 0,
+            "nothing is painted on a canvas of {} x {} px, which is too small: choose a larger --size",
+            self.document.size.width(),
+            self.document.size.height()
+        );
         let (first_sequence, begun) = (last.sequence, Instant::now());
         let mut sum = StageTimings::default();
         let mut work = StageWork::default();
@@ -515,6 +525,10 @@ fn scene(canvas: BenchCanvas, order: PassOrder) -> Document {
     "sky".clone_into(&mut document.background.prompt);
     document.settings.steps = StepList::with_count(canvas.steps.into());
     document.settings.pass_order = order;
+    if canvas.regions == 0 {
+        // Something has to be painted.
+        document.background.keep_strength = 0.0;
+    }
     let count = f64::from(canvas.regions);
     for number in 0..canvas.regions {
         let across = (f64::from(number) + 0.5) / count;
