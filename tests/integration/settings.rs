@@ -57,11 +57,16 @@ fn the_interface_takes_the_size_that_was_dragged_to_when_the_drag_is_over() {
         harness.run_steps(1);
         assert_eq!(harness.ctx.zoom_factor(), 1.0, "not under the hand");
     }
+    // The hand rests.
+    harness.run_steps(2);
+    let shown = harness.get_by_label("Interface size value").value();
+    let shown: f32 = shown.unwrap().trim_end_matches([' ', '%']).parse().unwrap();
     harness.drop_at(number + egui::vec2(100.0, 0.0));
     harness.run_steps(3);
     // 100 points are a third of the range from 75 to 200 per cent; a drag is known as one after a few.
     let zoom = harness.ctx.zoom_factor();
     assert!((1.3..1.45).contains(&zoom), "{zoom}");
+    assert!((shown - 100.0 * zoom).abs() < 0.6, "{shown} was shown");
 }
 
 #[test]
