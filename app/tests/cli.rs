@@ -685,14 +685,16 @@ fn an_interrupted_render_leaves_whole_files_only() {
     }
 }
 
-/// Whether whoever started the tests has interrupts ignored, as a shell does for what it runs in the background. So do the
-/// programs that they start then.
+/// Whether whoever started the tests has signals ignored, as a shell does for what it runs in the background, and `nohup`.
+/// So do the programs that they start then.
 fn ignores_interrupts() -> bool {
+    const HANG_UP: u64 = 1;
     const INTERRUPT: u64 = 1 << 1;
+    const TERMINATE: u64 = 1 << 14;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & INTERRUPT != 0)
+    ignored.is_some_and(|mask| mask & (HANG_UP | INTERRUPT | TERMINATE) != 0)
 }
 
 #[test]
