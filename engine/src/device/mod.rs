@@ -106,7 +106,8 @@ impl Compute {
 
     /// Number format of tensors in candle's terms.
     pub fn dtype(&self) -> DType {
-        if self.device.is_cpu() {
+        // Where a card's kernels run on the processor, to be tested, they compute in all their formats.
+        if self.device.is_cpu() && !crate::ops::cuda::are_used_on(&self.device) {
             DType::F32
         } else {
             dtype_of(self.precision)

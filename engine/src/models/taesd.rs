@@ -1,6 +1,6 @@
 //! AutoencoderTiny (TAESD): pictures to latents and back in a few convolutions.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{
@@ -137,6 +137,8 @@ pub struct TinyAutoencoder {
     config: TinyConfig,
     encoder: Vec<Layer>,
     decoder: Vec<Layer>,
+    /// Of the weights.
+    dtype: DType,
     most_cells: usize,
     tile: usize,
 }
@@ -151,6 +153,7 @@ impl TinyAutoencoder {
             encoder: encoder(&config, vb.pp("encoder.layers"))?,
             decoder: decoder(&config, vb.pp("decoder.layers"))?,
             config,
+            dtype: vb.dtype(),
             most_cells: MAX_CELLS,
             tile: TILE,
         })
@@ -161,6 +164,7 @@ impl TinyAutoencoder {
     /// # Errors
     /// If a tensor operation fails.
     pub fn encode_raw(&self, pictures: &Tensor) -> Result<Tensor> {
+        let pictures = pictures.to_dtype(self.dtype)?;
         run(&self.encoder, &((pictures + 1.0)? / 2.0)?)
     }
 
@@ -170,6 +174,7 @@ impl TinyAutoencoder {
     /// If a tensor operation fails.
     pub fn decode_raw(&self, latents: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = latents.dims4()?;
+        let latents = &latents.to_dtype(self.dtype)?;
         if h * w <= self.most_cells {
             self.decode_whole(latents)
         } else {
@@ -256,13 +261,13 @@ fn decoder(config: &TinyConfig, vb: VarBuilder<'_>) -> Result<Vec<Layer>> {
 
 impl ImageCodec for TinyAutoencoder {
     fn encode(&self, pictures: &Tensor, _noise: Option<&Tensor>) -> Result<Tensor> {
-        let raw = self.encode_raw(pictures)?;
+        let raw = self.encode_raw(pictures)?.to_dtype(pictures.dtype())?;
         (raw - self.config.shift_factor)? * self.config.scaling_factor
     }
 
     fn decode(&mut self, latents: &Tensor) -> Result<Tensor> {
         let raw = ((latents / self.config.scaling_factor)? + self.config.shift_factor)?;
-        self.decode_raw(&raw)
+        self.decode_raw(&raw)?.to_dtype(latents.dtype())
     }
 
     fn halve_pieces(&mut self) -> bool {
@@ -277,7 +282,7 @@ impl ImageCodec for TinyAutoencoder {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
     use crate::weights::{LoadProgress, LoadWatch, random_weights};

@@ -2,13 +2,14 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     ffi::{CString, c_char, c_int, c_void},
     path::Path,
     process::Command,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, backend::BackendStorage as _};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor, backend::BackendStorage as _};
 use half::{bf16, f16};
 
 use super::{
@@ -16,12 +17,20 @@ use super::{
     self_test::cases,
 };
 use crate::{
+    api::{
+        Background, CanvasSize, Mask, ModelChoice, ModelSource, PassOrder, Precision, Region, RegionId,
+        Revision, Scene, Seed, StreamSettings,
+    },
     device::Compute,
     models::{
         folder::{Codec, ModelFolder},
+        load,
         traits::{Conditioning, Denoiser as _, ImageCodec, Row},
     },
-    stream::centering::{Shift, from_center, to_center},
+    stream::{
+        PromptLookup, Session,
+        centering::{Shift, from_center, to_center},
+    },
     weights::{LoadProgress, LoadWatch},
 };
 
@@ -334,9 +343,9 @@ pub(super) fn run<O: Operation>(operation: &O, inputs: &[Option<Tensor>]) -> Res
     }
     let bytes = output.contents(bytes);
     Ok(Some(match result_type {
-        candle_core::DType::F32 => CpuStorage::F32(chunks(&bytes).map(f32::from_ne_bytes).collect()),
-        candle_core::DType::F16 => CpuStorage::F16(chunks(&bytes).map(f16::from_ne_bytes).collect()),
-        candle_core::DType::BF16 => CpuStorage::BF16(chunks(&bytes).map(bf16::from_ne_bytes).collect()),
+        DType::F32 => CpuStorage::F32(chunks(&bytes).map(f32::from_ne_bytes).collect()),
+        DType::F16 => CpuStorage::F16(chunks(&bytes).map(f16::from_ne_bytes).collect()),
+        DType::BF16 => CpuStorage::BF16(chunks(&bytes).map(bf16::from_ne_bytes).collect()),
         _ => CpuStorage::U8(bytes),
     }))
 }
@@ -373,11 +382,14 @@ fn every_kernel_computes_what_its_twin_does() {
 }
 
 /// Noise, and pictures of a denoiser and of two autoencoders, as a mode computes them.
-fn networks(mode: Mode, model: &str) -> Vec<(String, Tensor)> {
+fn networks(mode: Mode, model: &str, precision: Precision) -> Vec<(String, Tensor)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/fixtures/parity/models")
         .join(model);
-    let compute = Compute::cpu();
+    let compute = Compute {
+        precision,
+        ..Compute::cpu()
+    };
     let ignore = |_: LoadProgress<'_>| {};
     let cancel = false.into();
     let watch = LoadWatch::new(&ignore, &cancel);
@@ -404,7 +416,7 @@ fn networks(mode: Mode, model: &str) -> Vec<(String, Tensor)> {
             prompt: &prompt,
         });
         // An odd side, so that halves are rounded on the way down and up.
-        let latents = pattern(&[2, 4, 12, 9]);
+        let latents = pattern(&[2, 4, 12, 9]).to_dtype(compute.dtype()).unwrap();
         results.push(("the denoiser".to_owned(), unet.predict(&latents, &rows).unwrap()));
         for subfolder in ["vae", "tiny_vae"] {
             if !path.join(subfolder).exists() {
@@ -425,25 +437,105 @@ fn networks(mode: Mode, model: &str) -> Vec<(String, Tensor)> {
 
 #[test]
 fn whole_networks_of_kernels_are_the_plain_networks() {
-    let mut modes = vec![Mode::Twins];
+    let emulated = Mode::Emulated { is_falling: false };
+    let mut ways = vec![(Mode::Twins, Precision::F32, 2e-4)];
     if is_available() {
-        modes.push(Mode::Emulated { is_falling: false });
+        // In 16 bits other kernels take the matrix instructions.
+        ways.extend([(emulated, Precision::F32, 2e-4), (emulated, Precision::F16, 2e-2)]);
     }
     for model in ["tiny-sd15", "tiny-sd21", "tiny-sdxl"] {
-        let expected = networks(Mode::Off, model);
-        for &mode in &modes {
-            for ((name, expected), (_, found)) in expected.iter().zip(networks(mode, model)) {
+        let expected = networks(Mode::Off, model, Precision::F32);
+        for &(mode, precision, tolerance) in &ways {
+            for ((name, expected), (_, found)) in expected.iter().zip(networks(mode, model, precision)) {
+                let found = found.to_dtype(DType::F32).unwrap();
                 let largest = |tensor: &Tensor| -> f32 {
                     tensor.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
                 };
                 let error = largest(&(expected - found).unwrap());
                 let size = largest(expected);
                 assert!(
-                    error < 2e-4 * size.max(1.0),
-                    "{name} of {model} as {mode:?}: {error} of {size}"
+                    error < tolerance * size.max(1.0),
+                    "{name} of {model} as {mode:?} in {precision:?}: {error} of {size}"
                 );
             }
         }
+    }
+}
+
+/// A picture of two regions on a third one's canvas, as the stream paints it with a mode's kernels: bytes of RGBA.
+fn painted(mode: Mode, precision: Precision) -> Vec<u8> {
+    struct Encoded(HashMap<&'static str, Arc<Conditioning>>);
+    impl PromptLookup for Encoded {
+        fn conditioning(&self, prompt: &str) -> Option<Arc<Conditioning>> {
+            self.0.get(prompt).map(Arc::clone)
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/models/tiny-sd15");
+    let choice = ModelChoice::plain(ModelSource::Path(folder));
+    let ignore = |_: LoadProgress<'_>| {};
+    let cancel = false.into();
+    let size = CanvasSize::new(64, 64).unwrap();
+    let half = |is_left: bool| {
+        let is_painted = |pixel: usize| (pixel % 64 < 32) == is_left;
+        let coverage: Vec<u8> = (0..size.area())
+            .map(|pixel| u8::from(is_painted(pixel)) * 255)
+            .collect();
+        Mask::from_coverage(size, &coverage).unwrap()
+    };
+    let scene = Scene {
+        size,
+        background: Background::default(),
+        regions: vec![
+            Region::new(RegionId(1), "a cat", half(true)),
+            Region::new(RegionId(2), "the sea", half(false)),
+        ],
+        seed: Seed(3),
+        settings: StreamSettings {
+            pass_order: PassOrder::StreamBatch,
+            ..StreamSettings::default()
+        },
+    };
+    let compute = Compute {
+        precision,
+        ..Compute::cpu()
+    };
+    with_mode(mode, || {
+        let watch = LoadWatch::new(&ignore, &cancel);
+        let mut parts = load(&choice, &compute, &watch).unwrap().parts;
+        assert_eq!(parts.dtype, compute.dtype());
+        let prompts = ["", "a cat", "the sea"];
+        let encoded = prompts.map(|prompt| (prompt, Arc::new(parts.text_encoder.encode(prompt).unwrap())));
+        let mut session = Session::new(&parts);
+        session
+            .apply(Revision(1), &scene, &Encoded(encoded.into()), &parts)
+            .unwrap();
+        let latent = loop {
+            let outcome = session.step(parts.denoiser.as_mut()).unwrap();
+            if session.is_settled() {
+                break outcome.latent.unwrap();
+            }
+        };
+        let decoded = parts.codec.decode(&latent).unwrap();
+        session.picture(&decoded).unwrap().rgba().to_vec()
+    })
+}
+
+#[test]
+fn a_picture_is_the_same_in_16_bits_but_for_rounding() {
+    if !is_available() {
+        return;
+    }
+    let emulated = Mode::Emulated { is_falling: true };
+    let expected = painted(Mode::Off, Precision::F32);
+    for precision in [Precision::F16, Precision::Bf16] {
+        let found = painted(emulated, precision);
+        let sum: u32 = expected
+            .iter()
+            .zip(&found)
+            .map(|(&a, &b)| u32::from(a.abs_diff(b)))
+            .sum();
+        let mean = f64::from(sum) / expected.len() as f64;
+        assert!(mean < 4.0, "{precision:?}: {mean} steps of 255 on average");
     }
 }
 
@@ -469,7 +561,7 @@ fn parts_of_tensors_are_moved_to_where_a_card_may_read_them() {
     }
     let values = Tensor::arange(0.0_f32, 27.0, &candle_core::Device::Cpu).unwrap();
     let part = values.narrow(0, 3, 24).unwrap().reshape((1, 3, 8)).unwrap();
-    let ones = Tensor::ones(8, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+    let ones = Tensor::ones(8, DType::F32, &candle_core::Device::Cpu).unwrap();
     let found = with_mode(Mode::Emulated { is_falling: false }, || {
         super::add(&part, Some(&ones), None).unwrap()
     });

@@ -35,6 +35,7 @@ pub(crate) fn roll(x: &Tensor, shifts: &Tensor) -> Result<Tensor> {
 
 impl Operation for Roll {
     const NAME: &'static str = "roll";
+    const IS_MIXED: bool = true;
 
     fn shape(&self) -> Shape {
         (self.rows, self.channels, self.height, self.width).into()

@@ -80,6 +80,9 @@ pub(super) trait Operation {
     /// For messages.
     const NAME: &'static str;
 
+    /// Whether inputs are of several number formats, which the kernel declares. Otherwise all are of the first one's.
+    const IS_MIXED: bool = false;
+
     /// Shape of the result.
     fn shape(&self) -> Shape;
 
@@ -127,6 +130,11 @@ pub(super) fn run<O: Operation>(operation: O, inputs: &[Option<&Tensor>]) -> Res
     let Some(Some(first)) = inputs.first().cloned() else {
         candle_core::bail!("{} without an input", O::NAME);
     };
+    // A kernel takes an input for what it declares, and would read beyond a smaller one's end.
+    let is_alien = |input: &Tensor| input.dtype() != first.dtype();
+    if !O::IS_MIXED && inputs.iter().flatten().any(is_alien) {
+        candle_core::bail!("{}: inputs of different number formats", O::NAME);
+    }
     first.apply_op1_no_bwd(&Call { operation, inputs })
 }
 

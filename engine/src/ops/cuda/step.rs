@@ -120,6 +120,7 @@ pub(crate) fn stream_rows(fields: Fields<'_>, tables: Tables<'_>, dtype: DType) 
 
 impl Operation for Rows {
     const NAME: &'static str = "stream_rows";
+    const IS_MIXED: bool = true;
 
     fn shape(&self) -> Shape {
         (self.count, self.height, self.width, self.channels).into()
@@ -254,6 +255,7 @@ pub(crate) fn stream_average(
 
 impl Operation for Average {
     const NAME: &'static str = "stream_average";
+    const IS_MIXED: bool = true;
 
     fn shape(&self) -> Shape {
         (self.slots, self.channels, self.height, self.width).into()
@@ -393,6 +395,7 @@ impl Noise {
 
 impl Operation for Noise {
     const NAME: &'static str = "stream_noise";
+    const IS_MIXED: bool = true;
 
     fn shape(&self) -> Shape {
         self.shape.clone()
@@ -475,6 +478,7 @@ pub(crate) fn cut_masks(coverage: &Tensor, levels: &Tensor, is_soft: &[bool]) ->
 
 impl Operation for CutMasks {
     const NAME: &'static str = "stream_masks";
+    const IS_MIXED: bool = true;
 
     fn shape(&self) -> Shape {
         (self.levels * (self.regions + 2), 1, self.height, self.width).into()
