@@ -108,8 +108,10 @@ pub trait Denoiser: Send {
     fn predict(&mut self, latents: &Tensor, rows: &[Row<'_>]) -> Result<Tensor>;
 }
 
-/// Pictures to latents and back. Pictures are `[b, 3, H, W]` in -1..1, latents `[b, c, h, w]` as the denoiser sees them
-/// (scaling factor applied). Either may come in any number format; the result has the same.
+/// Pictures to latents and back.
+///
+/// Pictures are `[b, 3, H, W]` in -1..1, latents `[b, c, h, w]` as the denoiser sees them (scaling factor applied). Either
+/// may come in any number format; the result has the same.
 pub trait ImageCodec: Send {
     /// Encodes pictures. `noise` has the latent's shape and is used by codecs that sample (AutoencoderKL); `None`
     /// takes the mode.
