@@ -181,7 +181,7 @@ fn a_mask_grows_by_the_amount_that_was_chosen() {
         front.mask.bounds().unwrap().width()
     };
     let before = width(&harness);
-    for (amount, grown) in [(3.0, before + 6), (10.0, before + 26)] {
+    for (amount, grown) in [(3.0, before + 6), (8.0, before + 22)] {
         run(&mut harness, AppCommand::MaskEdge);
         harness.run_steps(3);
         harness

@@ -16,7 +16,7 @@ fn the_first_start_shows_a_painted_sample_and_a_frame() {
     harness.run_until_fresh();
     assert_eq!(harness.app().document().regions.len(), 4);
     assert_eq!(harness.app().selected(), Target::Region(RegionId(4)));
-    for name in ["Region Meadow", "Region Sky", "Region Sun", "Region Tree"] {
+    for name in ["Region Meadow", "Region Sky", "Region House", "Region Tree"] {
         harness.get_by_label(name);
     }
     harness.get_by_role_and_label(Role::ListBoxOption, "Background");
@@ -48,7 +48,7 @@ fn a_new_region_takes_the_keyboard_and_its_prompt_is_one_undo_step() {
 #[test]
 fn eye_lock_duplicate_and_delete_work_from_the_list() {
     let mut harness = app();
-    harness.get_by_label("Hide Sun").click();
+    harness.get_by_label("Hide House").click();
     harness.run_steps(3);
     let visible = |harness: &egui_kittest::Harness<'static, _>| -> Vec<bool> {
         harness
@@ -85,7 +85,7 @@ fn eye_lock_duplicate_and_delete_work_from_the_list() {
 #[test]
 fn a_double_click_renames_a_region() {
     let mut harness = app();
-    let row = harness.get_by_label("Region Sun");
+    let row = harness.get_by_label("Region House");
     row.click();
     row.click();
     harness.run_steps(3);
@@ -93,7 +93,7 @@ fn a_double_click_renames_a_region() {
     harness.key_press(egui::Key::Enter);
     harness.run_steps(3);
     assert!(harness.app().document().regions[2].name.contains("Star"));
-    assert_eq!(harness.app().document().regions[2].prompt, "sun");
+    assert_eq!(harness.app().document().regions[2].prompt, "house");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn the_colour_of_a_region_is_an_undo_step_of_its_own() {
     for (region, red) in [
         ("Region Tree", [10.0, 20.0]),
         ("Region Tree", [30.0, 40.0]),
-        ("Region Sun", [50.0, 60.0]),
+        ("Region House", [50.0, 60.0]),
     ] {
         harness.get_by_label(region).click();
         harness.run_steps(3);
@@ -253,7 +253,7 @@ fn dragging_a_row_reorders_the_regions() {
         .iter()
         .map(|region| region.name.clone())
         .collect();
-    assert_eq!(names, ["Tree", "Sky", "Meadow", "Sun"]);
+    assert_eq!(names, ["Tree", "Sky", "Meadow", "House"]);
 }
 
 #[test]
