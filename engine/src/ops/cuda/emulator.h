@@ -48,8 +48,10 @@ struct Fibre {
   bool is_started, is_done;
 };
 struct Warp {
-  unsigned values[32][8];
+  // What each lane brings to an exchange, and where its part of the result goes.
+  unsigned values[32][6];
   const char* rows[32];
+  void* results[32];
   int arrived, rounds;
 };
 // Bytes on their way to shared memory.
@@ -90,6 +92,14 @@ static void wait_for(int& here, int& round, int count) {
 static void wait_for_warp() {
   Warp& warp = warps[threadIdx.x / 32];
   wait_for(warp.arrived, warp.rounds, 32);
+}
+
+// An exchange among the lanes of a warp: whoever comes last makes the results of all.
+template <class Exchange>
+static void exchange(Exchange make_all) {
+  Warp& warp = warps[threadIdx.x / 32];
+  if (warp.arrived == 31) make_all(warp);
+  wait_for_warp();
 }
 
 static void run_fibre() {
@@ -139,17 +149,20 @@ static inline void __syncthreads() { emulator::wait_for(emulator::arrived, emula
 
 static inline void __syncwarp() { emulator::wait_for_warp(); }
 
-static inline float exchange(float value, int from) {
+static inline float shuffled(float value, int from) {
   emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
-  memcpy(&warp.values[threadIdx.x % 32][0], &value, 4);
-  emulator::wait_for_warp();
+  const int lane = threadIdx.x % 32;
   float result;
-  memcpy(&result, &warp.values[from % 32][0], 4);
-  emulator::wait_for_warp();
+  memcpy(&warp.values[lane][0], &value, 4);
+  warp.values[lane][1] = from % 32;
+  warp.results[lane] = &result;
+  emulator::exchange([](emulator::Warp& all) {
+    for (int i = 0; i < 32; i++) memcpy(all.results[i], &all.values[all.values[i][1]][0], 4);
+  });
   return result;
 }
-static inline float __shfl_xor_sync(unsigned, float value, int mask) { return exchange(value, (threadIdx.x % 32) ^ mask); }
-static inline float __shfl_sync(unsigned, float value, int lane) { return exchange(value, lane); }
+static inline float __shfl_xor_sync(unsigned, float value, int mask) { return shuffled(value, (threadIdx.x % 32) ^ mask); }
+static inline float __shfl_sync(unsigned, float value, int lane) { return shuffled(value, lane); }
 
 static inline float bf16_value(unsigned short bits) {
   unsigned whole = (unsigned)bits << 16;
@@ -195,29 +208,34 @@ static inline unsigned short f16_bits(float value) {
   return sign | (((scale + 25) << 10) + (fraction - 1024));
 }
 
-// A warp's product: every lane lays its parts out, then computes its own results from everyone's.
-template <class Value>
-static inline void multiply_matrices(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2], Value value) {
+// A warp's product of a 16x16 and a 16x8 matrix, spread over the lanes as kernels.cu says.
+template <float VALUE(unsigned short)>
+static inline void multiply_matrices(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
   const int lane = threadIdx.x % 32;
   for (int i = 0; i < 4; i++) warp.values[lane][i] = a[i];
   for (int i = 0; i < 2; i++) warp.values[lane][4 + i] = b[i];
-  emulator::wait_for_warp();
-  for (int e = 0; e < 4; e++) {
-    const int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+  warp.results[lane] = sums;
+  emulator::exchange([](emulator::Warp& all) {
+    float left[16][16], right[8][16];
     for (int k = 0; k < 16; k++) {
-      const unsigned left = warp.values[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2];
-      const unsigned right = warp.values[column * 4 + k % 8 / 2][4 + k / 8];
-      sums[e] += value(left >> k % 2 * 16 & 0xffff) * value(right >> k % 2 * 16 & 0xffff);
+      for (int row = 0; row < 16; row++)
+        left[row][k] = VALUE(all.values[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2] >> k % 2 * 16);
+      for (int column = 0; column < 8; column++)
+        right[column][k] = VALUE(all.values[column * 4 + k % 8 / 2][4 + k / 8] >> k % 2 * 16);
     }
-  }
-  emulator::wait_for_warp();
+    for (int row = 0; row < 16; row++)
+      for (int column = 0; column < 8; column++) {
+        float& sum = ((float*)all.results[row % 8 * 4 + column / 2])[row / 8 * 2 + column % 2];
+        for (int k = 0; k < 16; k++) sum += left[row][k] * right[column][k];
+      }
+  });
 }
 static inline void multiply_f16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  multiply_matrices(sums, a, b, f16_value);
+  multiply_matrices<f16_value>(sums, a, b);
 }
 static inline void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  multiply_matrices(sums, a, b, bf16_value);
+  multiply_matrices<bf16_value>(sums, a, b);
 }
 
 // What a card refuses to address.
@@ -225,25 +243,27 @@ static inline void must_be_aligned(const void* at) {
   if ((size_t)at % 16) emulator::has_misaligned = true;
 }
 
-static inline void load_rows(unsigned (&to)[4], const void* row, bool is_transposed) {
+template <bool IS_TRANSPOSED>
+static inline void load_rows(unsigned (&to)[4], const void* row) {
   must_be_aligned(row);
   emulator::Warp& warp = emulator::warps[threadIdx.x / 32];
-  const int lane = threadIdx.x % 32;
-  warp.rows[lane] = (const char*)row;
-  emulator::wait_for_warp();
-  for (int i = 0; i < 4; i++) {
-    unsigned short pair[2];
-    for (int e = 0; e < 2; e++) {
-      const int line = is_transposed ? lane % 4 * 2 + e : lane / 4;
-      const int column = is_transposed ? lane / 4 : lane % 4 * 2 + e;
-      memcpy(&pair[e], warp.rows[i * 8 + line] + column * 2, 2);
-    }
-    to[i] = (unsigned)pair[0] | (unsigned)pair[1] << 16;
-  }
-  emulator::wait_for_warp();
+  warp.rows[threadIdx.x % 32] = (const char*)row;
+  warp.results[threadIdx.x % 32] = to;
+  emulator::exchange([](emulator::Warp& all) {
+    for (int lane = 0; lane < 32; lane++)
+      for (int i = 0; i < 4; i++) {
+        unsigned short pair[2];
+        for (int e = 0; e < 2; e++) {
+          const int line = IS_TRANSPOSED ? lane % 4 * 2 + e : lane / 4;
+          const int column = IS_TRANSPOSED ? lane / 4 : lane % 4 * 2 + e;
+          memcpy(&pair[e], all.rows[i * 8 + line] + column * 2, 2);
+        }
+        ((unsigned*)all.results[lane])[i] = (unsigned)pair[0] | (unsigned)pair[1] << 16;
+      }
+  });
 }
-static inline void load_matrices(unsigned (&to)[4], const void* row) { load_rows(to, row, false); }
-static inline void load_transposed(unsigned (&to)[4], const void* row) { load_rows(to, row, true); }
+static inline void load_matrices(unsigned (&to)[4], const void* row) { load_rows<false>(to, row); }
+static inline void load_transposed(unsigned (&to)[4], const void* row) { load_rows<true>(to, row); }
 
 static inline void copy_ahead(void* to, const void* from, bool is_there) {
   must_be_aligned(to);
