@@ -598,11 +598,12 @@ fn table(case: &Case, sampler: SamplerKind) -> Result<SlotTable> {
 /// `schedule_override` is what the reference's method for other schedules was given between construction and call
 /// (`t_index_list`, `num_inference_steps`), by name or in this order. What is not given takes the method's defaults:
 /// the constructor's list, and a grid of 4 steps. A bare list is taken for one of indexes; those that a grid of 4 lacks
-/// point into the constructor's.
+/// point into the constructor's. A constructor without a list (SDXL's) takes all steps of its grid.
 fn constructed_steps(case: &Case) -> Result<(usize, Vec<usize>)> {
     let own = &case.settings["constructor"]["t_index_list"];
     let given = &case.settings["schedule_override"];
     let (list, steps) = match given {
+        Value::Null if own.is_null() => (None, None),
         Value::Null => return Ok((LIST_GRID, usizes(own)?)),
         Value::Object(fields) => {
             only_known(given, &["t_index_list", "num_inference_steps"])?;
@@ -626,7 +627,11 @@ fn constructed_steps(case: &Case) -> Result<(usize, Vec<usize>)> {
             .as_u64()
             .with_context(|| format!("{steps} is no number of steps"))?,
     };
-    Ok((steps as usize, usizes(list)?))
+    let indexes = match list {
+        Value::Null => (0..steps as usize).collect(),
+        list => usizes(list)?,
+    };
+    Ok((steps as usize, indexes))
 }
 
 /// All steps of an inference.
