@@ -135,8 +135,9 @@ impl TaskThread {
         task
     }
 
-    /// Lets the thread go without waiting for what it does and has yet to do: the end of the program ends it.
-    pub fn leave(mut self) {
+    /// Lets the thread go without waiting for what it does and has yet to do: the end of the program ends it. Jobs that are
+    /// asked for later are refused.
+    pub fn leave(&mut self) {
         self.jobs = None;
         self.thread = None;
     }
@@ -334,10 +335,11 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_left_is_not_waited_for() {
-        let thread = TaskThread::start("test", || ()).unwrap();
+        let mut thread = TaskThread::start("test", || ()).unwrap();
         let (_go, may_go) = bounded::<()>(1);
         let stalled = thread.run("stalled", move |_| Ok(may_go.recv()?));
         thread.leave();
+        drop(thread);
         assert!(stalled.poll().is_none(), "it still waits for a server");
     }
 

@@ -107,7 +107,7 @@ impl App {
     /// Gives the download up without waiting for its server, for the end of the program.
     pub(super) fn end_downloads(&mut self) {
         self.cancel_download();
-        if let Some(thread) = self.downloads.thread.take() {
+        if let Some(thread) = &mut self.downloads.thread {
             thread.leave();
         }
     }

@@ -123,8 +123,7 @@ impl Files {
 
     /// Gives up what is being opened, for the end of the program.
     pub(super) fn stop_reading(&mut self) {
-        let ended = Err(anyhow::anyhow!("the program is ending"));
-        if let Ok(thread) = std::mem::replace(&mut self.reading, ended) {
+        if let Ok(thread) = &mut self.reading {
             thread.leave();
         }
     }

@@ -220,16 +220,6 @@ mod tests {
     use super::*;
     use crate::{app::AppConfig, storage::folders::Folders};
 
-    /// Ticks until something is so.
-    fn tick_until(app: &mut App, ctx: &egui::Context, what: &str, is_so: impl Fn(&App) -> bool) {
-        let begin = Instant::now();
-        while !is_so(app) {
-            assert!(begin.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
-            std::thread::yield_now();
-            app.tick(ctx);
-        }
-    }
-
     #[test]
     fn a_frame_that_is_dropped_frees_its_room_on_a_full_disk() {
         let root = tempfile::tempdir().unwrap();
@@ -240,9 +230,7 @@ mod tests {
         };
         let mut app = App::new(&ctx, None, config);
         app.apply(Edit::Seed(Seed(1)), "Seed", None);
-        tick_until(&mut app, &ctx, "a folder", |app| {
-            app.session.frames_folder().is_some()
-        });
+        app.tick_until(&ctx, "a folder", |app| app.session.frames_folder().is_some());
         let size = CanvasSize::new(8, 8).unwrap();
         let record = |app: &mut App, seed: u64| {
             let document = Document {
@@ -256,13 +244,13 @@ mod tests {
         record(&mut app, 1000);
         let first = app.kept_frames.newest_first().next().unwrap().number();
         let path = frames::frame_path(&app.session.frames_folder().unwrap(), first);
-        tick_until(&mut app, &ctx, "its file", |app| {
+        app.tick_until(&ctx, "its file", |app| {
             app.kept_frames.entry(first).unwrap().is_written()
         });
         assert!(path.exists());
         app.frames.failed = Some(Instant::now());
         (1001..1300).for_each(|seed| record(&mut app, seed));
-        tick_until(&mut app, &ctx, "the file to go", |_| !path.exists());
+        app.tick_until(&ctx, "the file to go", |_| !path.exists());
         assert!(app.kept_frames.entry(first).is_none());
     }
 }

@@ -184,6 +184,19 @@ impl App {
 }
 
 #[cfg(test)]
+impl App {
+    /// Ticks until something is so.
+    pub(super) fn tick_until(&mut self, ctx: &egui::Context, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let begin = Instant::now();
+        while !is_so(self) {
+            assert!(begin.elapsed().as_secs() < 60, "waited in vain: {what}");
+            std::thread::yield_now();
+            self.tick(ctx);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::app::AppConfig;

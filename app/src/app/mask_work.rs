@@ -122,8 +122,7 @@ impl MaskWork {
 
     /// Lets the thread go: what it has not made by the end of the program nobody waits for.
     fn leave_thread(&mut self) {
-        let ended = Err(anyhow::anyhow!("the program is ending"));
-        if let Ok(thread) = std::mem::replace(&mut self.thread, ended) {
+        if let Ok(thread) = &mut self.thread {
             thread.leave();
         }
     }
@@ -553,21 +552,11 @@ mod tests {
             }),
         );
         let last = path.join("colours.png");
-        tick_until(&mut app, &ctx, "the masks", |_| last.exists());
+        app.tick_until(&ctx, "the masks", |_| last.exists());
         let coded = pictures::picture_from_bytes(&std::fs::read(&last).unwrap()).unwrap();
         let front = app.document.region(region).unwrap().colour;
         assert_eq!(coded.size(), size);
         assert_eq!(coded.rgba()[..3], front);
-    }
-
-    /// Ticks until something is so.
-    fn tick_until(app: &mut App, ctx: &egui::Context, what: &str, is_so: impl Fn(&App) -> bool) {
-        let begin = Instant::now();
-        while !is_so(app) {
-            assert!(begin.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
-            std::thread::yield_now();
-            app.tick(ctx);
-        }
     }
 
     #[test]
@@ -578,7 +567,7 @@ mod tests {
         app.begin_mask_change(region, MaskChange::Clear, "Clear mask");
         assert!(app.is_dirty(), "it is in no file");
         app.use_file(FilePurpose::Save, path.clone());
-        tick_until(&mut app, &ctx, "it is saved", |app| !app.is_dirty());
+        app.tick_until(&ctx, "it is saved", |app| !app.is_dirty());
         let saved = project_file::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
         assert!(saved.document.region(region).unwrap().mask.bounds().is_none());
         assert_eq!(app.canvases.path(), Some(&*path));
@@ -591,7 +580,7 @@ mod tests {
         app.run_intent(&ctx, Intent::NewCanvas(CanvasSize::new(64, 64).unwrap()));
         assert!(!app.document.regions.is_empty(), "the canvas waits for it");
         let is_new = |app: &App| app.document.regions.is_empty();
-        tick_until(&mut app, &ctx, "the new canvas", is_new);
+        app.tick_until(&ctx, "the new canvas", is_new);
         let is_cleared = |document: &Document| document.region(region).unwrap().mask.bounds().is_none();
         let left = app.kept_frames.unsaved().next().expect("it was left unsaved");
         assert!(is_cleared(&left.frame().unwrap().document));
@@ -601,7 +590,7 @@ mod tests {
         // The way to another canvas waits, too; a change that is made meanwhile is then the newest.
         app.begin_mask_change(region, MaskChange::Invert, "Invert mask");
         app.run(&ctx, AppCommand::Redo);
-        tick_until(&mut app, &ctx, "the change", |app| app.mask_work.is_idle());
+        app.tick_until(&ctx, "the change", |app| app.mask_work.is_idle());
         assert!(!app.document.regions.is_empty());
         assert_eq!(coverage(&app, region, 0, 0), 255);
     }
